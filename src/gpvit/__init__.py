@@ -1,0 +1,57 @@
+"""gpvit: high-resolution, non-hierarchical vision transformers.
+
+Public names load on first use, so that importing this package costs nothing. timm learns the models whenever it is
+imported, before or after this package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from wrapt import when_imported
+
+from gpvit.version import __version__
+
+if TYPE_CHECKING:
+    from gpvit.inference.predictor import Predictor
+    from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+    from gpvit.models.backbone import GPViT
+    from gpvit.models.catalog import create_model
+    from gpvit.models.checkpoints import load, save
+
+_HOMES = {
+    "GPViT": "gpvit.models.backbone",
+    "GroupMaps": "gpvit.layers.group_propagation",
+    "GroupPropagationBlock": "gpvit.layers.group_propagation",
+    "Predictor": "gpvit.inference.predictor",
+    "create_model": "gpvit.models.catalog",
+    "load": "gpvit.models.checkpoints",
+    "save": "gpvit.models.checkpoints",
+}
+
+__all__ = [
+    "GPViT",
+    "GroupMaps",
+    "GroupPropagationBlock",
+    "Predictor",
+    "__version__",
+    "create_model",
+    "load",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gpvit' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@when_imported("timm")
+def _register_with_timm(_timm: Any) -> None:
+    import_module("gpvit.models.registration")

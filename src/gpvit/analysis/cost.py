@@ -1,0 +1,168 @@
+"""Parameters and multiply-accumulates of any model, by part, from one forward pass over shapes alone.
+
+One MAC is one multiply-accumulate of a convolution, a linear layer or an attention product (query-key, weight-value). Norms,
+activations, resizing and pooling are not counted. The GPViT paper prints the MACs without the attention products.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+# Products with a weight. Every other operation that the counter knows multiplies two activations: attention.
+WEIGHT_OPERATIONS = {
+    torch.ops.aten.mm,
+    torch.ops.aten.addmm,
+    torch.ops.aten.convolution,
+    torch.ops.aten._convolution,
+}
+
+CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+OWN = "(own)"
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """The cost of one part of a model.
+
+    Args:
+        part: Dotted name of the submodule; `(own)` is what the model holds or computes outside its listed parts.
+        parameters: Number of parameters; one shared by several parts counts in the first.
+        macs: Multiply-accumulates of the whole batch, attention products included.
+        macs_without_attention: The same without attention products.
+    """
+
+    part: str
+    parameters: int
+    macs: int
+    macs_without_attention: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one forward pass of a model, by part.
+
+    Args:
+        size: Image height and width in pixels.
+        in_chans: Image channels.
+        batch_size: Images in the batch.
+        rows: One row per part; they add up to the totals.
+    """
+
+    size: tuple[int, int]
+    in_chans: int
+    batch_size: int
+    rows: tuple[CostRow, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the whole model."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the whole model, attention products included."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def macs_without_attention(self) -> int:
+        """Multiply-accumulates of the whole model without attention products."""
+        return sum(row.macs_without_attention for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return totals and rows as plain data for JSON."""
+        totals = {name: getattr(self, name) for name in ("parameters", "macs", "macs_without_attention")}
+        return {**asdict(self), **totals}
+
+    def table(self, title: str) -> Table:
+        """Return the rows and their totals as a table to print.
+
+        Args:
+            title: Text above the table.
+        """
+        table = Table("part", title=title, show_footer=True)
+        table.columns[0].footer = "total"
+        for header, name, unit in (
+            ("parameters (M)", "parameters", 1e6),
+            ("MACs (G)", "macs", 1e9),
+            ("without attention (G)", "macs_without_attention", 1e9),
+        ):
+            table.add_column(header, f"{getattr(self, name) / unit:.3f}", justify="right")
+        for row in self.rows:
+            macs = (f"{count / 1e9:.3f}" for count in (row.macs, row.macs_without_attention))
+            table.add_row(row.part, f"{row.parameters / 1e6:.3f}", *macs)
+        return table
+
+
+def profile_model(
+    model: nn.Module, size: tuple[int, int], in_chans: int = 3, batch_size: int = 1, depth: int = 1
+) -> Cost:
+    """Count the parameters and multiply-accumulates of a model in evaluation mode, by part.
+
+    Nothing is computed, so any size takes the same short time; the model itself is neither run nor changed.
+
+    Args:
+        model: A module whose forward takes images (B, in_chans, H, W).
+        size: Image height and width in pixels.
+        in_chans: Image channels.
+        batch_size: Images in the batch; the counts are those of the whole batch.
+        depth: Levels of submodules that are listed as parts; a list or sequence of modules is no level of its own, its
+            members are listed one by one.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}; give 1 for the model's own parts, or more to look into them")
+    shadow = _on_meta(model).eval()
+    counter = FlopCounterMode(display=False)
+    # Without gradients, a linear layer on a transposed input becomes a batched product and would pass for attention.
+    with torch.enable_grad(), counter:
+        shadow(torch.empty(batch_size, in_chans, *size, device="meta"))
+    counts = counter.get_flop_counts()
+
+    rows: list[CostRow] = []
+    unclaimed = set(shadow.parameters())
+    for part in _part_names(shadow, depth):
+        claimed = unclaimed & set(shadow.get_submodule(part).parameters())
+        unclaimed -= claimed
+        rows.append(_row(part, claimed, counts.get(f"{type(shadow).__name__}.{part}", {})))
+    whole = _row(OWN, unclaimed, counts.get("Global", {}))
+    rest = CostRow(
+        OWN,
+        whole.parameters,
+        whole.macs - sum(row.macs for row in rows),
+        whole.macs_without_attention - sum(row.macs_without_attention for row in rows),
+    )
+    return Cost(size, in_chans, batch_size, tuple(row for row in [*rows, rest] if row.parameters or row.macs))
+
+
+def _row(part: str, parameters: set[nn.Parameter], flops: dict[Any, int]) -> CostRow:
+    return CostRow(
+        part=part,
+        parameters=sum(parameter.numel() for parameter in parameters),
+        macs=sum(flops.values()) // 2,
+        macs_without_attention=sum(count for op, count in flops.items() if op in WEIGHT_OPERATIONS) // 2,
+    )
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    """Return a copy of the model whose tensors have shapes but no memory, and whose parameters all want gradients."""
+    shapes: dict[int, torch.Tensor] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.is_floating_point())
+        for p in model.parameters()
+    }
+    shapes |= {id(b): torch.empty_like(b, device="meta") for b in model.buffers()}
+    return copy.deepcopy(model, shapes)
+
+
+def _part_names(module: nn.Module, depth: int, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every part, in the order of registration."""
+    for name, child in module.named_children():
+        depth_inside = depth if isinstance(child, CONTAINERS) else depth - 1
+        if depth_inside and any(True for _ in child.children()):
+            yield from _part_names(child, depth_inside, f"{prefix}{name}.")
+        else:
+            yield prefix + name

@@ -1,0 +1,180 @@
+"""The Group Propagation (GP) block, paper Sec. 3.1, in its order: group, propagate, ungroup.
+
+A few learned group tokens gather the image tokens, exchange information among themselves, and hand it back to
+every image token. The cost is linear in the number of image tokens.
+
+Shape letters: B batch, H W token grid, N = H*W image tokens, M group tokens, C channels.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp
+from torch import nn
+
+from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.ops.attention import attend, attention_weights
+
+
+class GroupMaps(NamedTuple):
+    """The two attentions of a GP block, laid out as maps over the token grid."""
+
+    grouping: torch.Tensor
+    """``(B, heads, M, H, W)``: share of each image token in each group; a group's shares sum to one over the grid."""
+    ungrouping: torch.Tensor
+    """``(B, heads, M, H, W)``: share of each group in the answer to each token; sums to one over the groups."""
+
+
+class Grouping(nn.Module):
+    """Group tokens gather image tokens by cross-attention (Eq. 1-2).
+
+    code: neither the query nor the value is projected (key and value are the same normalised tokens, only the key
+    goes through a Linear), and the result is not added to the group tokens.
+
+    Args:
+        dim: Channels, ``C``.
+        num_heads: Number of attention heads.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_query = nn.LayerNorm(dim)
+        self.norm_key = nn.LayerNorm(dim)
+        self.key = nn.Linear(dim, dim)
+
+    def forward(
+        self, groups: torch.Tensor, x: torch.Tensor, return_weights: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Gather ``x`` ``(B, N, C)`` into ``groups`` ``(1, M, C)``.
+
+        Returns:
+            Updated groups ``(B, M, C)`` and, if asked for, the attention ``(B, heads, M, N)``.
+        """
+        query = self.norm_query(groups).expand(x.shape[0], -1, -1)
+        value = self.norm_key(x)
+        key = self.key(value)
+        weights = attention_weights(query, key, self.num_heads) if return_weights else None
+        return attend(query, key, value, self.num_heads), weights
+
+
+class GroupMixer(nn.Module):
+    """An MLP-Mixer layer: groups exchange information, then channels do (Eq. 3-4).
+
+    code: the hidden width of the mixing over groups is ``C/2``, whatever the number of groups.
+
+    Args:
+        dim: Channels, ``C``.
+        num_groups: Number of group tokens, ``M``.
+        drop_path: Probability of dropping a residual branch for a sample.
+    """
+
+    def __init__(self, dim: int, num_groups: int, drop_path: float = 0.0):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.mix_groups = Mlp(num_groups, dim // 2, num_groups)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mix_channels = Mlp(dim, 4 * dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, groups: torch.Tensor) -> torch.Tensor:
+        """Update groups ``(B, M, C)``."""
+        mixed = self.mix_groups(self.norm1(groups).transpose(1, 2)).transpose(1, 2)
+        groups = groups + self.drop_path(mixed)
+        return groups + self.drop_path(self.mix_channels(self.norm2(groups)))
+
+
+class Ungrouping(nn.Module):
+    """Every image token reads from the groups by cross-attention (Eq. 5) and merges the answer.
+
+    code: token and answer are concatenated and projected, ``Linear(2C, C)``; there is no residual connection.
+
+    Args:
+        dim: Channels, ``C``.
+        num_heads: Number of attention heads.
+        drop_path: Probability of dropping the answer for a sample.
+    """
+
+    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_query = nn.LayerNorm(dim)
+        self.norm_key = nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.drop_path = DropPath(drop_path)
+        self.fuse = nn.Linear(2 * dim, dim)
+
+    def forward(
+        self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Hand ``groups`` ``(B, M, C)`` back to ``x`` ``(B, N, C)``.
+
+        Returns:
+            Updated tokens ``(B, N, C)`` and, if asked for, the attention ``(B, heads, N, M)``.
+        """
+        groups = self.norm_key(groups)
+        query, key, value = self.query(self.norm_query(x)), self.key(groups), self.value(groups)
+        weights = attention_weights(query, key, self.num_heads) if return_weights else None
+        answer = self.proj(attend(query, key, value, self.num_heads))
+        return self.fuse(torch.cat([x, self.drop_path(answer)], dim=-1)), weights
+
+
+class GroupPropagationBlock(nn.Module):
+    """Grouping, propagation, ungrouping, an MLP, and a depthwise convolution (Sec. 3.1, Eq. 1-6).
+
+    code: batch norm and ReLU follow the convolution (Eq. 6 has neither), without residual, so every output is >= 0.
+    code: layer norms in this block have eps 1e-5, those of the rest of the network 1e-6.
+
+    Args:
+        dim: Channels, ``C``.
+        num_groups: Number of group tokens, ``M``.
+        num_heads: Heads of both cross-attentions.
+        mlp_ratio: Hidden width of the MLP over ``C``.
+        drop_path: Probability of dropping a residual branch for a sample.
+    """
+
+    def __init__(
+        self, dim: int, num_groups: int, num_heads: int = 6, mlp_ratio: float = 4.0, drop_path: float = 0.0
+    ):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
+        self.group_tokens = nn.Parameter(torch.empty(1, num_groups, dim))
+        self.grouping = Grouping(dim, num_heads)
+        self.mixer = GroupMixer(dim, num_groups, drop_path)
+        self.ungrouping = Ungrouping(dim, num_heads, drop_path)
+        self.norm = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(mlp_ratio * dim))
+        self.drop_path = DropPath(drop_path)
+        self.dwconv = DepthwiseConv(dim, bias=False)
+        self.bn = nn.BatchNorm2d(dim)
+        nn.init.trunc_normal_(self.group_tokens, std=0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Update tokens ``(B, H, W, C)``."""
+        return self._propagate(x, return_weights=False)[0]
+
+    def forward_with_maps(self, x: torch.Tensor) -> tuple[torch.Tensor, GroupMaps]:
+        """Update tokens ``(B, H, W, C)`` and return the two attentions as well."""
+        grid = x.shape[1:3]
+        x, grouping, ungrouping = self._propagate(x, return_weights=True)
+        assert grouping is not None
+        assert ungrouping is not None
+        return x, GroupMaps(grouping.unflatten(-1, grid), ungrouping.transpose(-2, -1).unflatten(-1, grid))
+
+    def _propagate(
+        self, x: torch.Tensor, return_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        grid = x.shape[1:3]
+        x = x.flatten(1, 2)  # (B, N, C)
+        groups, grouping = self.grouping(self.group_tokens, x, return_weights)
+        groups = self.mixer(groups)
+        x, ungrouping = self.ungrouping(x, groups, return_weights)
+        x = x + self.drop_path(self.mlp(self.norm(x)))
+        x = self.dwconv(x.unflatten(1, grid)).permute(0, 3, 1, 2)
+        x = F.relu(self.bn(x), inplace=True).permute(0, 2, 3, 1)
+        return x, grouping, ungrouping

@@ -1,0 +1,39 @@
+"""What turns a map of features into one vector per image."""
+
+import torch
+from torch import nn
+
+from gpvit.ops.attention import attend
+
+
+class AveragePool(nn.Module):
+    """The mean over the grid, ``(B, H, W, C)`` to ``(B, C)``: the paper's pooling, and that of the released L3, L4."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Average over ``H`` and ``W``."""
+        return x.mean(dim=(1, 2))
+
+
+class AttentionPool(nn.Module):
+    """One learned token gathers the grid by attention, ``(B, H, W, C)`` to ``(B, C)``.
+
+    code: the released L1 and L2 pool in this way, the paper speaks of averaging. The token starts at zero, which
+    makes attention uniform: an untrained pool is the mean.
+
+    Args:
+        dim: Channels, ``C``.
+        num_heads: Number of attention heads.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.norm = nn.LayerNorm(dim)
+        self.key = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Gather the grid into one vector."""
+        x = x.flatten(1, 2)
+        query = self.norm(self.token).expand(x.shape[0], -1, -1)
+        return attend(query, self.key(x), x, self.num_heads).squeeze(1)

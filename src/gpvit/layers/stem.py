@@ -1,0 +1,43 @@
+"""The convolutional stem: an image becomes a grid of tokens at 1/8 of its size."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class ConvStem(nn.Module):
+    """7x7 stride-2 convolution, optional 3x3 convolutions, and a 4x4 stride-4 projection (Appendix, Table 1).
+
+    The half-resolution map is zero-padded at the bottom and the right until the token grid is a multiple of
+    ``grid_multiple``. On every size that the authors' code accepts, this is their padding.
+
+    Args:
+        in_chans: Channels of the image.
+        embed_dim: Channels of a token, ``C``.
+        num_convs: Number of extra 3x3 convolutions at half resolution (0, 1, 1, 2 for L1-L4).
+        width: Channels at half resolution.
+        grid_multiple: What the height and width of the token grid are made a multiple of.
+    """
+
+    def __init__(self, in_chans: int, embed_dim: int, num_convs: int = 0, width: int = 64, grid_multiple: int = 2):
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.extra = nn.Sequential(*(_conv_norm_relu(width) for _ in range(num_convs)))
+        self.proj = nn.Conv2d(width, embed_dim, kernel_size=4, stride=4)
+        self.map_multiple = 4 * grid_multiple
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Turn ``(B, in_chans, height, width)`` into tokens ``(B, H, W, C)``."""
+        x = self.conv(x.contiguous(memory_format=torch.channels_last))
+        x = self.extra(F.relu(self.norm(x), inplace=True))
+        pad_h, pad_w = -x.shape[-2] % self.map_multiple, -x.shape[-1] % self.map_multiple
+        if torch.compiler.is_exporting() or pad_h or pad_w:  # an exported graph must serve every size
+            x = F.pad(x, (0, pad_w, 0, pad_h))
+        return self.proj(x).permute(0, 2, 3, 1)
+
+
+def _conv_norm_relu(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )

@@ -1,0 +1,1 @@
+"""Networks: architecture only. Losses, optimisers and data live elsewhere."""

@@ -1,0 +1,345 @@
+"""GPViT: a high-resolution non-hierarchical vision transformer with group propagation (ICLR 2023, arXiv 2212.06795).
+
+A convolutional stem makes tokens at 1/8 resolution, and all blocks keep that resolution. Most blocks attend
+locally; a few propagate information over the whole image through group tokens.
+
+Shape letters: B batch, H W token grid (ceil of the image's sides over 8), C channels, M groups.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from timm.models._features import feature_take_indices
+from torch import nn
+
+from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+from gpvit.layers.local_attention import LocalBlock
+from gpvit.layers.pooling import AttentionPool, AveragePool
+from gpvit.layers.stem import ConvStem
+from gpvit.models.recomputation import recompute
+
+STRIDE = 8
+MIN_SIDE = 32
+
+BLOCKS: dict[str, Callable[..., nn.Module]] = {"local": LocalBlock, "group": GroupPropagationBlock}
+"""The kinds of block that a layout can name; each maps ``(B, H, W, C)`` to ``(B, H, W, C)``."""
+
+GlobalPool = Literal["avg", "attn", ""]
+Layout = Sequence[Mapping[str, Any]]
+
+
+def layout(
+    num_groups: Sequence[int] = (64, 32, 32, 16), local_heads: int = 12, group_heads: int = 6
+) -> tuple[dict[str, Any], ...]:
+    """Describe the paper's twelve blocks: group propagation at 1, 4, 7 and 10, local attention elsewhere.
+
+    Args:
+        num_groups: Group tokens of the four group propagation blocks.
+        local_heads: Heads of a local block, both stripe directions together.
+        group_heads: Heads of the cross-attentions of a group propagation block.
+    """
+    local = {"kind": "local", "num_heads": local_heads}
+    return tuple(
+        block
+        for groups in num_groups
+        for block in (local, {"kind": "group", "num_groups": groups, "num_heads": group_heads}, local)
+    )
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    # Ours, not the paper's: small enough for a CPU.
+    "gpvit_nano": {"embed_dim": 72, "blocks": layout((16, 16, 16, 16), local_heads=4, group_heads=2)},
+    "gpvit_tiny": {"embed_dim": 144, "blocks": layout((32, 32, 32, 16), local_heads=8, group_heads=4)},
+    # The paper's (Table 1); the pooling is that of the released weights.
+    "gpvit_l1": {"embed_dim": 216},
+    "gpvit_l2": {"embed_dim": 348, "stem_convs": 1},
+    "gpvit_l3": {"embed_dim": 432, "stem_convs": 1, "global_pool": "avg"},
+    "gpvit_l4": {"embed_dim": 624, "stem_convs": 2, "global_pool": "avg"},
+}
+
+
+class GPViT(nn.Module):
+    """GPViT backbone with an optional classifier, following timm's model contract.
+
+    Any image of at least 32 pixels a side is accepted. The stem zero-pads its half-resolution map, at the bottom
+    and the right, until the token grid is even; the extra tokens take part in the blocks and are then cut off, so
+    that features always measure ``ceil(height / 8) x ceil(width / 8)``.
+
+    Args:
+        in_chans: Channels of the image.
+        num_classes: Number of classes; 0 for no classifier.
+        img_size: Image size, in pixels, whose token grid the position embedding is made for. Other sizes
+            interpolate it.
+        global_pool: ``"avg"`` for the mean, ``"attn"`` for attention pooling, ``""`` to keep the grid.
+        embed_dim: Channels of every token, ``C``.
+        blocks: One mapping for each block: its ``kind``, a key of ``BLOCKS``, and that block's arguments.
+        stem_convs: Number of extra 3x3 convolutions in the stem.
+        mlp_ratio: Hidden width of each block's MLP over ``C``.
+        pool_heads: Heads of attention pooling; by default those of the first group propagation block.
+        tap_norms: Blocks whose features get a layer norm of their own (the paper's segmentation models: 2, 5, 8);
+            those of the last block always get the final norm.
+        drop_rate: Dropout before the classifier.
+        drop_path_rate: Stochastic depth of the last block; rises linearly from zero.
+
+    Example:
+        >>> GPViT(num_classes=10)(torch.rand(1, 3, 224, 224)).shape
+        torch.Size([1, 10])
+    """
+
+    output_fmt = "NHWC"
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        img_size: int | tuple[int, int] = 224,
+        global_pool: GlobalPool = "attn",
+        embed_dim: int = 216,
+        blocks: Layout = layout(),  # noqa: B008  the paper's layout, an immutable tuple
+        stem_convs: int = 0,
+        mlp_ratio: float = 4.0,
+        pool_heads: int | None = None,
+        tap_norms: Sequence[int] = (),
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ):
+        super().__init__()
+        self.in_chans = in_chans
+        self.num_features = self.head_hidden_size = self.embed_dim = embed_dim
+        self.drop_rate = drop_rate
+        self.pool_heads = pool_heads or next((b["num_heads"] for b in blocks if b["kind"] == "group"), 1)
+        self.grad_checkpointing = False
+
+        self.stem = ConvStem(in_chans, embed_dim, stem_convs)
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.pos_embed = nn.Parameter(torch.empty(1, _ceil_div(height), _ceil_div(width), embed_dim))
+
+        drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
+        self.blocks = nn.Sequential(
+            *(
+                _build_block(block, dim=embed_dim, mlp_ratio=mlp_ratio, drop_path=rate)
+                for block, rate in zip(blocks, drop_paths, strict=True)
+            )
+        )
+        self.feature_info = [
+            {"num_chs": embed_dim, "reduction": STRIDE, "module": f"blocks.{i}"} for i in range(len(blocks))
+        ]
+        self.tap_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(tap_norms)})
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks.apply(_init_linear)
+        self.global_pool: str = global_pool
+        self.reset_classifier(num_classes)
+
+    def reset_classifier(self, num_classes: int, global_pool: GlobalPool | None = None) -> None:
+        """Replace the classifier, and the pooling if one is named.
+
+        Args:
+            num_classes: Number of classes; 0 for no classifier.
+            global_pool: Pooling as in the constructor; None keeps the present one and its weights.
+        """
+        if global_pool is not None or not hasattr(self, "pool"):
+            self.global_pool = self.global_pool if global_pool is None else global_pool
+            self.pool = _build_pool(self.global_pool, self.embed_dim, self.pool_heads).to(self.pos_embed)
+        self.num_classes = num_classes
+        self.head = (nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()).to(self.pos_embed)
+        if isinstance(self.head, nn.Linear):
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer."""
+        return self.head
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters, beside norms and biases, that weight decay should spare."""
+        return {name for name, _ in self.named_parameters() if name.endswith(("pos_embed", "group_tokens", "pool.token"))}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Describe how parameters group into layers, for layer-wise learning-rate decay."""
+        return {"stem": r"^stem|pos_embed", "blocks": [(r"^blocks\.(\d+)", None), (r"^norm|tap_norms|pool", (99999,))]}
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only the blocks' inputs in training and compute their insides again in the backward pass."""
+        self.grad_checkpointing = enable
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Classify images ``(B, in_chans, height, width)``: logits ``(B, num_classes)``."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute normalised features ``(B, H, W, C)`` of images ``(B, in_chans, height, width)``."""
+        grid = self._grid(x)
+        x = self._embed(x)
+        for block in self.blocks:
+            x = self._run(block, x)
+        return self.norm(_crop(x, grid))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Pool features ``(B, H, W, C)`` and classify.
+
+        Args:
+            x: Features as :meth:`forward_features` returns them.
+            pre_logits: Return what the classifier would see, ``(B, C)``.
+        """
+        x = F.dropout(self.pool(x), self.drop_rate, self.training)
+        return x if pre_logits else self.head(x)
+
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Compute the features of several blocks.
+
+        Args:
+            x: Images, ``(B, in_chans, height, width)``.
+            indices: Blocks to take, negative ones from the end; the last ``n`` if an int, all if None.
+            norm: Normalise what is taken: with the block's own norm where ``tap_norms`` gave it one, else with
+                the final norm.
+            stop_early: Stop after the last block taken.
+            output_fmt: ``"NCHW"`` or ``"NHWC"``.
+            intermediates_only: Return the list alone.
+
+        Returns:
+            The final features ``(B, H, W, C)`` and a list of ``(B, C, H, W)`` or ``(B, H, W, C)`` maps, or the list.
+        """
+        if output_fmt not in ("NCHW", "NHWC"):
+            raise ValueError(f"output_fmt must be 'NCHW' or 'NHWC'; got {output_fmt!r}")
+        taken, last = feature_take_indices(len(self.blocks), indices)
+        grid = self._grid(x)
+        x = self._embed(x)
+        intermediates = []
+        for i, block in enumerate(self.blocks[: last + 1] if stop_early or intermediates_only else self.blocks):
+            x = self._run(block, x)
+            if i in taken:
+                feature = _crop(x, grid)
+                if norm:
+                    feature = (self.tap_norms[str(i)] if str(i) in self.tap_norms else self.norm)(feature)
+                intermediates.append(feature.permute(0, 3, 1, 2) if output_fmt == "NCHW" else feature)
+        if intermediates_only:
+            return intermediates
+        return self.norm(_crop(x, grid)), intermediates
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove what the features of some blocks do not need.
+
+        Args:
+            indices: Blocks to keep the features of, as in :meth:`forward_intermediates`.
+            prune_norm: Remove the final norm.
+            prune_head: Remove pooling and classifier.
+
+        Returns:
+            The blocks taken, counted from the start.
+        """
+        taken, last = feature_take_indices(len(self.blocks), indices)
+        self.blocks = self.blocks[: last + 1]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, "")
+        return taken
+
+    @torch.no_grad()
+    def group_maps(self, x: torch.Tensor) -> dict[int, GroupMaps]:
+        """Compute which image tokens each group gathers, and which groups answer each token (paper Figure 6).
+
+        Args:
+            x: Images, ``(B, in_chans, height, width)``.
+
+        Returns:
+            For each group propagation block, by its index, two maps ``(B, heads, M, H, W)``. Where the image's
+            token grid is odd, what the cut-off padding tokens took is missing from the sums over the grid.
+        """
+        grid = self._grid(x)
+        x = self._embed(x)
+        maps = {}
+        for i, block in enumerate(self.blocks):
+            if isinstance(block, GroupPropagationBlock):
+                x, both = block.forward_with_maps(x)
+                maps[i] = GroupMaps(*(m[..., : grid[0], : grid[1]] for m in both))
+            else:
+                x = block(x)
+        return maps
+
+    def _grid(self, x: torch.Tensor) -> tuple[int, int]:
+        """Check an image batch and return the size of its token grid."""
+        if x.ndim != 4 or x.shape[1] != self.in_chans:
+            raise ValueError(
+                f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}; "
+                f"pass in_chans={x.shape[1] if x.ndim == 4 else '...'} when the model is created, or convert the images"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
+        if x.shape[2] < MIN_SIDE or x.shape[3] < MIN_SIDE:
+            raise ValueError(
+                f"expected images of at least {MIN_SIDE} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
+            )
+        return _ceil_div(x.shape[2]), _ceil_div(x.shape[3])
+
+    def _embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Make tokens ``(B, H, W, C)`` and add the position embedding."""
+        x = self.stem(x)
+        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2]))
+
+    def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if self.grad_checkpointing and self.training and not torch.compiler.is_exporting():
+            return recompute(block, x)
+        return block(x)
+
+
+def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Interpolate a position embedding ``(1, H, W, C)`` to another token grid: bicubic, corners not aligned."""
+    # Interpolating to the same size changes nothing, so a graph for every size may do it always.
+    if not torch.compiler.is_exporting() and tuple(pos_embed.shape[1:3]) == grid:
+        return pos_embed
+    resized = F.interpolate(pos_embed.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
+
+
+def _build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
+    arguments = {**common, **block}
+    kind = arguments.pop("kind")
+    if kind not in BLOCKS:
+        raise ValueError(f"unknown kind of block {kind!r}; choose one of {', '.join(BLOCKS)}")
+    return BLOCKS[kind](**arguments)
+
+
+def _build_pool(name: str, dim: int, num_heads: int) -> nn.Module:
+    if name == "avg":
+        return AveragePool()
+    if name == "attn":
+        pool = AttentionPool(dim, num_heads)
+        _init_linear(pool.key)
+        return pool
+    if name == "":
+        return nn.Identity()
+    raise ValueError(f"global_pool must be 'avg', 'attn' or ''; got {name!r}")
+
+
+def _init_linear(module: nn.Module) -> None:
+    # Convolutions keep PyTorch's initialisation, as in the authors' code.
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _ceil_div(pixels: int) -> int:
+    return (pixels + STRIDE - 1) // STRIDE
+
+
+def _crop(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    return x[:, : grid[0], : grid[1]]

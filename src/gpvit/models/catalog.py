@@ -1,0 +1,128 @@
+"""Every model by name: how to build it, what weights are published for it, and how well they score."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gpvit.models.backbone import VARIANTS
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published set of weights.
+
+    Attributes:
+        filename: The file's name in the authors' release.
+        metrics: Published scores, in percent.
+        num_classes: Number of classes of the head.
+    """
+
+    filename: str
+    metrics: dict[str, float]
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """What is known about a model beside its code.
+
+    Attributes:
+        task: What the model does.
+        origin: ``"paper"`` or ``"gpvit"``, the latter for sizes that are ours.
+        weights: Published weights by tag; the first is the default.
+        published_params_m: The authors' figure for the parameters, in millions.
+        published_gmacs: The paper's figure for a 224x224 image, in billions of multiply-accumulates.
+    """
+
+    task: str
+    origin: str
+    weights: dict[str, Weights]
+    published_params_m: float | None = None
+    published_gmacs: float | None = None
+
+
+def _in1k(level: int, top1: float, top5: float) -> dict[str, Weights]:
+    return {"in1k": Weights(f"gpvit_l{level}_in1k_300e.pth", {"top1": top1, "top5": top5}, num_classes=1000)}
+
+
+MODELS: dict[str, CatalogEntry] = {
+    "gpvit_nano": CatalogEntry("classification", "gpvit", {}),
+    "gpvit_tiny": CatalogEntry("classification", "gpvit", {}),
+    # The paper's text (Table 2) gives the MACs of L1 and L2 only; the authors' README the parameters and scores.
+    "gpvit_l1": CatalogEntry("classification", "paper", _in1k(1, 80.5, 95.4), 9.3, 5.8),
+    "gpvit_l2": CatalogEntry("classification", "paper", _in1k(2, 83.4, 96.6), 23.8, 15.0),
+    "gpvit_l3": CatalogEntry("classification", "paper", _in1k(3, 84.1, 96.9), 36.2),
+    "gpvit_l4": CatalogEntry("classification", "paper", _in1k(4, 84.3, 96.9), 75.4),
+}
+assert MODELS.keys() == VARIANTS.keys()
+
+
+def find(name: str) -> CatalogEntry:
+    """Look a model up.
+
+    Raises:
+        ValueError: If there is none of that name; the nearest names are proposed.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
+        raise ValueError(f"unknown model {name!r}; {hint}")
+    return MODELS[name]
+
+
+def find_weights(name: str, tag: str) -> Weights:
+    """Look the published weights of a model up by their tag.
+
+    Raises:
+        ValueError: If the model has no weights of that tag; those that it has are listed.
+    """
+    weights = find(name).weights
+    if tag not in weights:
+        known = f"published for {name}: {', '.join(weights)}" if weights else f"none are published for {name}"
+        raise ValueError(f"no weights {tag!r} and no such file; {known}")
+    return weights[tag]
+
+
+def create_model(
+    name: str, weights: str | Path | None = None, *, new_head: bool = False, **kwargs: Any
+) -> nn.Module:
+    """Create a model, with weights if any are named.
+
+    Args:
+        name: A name of the catalog, as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``.
+        weights: Tag of published weights, or the path of an official ``.pth`` or of a file that
+            :func:`gpvit.save` wrote. None starts from random values.
+        new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
+        **kwargs: Arguments of the model, as ``num_classes``, ``in_chans`` or ``img_size``.
+
+    Raises:
+        ValueError: If the name or tag is unknown, or the weights do not fit.
+        FileNotFoundError: If ``weights`` is a path and there is no such file.
+
+    Example:
+        >>> create_model("gpvit_nano", num_classes=10, in_chans=1).num_classes
+        10
+    """
+    import timm
+
+    from gpvit.models.checkpoints import load_weights, read_checkpoint
+    from gpvit.models.download import published_weights
+
+    name, _, tag = name.partition(".")
+    if tag and weights is not None:
+        raise ValueError(f"both {name}.{tag} and weights={str(weights)!r} name weights; choose one")
+    weights = tag or weights
+    find(name)
+    if weights is None:
+        return timm.create_model(name, **kwargs)
+    path = Path(weights)
+    if path.suffix not in (".pth", ".safetensors"):  # a tag
+        path = published_weights(name, str(weights))
+    checkpoint = read_checkpoint(path)
+    model = timm.create_model(name, **{**checkpoint.kwargs, **kwargs} if checkpoint.name == name else kwargs)
+    load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
+    checkpoint.describe(model)
+    return model

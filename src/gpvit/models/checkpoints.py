@@ -1,0 +1,202 @@
+"""Self-describing weight files, and strict, safe loading of them and of the authors'.
+
+A file of ours is a safetensors file whose metadata holds, as JSON under ``gpvit``, everything needed to build the
+model and to feed it. Nothing is ever unpickled but tensors and plain data.
+"""
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from gpvit.models.backbone import resize_pos_embed
+from gpvit.models.official import convert_official, is_official
+from gpvit.version import __version__
+
+INPUT_FACTS = ("input_size", "mean", "std", "interpolation", "crop_pct", "label_names")
+
+
+@dataclass
+class Checkpoint:
+    """Weights and what their file says about them.
+
+    Attributes:
+        state_dict: Tensors under this package's names.
+        name: Name of the model in the catalog; empty for an official file, which does not say.
+        kwargs: Arguments that the model was created with.
+        inputs: How its images were prepared (``INPUT_FACTS``, as in timm's ``pretrained_cfg``).
+        version: Version of the package that wrote the file.
+        source: Where the weights came from, if they were converted.
+    """
+
+    state_dict: dict[str, torch.Tensor]
+    name: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    source: str = ""
+
+    def describe(self, model: nn.Module) -> None:
+        """Tell a model how the images of these weights are prepared and what their classes are called."""
+        model.pretrained_cfg = {**model.pretrained_cfg, **self.inputs}  # type: ignore[dict-item, assignment]
+
+
+def save(
+    model: nn.Module,
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    inputs: dict[str, Any] | None = None,
+    source: str = "",
+) -> None:
+    """Write a model's weights and all that is needed to use them, whole or not at all.
+
+    Args:
+        model: A model from :func:`gpvit.create_model` or timm.
+        path: Where to write, ending in ``.safetensors``.
+        class_names: Names of the classes, in the order of the logits.
+        inputs: What replaces the ``INPUT_FACTS`` in the model's ``pretrained_cfg``.
+        source: Where the weights came from, if they were converted.
+
+    Raises:
+        ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"weights are written as .safetensors; got {path}")
+    config = getattr(model, "gpvit_config", None)
+    if config is None:
+        raise ValueError(f"{type(model).__name__} was not made by gpvit.create_model, so its file could not name it")
+    facts = {**getattr(model, "pretrained_cfg", {}), **(inputs or {})}
+    if class_names is not None:
+        if len(class_names) != model.num_classes:
+            raise ValueError(f"{len(class_names)} class names for a head of {model.num_classes} classes")
+        facts["label_names"] = list(class_names)
+    description = {
+        **config,
+        "inputs": {key: facts[key] for key in INPUT_FACTS if facts.get(key) is not None},
+        "version": __version__,
+        "source": source,
+    }
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+        temporary = Path(folder) / path.name
+        save_file(tensors, temporary, metadata={"gpvit": json.dumps(description)})
+        os.replace(temporary, path)
+
+
+def load(path: str | Path) -> nn.Module:
+    """Rebuild a model from a file that :func:`save` wrote; nothing else is needed.
+
+    The model comes in evaluation mode, and its ``pretrained_cfg`` tells how images are prepared.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file does not say what model it holds, or does not fit it.
+    """
+    from gpvit.models.catalog import create_model
+
+    checkpoint = read_checkpoint(path)
+    if not checkpoint.name:
+        raise ValueError(
+            f"{path} does not say which model it holds; use gpvit.create_model(NAME, weights={str(path)!r}), "
+            "or `gpvit convert` for an official file"
+        )
+    model = create_model(checkpoint.name, **checkpoint.kwargs)
+    load_weights(model, checkpoint.state_dict, source=str(path))
+    checkpoint.describe(model)
+    return model.eval()
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file of ours, or an official ``.pth``, whose names are converted.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, foreign, or holds anything but tensors and plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    if path.suffix == ".safetensors":
+        return _read_own(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors and plain data; it was not opened further"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no PyTorch checkpoint: {error}") from error
+    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not is_official(state_dict):
+        raise ValueError(
+            f"{path} is no official GPViT checkpoint; a training run's weights are in its best.safetensors"
+        )
+    return Checkpoint(convert_official(state_dict))
+
+
+def _read_own(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+    if "gpvit" not in metadata:
+        raise ValueError(f"{path} was not written by gpvit.save: its metadata has no entry 'gpvit'")
+    return Checkpoint(tensors, **json.loads(metadata["gpvit"]))
+
+
+def load_weights(
+    model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False
+) -> None:
+    """Load weights strictly, except that a position embedding is resized to the model's grid.
+
+    Args:
+        model: What to load into.
+        state_dict: Tensors under this package's names.
+        source: Where they come from, for messages.
+        new_head: Keep the model's own classifier where the one given does not fit, and print so.
+
+    Raises:
+        ValueError: If entries are missing, unexpected or of another shape; all are listed.
+    """
+    own = model.state_dict()
+    given = adapt_pos_embed(state_dict, model)
+    if new_head:
+        for name in [n for n in own if n.startswith("head.") and _shape(own, n) != _shape(given, n)]:
+            print(f"{source}: {name} {_shape(given, name)} left out; the model keeps a new one {_shape(own, name)}")
+            given[name] = own[name]
+        given = {n: t for n, t in given.items() if n in own or not n.startswith("head.")}
+    problems = [f"missing: {n}" for n in own if n not in given]
+    problems += [f"unexpected: {n}" for n in given if n not in own]
+    problems += [
+        f"misshapen: {n} is {_shape(given, n)}, the model has {_shape(own, n)}"
+        for n in own
+        if n in given and _shape(given, n) != _shape(own, n)
+    ]
+    if problems:
+        only_head = all(problem.split(": ")[1].startswith("head.") for problem in problems)
+        hint = "\nnew_head=True keeps the model's own classifier" if only_head else "\nIs it a checkpoint of this model?"
+        raise ValueError(f"{source} does not fit {type(model).__name__}:\n  " + "\n  ".join(problems) + hint)
+    model.load_state_dict(given)
+
+
+def adapt_pos_embed(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copy the mapping, its position embedding interpolated to the token grid of the model."""
+    grid = tuple(model.state_dict()["pos_embed"].shape[1:3])
+    return {**state_dict, "pos_embed": resize_pos_embed(state_dict["pos_embed"], (grid[0], grid[1]))}
+
+
+def _shape(tensors: dict[str, torch.Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None

@@ -1,0 +1,72 @@
+"""Makes timm know GPViT; imported when timm is, before or after this package."""
+
+from collections.abc import Callable
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+from gpvit.models.backbone import VARIANTS, GPViT
+from gpvit.models.catalog import MODELS
+from gpvit.models.checkpoints import adapt_pos_embed
+from gpvit.models.download import published_weights
+from gpvit.models.official import RELEASE, convert_official, is_official
+
+__all__: list[str] = []  # timm adds each entry point
+
+
+def _checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Let timm load official files and files of ours, made for any image size."""
+    return adapt_pos_embed(convert_official(state_dict) if is_official(state_dict) else state_dict, model)
+
+
+def _pretrained_cfgs() -> dict[str, dict[str, Any]]:
+    common = {
+        "first_conv": "stem.conv",
+        "classifier": "head",
+        "license": "apache-2.0",
+        "paper_ids": "arXiv:2212.06795",
+        "origin_url": "https://github.com/ChenhongyiYang/GPViT",
+    }
+    return {
+        f"{name}.{tag}" if tag else name: {**common, **({"url": f"{RELEASE}/{weights.filename}"} if weights else {})}
+        for name, entry in MODELS.items()
+        if entry.task == "classification"
+        for tag, weights in (entry.weights or {"": None}).items()
+    }
+
+
+def _entry_point(name: str) -> Callable[..., nn.Module]:
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
+        if pretrained and not overlay.keys() & {"file", "state_dict", "url", "hf_hub_id"}:
+            overlay["file"] = str(published_weights(name, _tag(name, kwargs.get("pretrained_cfg"))))
+        out_indices = kwargs.pop("out_indices", (2, 5, 8, 11))
+        model = build_model_with_cfg(
+            GPViT,
+            name,
+            pretrained,
+            pretrained_cfg_overlay=overlay,
+            pretrained_filter_fn=_checkpoint_filter,
+            feature_cfg={"out_indices": out_indices, "feature_cls": "getter"},
+            **{**VARIANTS[name], **kwargs},
+        )
+        if isinstance(model, GPViT):
+            own = {k: v for k, v in kwargs.items() if k not in ("pretrained_cfg", "cache_dir", "features_only")}
+            model.gpvit_config = {"name": name, "kwargs": own}
+        return model
+
+    create.__name__ = create.__qualname__ = name
+    create.__module__ = __name__
+    create.__doc__ = f"{name}: {VARIANTS[name]['embed_dim']} channels, twelve blocks at 1/8 resolution."
+    return create
+
+
+def _tag(name: str, pretrained_cfg: Any) -> str:
+    """Return the tag that timm resolved from ``name.tag``, else the model's default."""
+    return getattr(pretrained_cfg, "tag", None) or next(iter(MODELS[name].weights), "")
+
+
+default_cfgs = generate_default_cfgs(_pretrained_cfgs())
+for _name in VARIANTS:
+    globals()[_name] = register_model(_entry_point(_name))

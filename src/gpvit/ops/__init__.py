@@ -1,0 +1,1 @@
+"""Functions on tensors: windows and attention. Nothing here holds parameters."""

@@ -1,0 +1,48 @@
+"""Multi-head attention on token sequences.
+
+Shape letters: B batch, Q queries, K keys, C channels, h heads, d = C/h.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def split_heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """View ``(B, N, C)`` as ``(B, h, N, d)``; a head is a contiguous group of channels."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: torch.Tensor) -> torch.Tensor:
+    """Undo :func:`split_heads`: ``(B, h, N, d)`` to ``(B, N, C)``."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """Scaled dot-product attention with the fused kernel of the device.
+
+    Args:
+        query: ``(B, Q, C)``.
+        key: ``(B, K, C)``.
+        value: ``(B, K, C)``.
+        num_heads: Number of heads; divides ``C``.
+
+    Returns:
+        ``(B, Q, C)``.
+    """
+    query, key, value = (split_heads(t, num_heads) for t in (query, key, value))
+    return merge_heads(F.scaled_dot_product_attention(query, key, value))
+
+
+def attention_weights(query: torch.Tensor, key: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """Weights that :func:`attend` gives each key, which the fused kernel keeps to itself.
+
+    Args:
+        query: ``(B, Q, C)``.
+        key: ``(B, K, C)``.
+        num_heads: Number of heads; divides ``C``.
+
+    Returns:
+        ``(B, h, Q, K)``, summing to one over the keys.
+    """
+    query, key = split_heads(query, num_heads), split_heads(key, num_heads)
+    return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)

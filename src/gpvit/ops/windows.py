@@ -1,0 +1,40 @@
+"""Cut a token grid into equal rectangles and put it together again.
+
+Shape letters: B batch, H W token grid, h w window height and width, n = H/h * W/w windows per image.
+"""
+
+import torch
+
+
+def partition(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """Cut a grid into windows; a stripe is a window as high, or as wide, as the grid.
+
+    Windows of full width are a view of the same memory; all others cost one copy.
+
+    Args:
+        x: Tokens, ``(B, H, W, *)``, with any trailing dimensions.
+        window: Height and width of a window, dividing ``H`` and ``W``.
+
+    Returns:
+        ``(B * n, h, w, *)``, windows of one image in row-major order.
+    """
+    B, H, W, *rest = x.shape
+    h, w = window
+    x = x.reshape(B, H // h, h, W // w, w, *rest)
+    return x.transpose(2, 3).reshape(-1, h, w, *rest)
+
+
+def merge(windows: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Undo :func:`partition`.
+
+    Args:
+        windows: ``(B * n, h, w, *)``.
+        grid: Height and width of the whole token grid.
+
+    Returns:
+        ``(B, H, W, *)``.
+    """
+    H, W = grid
+    _, h, w, *rest = windows.shape
+    x = windows.reshape(-1, H // h, W // w, h, w, *rest)
+    return x.transpose(2, 3).reshape(-1, H, W, *rest)
