@@ -14,6 +14,7 @@ from timm.layers import DropPath, Mlp
 from torch import nn
 
 from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
 
@@ -72,17 +73,15 @@ class GroupMixer(nn.Module):
 
     def __init__(self, dim: int, num_groups: int, drop_path: float = 0.0):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim)
         self.mix_groups = Mlp(num_groups, dim // 2, num_groups)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mix_channels = Mlp(dim, 4 * dim)
         self.drop_path = DropPath(drop_path)
+        self.mix_channels = FeedForward(dim, drop_path=drop_path)
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
         """Update groups ``(B, M, C)``."""
-        mixed = self.mix_groups(self.norm1(groups).transpose(1, 2)).transpose(1, 2)
-        groups = groups + self.drop_path(mixed)
-        return groups + self.drop_path(self.mix_channels(self.norm2(groups)))
+        mixed = self.mix_groups(self.norm(groups).transpose(1, 2)).transpose(1, 2)
+        return self.mix_channels(groups + self.drop_path(mixed))
 
 
 class Ungrouping(nn.Module):
@@ -137,9 +136,7 @@ class GroupPropagationBlock(nn.Module):
         drop_path: Probability of dropping a residual branch for a sample.
     """
 
-    def __init__(
-        self, dim: int, num_groups: int, num_heads: int = 6, mlp_ratio: float = 4.0, drop_path: float = 0.0
-    ):
+    def __init__(self, dim: int, num_groups: int, num_heads: int = 6, mlp_ratio: float = 4.0, drop_path: float = 0.0):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
@@ -147,9 +144,7 @@ class GroupPropagationBlock(nn.Module):
         self.grouping = Grouping(dim, num_heads)
         self.mixer = GroupMixer(dim, num_groups, drop_path)
         self.ungrouping = Ungrouping(dim, num_heads, drop_path)
-        self.norm = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, int(mlp_ratio * dim))
-        self.drop_path = DropPath(drop_path)
+        self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
         self.dwconv = DepthwiseConv(dim, bias=False)
         self.bn = nn.BatchNorm2d(dim)
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
@@ -174,7 +169,6 @@ class GroupPropagationBlock(nn.Module):
         groups, grouping = self.grouping(self.group_tokens, x, return_weights)
         groups = self.mixer(groups)
         x, ungrouping = self.ungrouping(x, groups, return_weights)
-        x = x + self.drop_path(self.mlp(self.norm(x)))
-        x = self.dwconv(x.unflatten(1, grid)).permute(0, 3, 1, 2)
+        x = self.dwconv(self.mlp(x).unflatten(1, grid)).permute(0, 3, 1, 2)
         x = F.relu(self.bn(x), inplace=True).permute(0, 2, 3, 1)
         return x, grouping, ungrouping

@@ -5,10 +5,11 @@ Shape letters: B batch, H W token grid, C channels, S stripes, h w stripe height
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import nn
 
 from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.windows import merge, partition
 
 
@@ -44,7 +45,7 @@ class StripeAttention(nn.Module):
 
     def _attend(self, qkv: torch.Tensor, stripe: tuple[int, int], lepe: nn.Module) -> torch.Tensor:
         """Attend in the stripes of one direction: ``(B, H, W, 3, C/2)`` to ``(B, H, W, C/2)``."""
-        grid = qkv.shape[1:3]
+        grid = (qkv.shape[1], qkv.shape[2])
         stripes = partition(qkv, stripe)  # (S, h, w, 3, C/2)
         tokens = stripes.flatten(1, 2).unflatten(-1, (self.num_heads // 2, -1))  # (S, h*w, 3, heads/2, d)
         query, key, value = tokens.permute(2, 0, 3, 1, 4)  # (S, heads/2, h*w, d) each
@@ -71,15 +72,13 @@ class LocalBlock(nn.Module):
         self, dim: int, num_heads: int = 12, stripe_width: int = 2, mlp_ratio: float = 4.0, drop_path: float = 0.0
     ):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.attn = StripeAttention(dim, num_heads, stripe_width)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, int(mlp_ratio * dim))
         self.drop_path = DropPath(drop_path)
+        self.mlp = FeedForward(dim, mlp_ratio, eps=1e-6, drop_path=drop_path)
         self.dwconv = DepthwiseConv(dim, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, H, W, C)``."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return self.dwconv(x)
+        x = x + self.drop_path(self.attn(self.norm(x)))
+        return self.dwconv(self.mlp(x))

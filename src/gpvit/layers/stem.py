@@ -29,12 +29,20 @@ class ConvStem(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, in_chans, height, width)`` into tokens ``(B, H, W, C)``."""
+        height, width = x.shape[-2:]
         x = self.conv(x.contiguous(memory_format=torch.channels_last))
         x = self.extra(F.relu(self.norm(x), inplace=True))
-        pad_h, pad_w = -x.shape[-2] % self.map_multiple, -x.shape[-1] % self.map_multiple
+        # Written from the image's sides: then an exporter finds the padded sides to be simple, and tells so in seconds.
+        pad_h = self._padded(height) - x.shape[-2]
+        pad_w = self._padded(width) - x.shape[-1]
         if torch.compiler.is_exporting() or pad_h or pad_w:  # an exported graph must serve every size
             x = F.pad(x, (0, pad_w, 0, pad_h))
         return self.proj(x).permute(0, 2, 3, 1)
+
+    def _padded(self, pixels: int) -> int:
+        """Side of the padded half-resolution map for a side of the image."""
+        step = 2 * self.map_multiple
+        return (pixels + step - 1) // step * self.map_multiple
 
 
 def _conv_norm_relu(width: int) -> nn.Sequential:

@@ -89,6 +89,8 @@ class GPViT(nn.Module):
     """
 
     output_fmt = "NHWC"
+    gpvit_config: dict[str, Any] | None = None
+    """``name`` and ``kwargs`` that the model was created with; its weights' file repeats them."""
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class GPViT(nn.Module):
             {"num_chs": embed_dim, "reduction": STRIDE, "module": f"blocks.{i}"} for i in range(len(blocks))
         ]
         self.tap_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(tap_norms)})
-        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.norm: nn.Module = nn.LayerNorm(embed_dim, eps=1e-6)
 
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks.apply(_init_linear)
@@ -157,7 +159,9 @@ class GPViT(nn.Module):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Name the parameters, beside norms and biases, that weight decay should spare."""
-        return {name for name, _ in self.named_parameters() if name.endswith(("pos_embed", "group_tokens", "pool.token"))}
+        return {
+            name for name, _ in self.named_parameters() if name.endswith(("pos_embed", "group_tokens", "pool.token"))
+        }
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -194,7 +198,7 @@ class GPViT(nn.Module):
     def forward_intermediates(
         self,
         x: torch.Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = "NCHW",
@@ -225,14 +229,14 @@ class GPViT(nn.Module):
             if i in taken:
                 feature = _crop(x, grid)
                 if norm:
-                    feature = (self.tap_norms[str(i)] if str(i) in self.tap_norms else self.norm)(feature)
+                    feature = self._norm_of(i)(feature)
                 intermediates.append(feature.permute(0, 3, 1, 2) if output_fmt == "NCHW" else feature)
         if intermediates_only:
             return intermediates
         return self.norm(_crop(x, grid)), intermediates
 
     def prune_intermediate_layers(
-        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Remove what the features of some blocks do not need.
 
@@ -293,6 +297,10 @@ class GPViT(nn.Module):
         """Make tokens ``(B, H, W, C)`` and add the position embedding."""
         x = self.stem(x)
         return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2]))
+
+    def _norm_of(self, index: int) -> nn.Module:
+        name = str(index)
+        return self.tap_norms[name] if name in self.tap_norms else self.norm  # noqa: SIM401  a ModuleDict has no get
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if self.grad_checkpointing and self.training and not torch.compiler.is_exporting():

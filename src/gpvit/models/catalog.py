@@ -3,11 +3,10 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from gpvit.models.backbone import VARIANTS
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,6 @@ MODELS: dict[str, CatalogEntry] = {
     "gpvit_l3": CatalogEntry("classification", "paper", _in1k(3, 84.1, 96.9), 36.2),
     "gpvit_l4": CatalogEntry("classification", "paper", _in1k(4, 84.3, 96.9), 75.4),
 }
-assert MODELS.keys() == VARIANTS.keys()
 
 
 def find(name: str) -> CatalogEntry:
@@ -86,9 +84,7 @@ def find_weights(name: str, tag: str) -> Weights:
     return weights[tag]
 
 
-def create_model(
-    name: str, weights: str | Path | None = None, *, new_head: bool = False, **kwargs: Any
-) -> nn.Module:
+def create_model(name: str, weights: str | Path | None = None, *, new_head: bool = False, **kwargs: Any) -> "nn.Module":
     """Create a model, with weights if any are named.
 
     Args:
@@ -122,7 +118,9 @@ def create_model(
     if path.suffix not in (".pth", ".safetensors"):  # a tag
         path = published_weights(name, str(weights))
     checkpoint = read_checkpoint(path)
-    model = timm.create_model(name, **{**checkpoint.kwargs, **kwargs} if checkpoint.name == name else kwargs)
+    if checkpoint.name and checkpoint.name != name:
+        raise ValueError(f"{path} holds weights of {checkpoint.name}, not of {name}")
+    model = timm.create_model(name, **{**checkpoint.kwargs, **kwargs})
     load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
     checkpoint.describe(model)
     return model

@@ -157,9 +157,7 @@ def _read_own(path: Path) -> Checkpoint:
     return Checkpoint(tensors, **json.loads(metadata["gpvit"]))
 
 
-def load_weights(
-    model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False
-) -> None:
+def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False) -> None:
     """Load weights strictly, except that a position embedding is resized to the model's grid.
 
     Args:
@@ -187,7 +185,9 @@ def load_weights(
     ]
     if problems:
         only_head = all(problem.split(": ")[1].startswith("head.") for problem in problems)
-        hint = "\nnew_head=True keeps the model's own classifier" if only_head else "\nIs it a checkpoint of this model?"
+        hint = (
+            "\nnew_head=True keeps the model's own classifier" if only_head else "\nIs it a checkpoint of this model?"
+        )
         raise ValueError(f"{source} does not fit {type(model).__name__}:\n  " + "\n  ".join(problems) + hint)
     model.load_state_dict(given)
 

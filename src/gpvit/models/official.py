@@ -26,7 +26,8 @@ _RENAMED: tuple[tuple[str, str], ...] = (
 )
 _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     # local block
-    (r"(norm[12])", r"\1"),
+    (r"norm1", "norm"),
+    (r"norm2", "mlp.norm"),
     (r"(qkv|proj)", r"attn.\1"),
     (r"attns\.(\d)\.get_v", r"attn.lepe.\1"),
     (r"dw", "dwconv"),
@@ -34,7 +35,8 @@ _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     (r"group_token", "group_tokens"),
     (r"group_layer\.(norm_query|norm_key)", r"grouping.\1"),
     (r"group_layer\.attn\.k_proj", "grouping.key"),
-    (r"mixer\.layers\.0\.(norm[12])", r"mixer.\1"),
+    (r"mixer\.layers\.0\.norm1", "mixer.norm"),
+    (r"mixer\.layers\.0\.norm2", "mixer.mix_channels.norm"),
     (r"mixer\.layers\.0\.patch_mixer\.0", "mixer.mix_groups.fc1"),
     (r"mixer\.layers\.0\.patch_mixer\.3", "mixer.mix_groups.fc2"),
     (r"mixer\.layers\.0\.channel_mixer\.0", "mixer.mix_channels.fc1"),
@@ -45,7 +47,7 @@ _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     (r"un_group_layer\.attn\.v_proj", "ungrouping.value"),
     (r"un_group_layer\.attn\.proj", "ungrouping.proj"),
     (r"un_group_layer\.proj", "ungrouping.fuse"),
-    (r"un_group_layer\.norm2", "norm"),
+    (r"un_group_layer\.norm2", "mlp.norm"),
     (r"dwconv\.0", "dwconv"),
     (r"dwconv\.1", "bn"),
     # both

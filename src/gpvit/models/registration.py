@@ -1,4 +1,7 @@
-"""Makes timm know GPViT; imported when timm is, before or after this package."""
+"""Makes timm know GPViT; imported when timm is, before or after this package.
+
+timm may be imported halfway through one of our own modules, so the network itself is imported only when it is built.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +9,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from gpvit.models.backbone import VARIANTS, GPViT
 from gpvit.models.catalog import MODELS
-from gpvit.models.checkpoints import adapt_pos_embed
-from gpvit.models.download import published_weights
 from gpvit.models.official import RELEASE, convert_official, is_official
 
 __all__: list[str] = []  # timm adds each entry point
@@ -17,10 +17,12 @@ __all__: list[str] = []  # timm adds each entry point
 
 def _checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     """Let timm load official files and files of ours, made for any image size."""
+    from gpvit.models.checkpoints import adapt_pos_embed
+
     return adapt_pos_embed(convert_official(state_dict) if is_official(state_dict) else state_dict, model)
 
 
-def _pretrained_cfgs() -> dict[str, dict[str, Any]]:
+def _pretrained_cfgs() -> dict[str, Any]:
     common = {
         "first_conv": "stem.conv",
         "classifier": "head",
@@ -28,16 +30,19 @@ def _pretrained_cfgs() -> dict[str, dict[str, Any]]:
         "paper_ids": "arXiv:2212.06795",
         "origin_url": "https://github.com/ChenhongyiYang/GPViT",
     }
-    return {
-        f"{name}.{tag}" if tag else name: {**common, **({"url": f"{RELEASE}/{weights.filename}"} if weights else {})}
-        for name, entry in MODELS.items()
-        if entry.task == "classification"
-        for tag, weights in (entry.weights or {"": None}).items()
-    }
+    cfgs: dict[str, Any] = {}
+    for name, entry in MODELS.items():
+        if entry.task == "classification":
+            cfgs |= {f"{name}.{tag}": {**common, "url": f"{RELEASE}/{w.filename}"} for tag, w in entry.weights.items()}
+            cfgs |= {} if entry.weights else {name: common}
+    return cfgs
 
 
 def _entry_point(name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        from gpvit.models.backbone import VARIANTS, GPViT
+        from gpvit.models.download import published_weights
+
         overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
         if pretrained and not overlay.keys() & {"file", "state_dict", "url", "hf_hub_id"}:
             overlay["file"] = str(published_weights(name, _tag(name, kwargs.get("pretrained_cfg"))))
@@ -58,7 +63,7 @@ def _entry_point(name: str) -> Callable[..., nn.Module]:
 
     create.__name__ = create.__qualname__ = name
     create.__module__ = __name__
-    create.__doc__ = f"{name}: {VARIANTS[name]['embed_dim']} channels, twelve blocks at 1/8 resolution."
+    create.__doc__ = f"Build {name}; keyword arguments are those of gpvit.GPViT and of timm.create_model."
     return create
 
 
@@ -68,5 +73,5 @@ def _tag(name: str, pretrained_cfg: Any) -> str:
 
 
 default_cfgs = generate_default_cfgs(_pretrained_cfgs())
-for _name in VARIANTS:
+for _name in MODELS:
     globals()[_name] = register_model(_entry_point(_name))

@@ -1,0 +1,104 @@
+"""The command line: ``gpvit VERB ...``.
+
+A verb is one function, in the module of its name; its signature and docstring are its options and help. Modules
+load when their verb is called, so that ``gpvit --help`` answers at once.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, get_origin
+
+from gpvit.version import __version__
+
+VERBS: dict[str, str] = {
+    "demo": "train a small GPViT on real digits and write a report with pictures",
+    "models": "list the models, their size and their published scores",
+    "train": "train from a recipe (YAML), any setting overridable",
+    "evaluate": "score a checkpoint on a data set",
+    "predict": "classify images",
+    "groups": "draw what the groups of each group propagation block look at",
+    "profile": "count parameters and multiply-accumulates by part",
+    "benchmark": "measure speed and memory beside timm's models",
+    "convert": "turn an official checkpoint into a self-describing file",
+}
+
+
+class CommandError(Exception):
+    """Ends a verb with an exit code; the message, if any, goes to stderr."""
+
+    def __init__(self, message: str = "", exit_code: int = 1):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        0, or what tells a shell that something went wrong; the message is on stderr.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"gpvit {__version__}")
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        print(f"gpvit: unknown verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
+    try:
+        if verb == "train":  # LightningCLI parses for itself
+            function(rest)
+        else:
+            function(**parse(function, rest))
+    except CommandError as error:
+        if str(error):
+            print(f"gpvit {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except (ValueError, OSError) as error:  # the user's to mend; anything else is ours and keeps its traceback
+        print(f"gpvit {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"gpvit {verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]:
+    """Read a verb's arguments as its signature describes them.
+
+    Parameters without default are positional, and a list takes all that follow; a bool is a flag.
+    """
+    from docstring_parser import parse as parse_docstring
+    from jsonargparse import ArgumentParser
+
+    documentation = parse_docstring(inspect.getdoc(function) or "")
+    help_of = {p.arg_name: p.description for p in documentation.params}
+    parser = ArgumentParser(prog=f"gpvit {function.__name__}", description=documentation.short_description)
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        required = parameter.default is parameter.empty
+        common: dict[str, Any] = {"help": help_of.get(name)}
+        if get_origin(parameter.annotation) is list and required:
+            parser.add_argument(name, type=parameter.annotation.__args__[0], nargs="+", **common)
+        elif parameter.annotation is bool:
+            parser.add_argument(_flag(name), action="store_true", **common)
+        elif required:
+            parser.add_argument(name, type=parameter.annotation, **common)
+        else:
+            parser.add_argument(_flag(name), type=parameter.annotation, default=parameter.default, **common)
+    return parser.parse_args(arguments).as_dict()
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    return f"usage: gpvit VERB ...   (gpvit VERB --help for its options)\n\n{verbs}\n\ngpvit --version"
