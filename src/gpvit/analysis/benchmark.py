@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import Progress
 from rich.table import Table
 
 from gpvit.analysis.machine import Machine, describe_machine
 from gpvit.analysis.memory import Memory, measure_memory
-from gpvit.analysis.workload import Case, build, format_size
+from gpvit.analysis.workload import Case, build, check, format_size
 
 MIB = 2**20
 
@@ -98,38 +98,31 @@ class Report:
                     "iqr_ms": measurement.iqr_ms,
                     "images_per_second": measurement.images_per_second,
                     "memory_mib": measurement.memory_mib,
-                    "time_ratio": _ratio(measurement.median_ms, base and base.median_ms),
-                    "memory_ratio": _ratio(measurement.memory_mib, base and base.memory_mib),
+                    "time_ratio": _ratio("median_ms", measurement, base),
+                    "memory_ratio": _ratio("memory_mib", measurement, base),
                 }
             )
         return rows
 
-    def table(self) -> Table:
-        """Return the measurements as a table to print."""
-        table = Table(
-            title=str(self.machine),
-            caption=f"median and interquartile range of {self.rounds} interleaved rounds after {self.warmup} warm-up "
-            "steps; memory is the peak over the idle process; x is the ratio to the baseline",
-        )
-        for header in ("model", "size", "batch", "setting"):
-            table.add_column(header, overflow="fold")
-        for header in ("ms", "IQR", "images/s", "memory MiB", "x time", "x memory"):
-            table.add_column(header, justify="right")
+    def __rich__(self) -> Group:
+        """Return what `rich` prints: one table for each setting, with the machine above."""
+        tables: dict[str, Table] = {}
         for measurement, row in zip(self.measurements, self.rows(), strict=True):
-            case = measurement.case
-            ratios = (_text(row[name], 2) for name in ("time_ratio", "memory_ratio"))
+            table = tables.setdefault(measurement.case.setting, _empty_table(measurement.case.setting))
             table.add_row(
-                case.model,
-                row["size"],
-                str(case.batch_size),
-                case.setting,
+                measurement.case.model,
                 "out of memory" if measurement.out_of_memory else _text(measurement.median_ms, 1),
                 _text(measurement.iqr_ms, 1),
                 _text(measurement.images_per_second, 1),
                 _text(measurement.memory_mib, 0),
-                *ratios,
+                _text(row["time_ratio"], 2),
+                _text(row["memory_ratio"], 2),
             )
-        return table
+        note = (
+            f"Median and interquartile range (IQR) of {self.rounds} interleaved rounds after {self.warmup} warm-up "
+            "steps; memory is the peak over the idle process; x is the multiple of the baseline."
+        )
+        return Group(str(self.machine), *tables.values(), note)
 
     def to_dict(self) -> dict[str, Any]:
         """Return machine, settings, rows and every single duration as plain data for JSON."""
@@ -218,12 +211,21 @@ def _check(cases: list[Case], rounds: int, warmup: int) -> None:
     if rounds < 1 or warmup < 0:
         raise ValueError(f"rounds is {rounds} and warmup {warmup}; they must be at least 1 and 0")
     for case in cases:
+        check(case)
         if case.baseline is not None and replace(case, model=case.baseline) not in cases:
             raise ValueError(f"baseline {case.baseline!r} is not measured with {case}; add it to the models")
 
 
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
+def _ratio(name: str, measurement: Measurement, base: Measurement | None) -> float | None:
+    value, reference = (getattr(each, name, None) for each in (measurement, base))
+    return value / reference if value is not None and reference else None
+
+
+def _empty_table(title: str) -> Table:
+    table = Table("model", title=title, title_justify="left")
+    for header in ("ms", "IQR", "images/s", "MiB", "x time", "x memory"):
+        table.add_column(header, justify="right")
+    return table
 
 
 def _text(value: float | None, digits: int) -> str:

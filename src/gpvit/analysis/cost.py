@@ -1,10 +1,11 @@
 """Parameters and multiply-accumulates of any model, by part, from one forward pass over shapes alone.
 
-One MAC is one multiply-accumulate of a convolution, a linear layer or an attention product (query-key, weight-value). Norms,
-activations, resizing and pooling are not counted. The GPViT paper prints the MACs without the attention products.
+One MAC is one multiply-accumulate of a convolution, a linear layer or an attention product (query-key, weight-value).
+Norms, activations, resizing and pooling are not counted. The GPViT paper prints the MACs without attention products.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class CostRow:
     """The cost of one part of a model.
 
     Args:
-        part: Dotted name of the submodule; `(own)` is what the model holds or computes outside its listed parts.
+        part: Dotted name of the submodule; `(own)` is what a module holds or computes outside its listed parts.
         parameters: Number of parameters; one shared by several parts counts in the first.
         macs: Multiply-accumulates of the whole batch, attention products included.
         macs_without_attention: The same without attention products.
@@ -125,27 +126,32 @@ def profile_model(
 
     rows: list[CostRow] = []
     unclaimed = set(shadow.parameters())
-    for part in _part_names(shadow, depth):
-        claimed = unclaimed & set(shadow.get_submodule(part).parameters())
+    for name, module in _parts(shadow, depth):
+        below = [row for row in rows if row.part.startswith(name and f"{name}.")]
+        claimed = unclaimed & set(module.parameters())
         unclaimed -= claimed
-        rows.append(_row(part, claimed, counts.get(f"{type(shadow).__name__}.{part}", {})))
-    whole = _row(OWN, unclaimed, counts.get("Global", {}))
-    rest = CostRow(
-        OWN,
-        whole.parameters,
-        whole.macs - sum(row.macs for row in rows),
-        whole.macs_without_attention - sum(row.macs_without_attention for row in rows),
-    )
-    return Cost(size, in_chans, batch_size, tuple(row for row in [*rows, rest] if row.parameters or row.macs))
+        flops = _flops_inside(module, ".".join(filter(None, [type(shadow).__name__, name])), counts)
+        weighted = sum(count for operation, count in flops.items() if operation in WEIGHT_OPERATIONS)
+        row = CostRow(
+            part=".".join(filter(None, [name, OWN])) if below or not name else name,
+            parameters=sum(parameter.numel() for parameter in claimed),
+            macs=flops.total() // 2 - sum(row.macs for row in below),
+            macs_without_attention=weighted // 2 - sum(row.macs_without_attention for row in below),
+        )
+        if row.parameters or row.macs:
+            rows.append(row)
+    return Cost(size, in_chans, batch_size, tuple(rows))
 
 
-def _row(part: str, parameters: set[nn.Parameter], flops: dict[Any, int]) -> CostRow:
-    return CostRow(
-        part=part,
-        parameters=sum(parameter.numel() for parameter in parameters),
-        macs=sum(flops.values()) // 2,
-        macs_without_attention=sum(count for op, count in flops.items() if op in WEIGHT_OPERATIONS) // 2,
-    )
+def _flops_inside(module: nn.Module, name: str, counts: dict[str, dict[Any, int]]) -> Counter[Any]:
+    """Return the operations of a module, those of its submodules included."""
+    if name in counts:
+        return Counter(counts[name])
+    # Not called itself: a list, or a model that is entered by another method than forward.
+    flops: Counter[Any] = Counter()
+    for child_name, child in module.named_children():
+        flops.update(_flops_inside(child, f"{name}.{child_name}", counts))
+    return flops
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
@@ -158,11 +164,13 @@ def _on_meta(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shapes)
 
 
-def _part_names(module: nn.Module, depth: int, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every part, in the order of registration."""
-    for name, child in module.named_children():
-        depth_inside = depth if isinstance(child, CONTAINERS) else depth - 1
-        if depth_inside and any(True for _ in child.children()):
-            yield from _part_names(child, depth_inside, f"{prefix}{name}.")
+def _parts(module: nn.Module, depth: int, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the dotted name and the module of every part, each after the parts inside it; the last is the model."""
+    for child_name, child in module.named_children():
+        inside = depth if isinstance(child, CONTAINERS) else depth - 1
+        path = f"{name}.{child_name}" if name else child_name
+        if inside:
+            yield from _parts(child, inside, path)
         else:
-            yield prefix + name
+            yield path, child
+    yield name, module

@@ -56,12 +56,13 @@ class Case:
 
     @property
     def setting(self) -> str:
-        """Everything but model, size and batch, in words."""
-        words = [self.mode, "features" if self.features else "", "compiled" if self.compiled else "eager", self.dtype]
-        return " ".join(word for word in [*words, self.device] if word)
+        """Everything but the models, in words."""
+        task = "features" if self.features else self.mode
+        kernels = "compiled" if self.compiled else "eager"
+        return f"{format_size(self.size)}, batch {self.batch_size}, {task}, {kernels}, {self.dtype}, {self.device}"
 
     def __str__(self) -> str:
-        return f"{self.model} {format_size(self.size)} batch {self.batch_size} {self.setting}"
+        return f"{self.model} ({self.setting})"
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -88,26 +89,41 @@ def format_size(size: tuple[int, int]) -> str:
     return "{}x{}".format(*size)
 
 
-def create_for_size(name: str, size: tuple[int, int], features: bool = False) -> nn.Module:
+def create_for_size(name: str, size: tuple[int, int], in_chans: int = 3, features: bool = False) -> nn.Module:
     """Create a timm model with fresh weights that accepts images of a size.
 
     Args:
         name: The model's name.
         size: Image height and width in pixels.
+        in_chans: Image channels.
         features: Whether to create the backbone that returns its last feature map, in place of the classifier.
 
     Raises:
         ValueError: If no model has this name.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; near it are {', '.join(near)}" if near else "; timm.list_models() names them all"
-        raise ValueError(f"no model is called {name!r}{hint}")
+    _require_model(name)
     kwargs: dict[str, Any] = {"features_only": True, "out_indices": (-1,)} if features else {}
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         kwargs["img_size"] = size
-    return timm.create_model(name, **kwargs)
+    return timm.create_model(name, in_chans=in_chans, **kwargs)
+
+
+def check(case: Case) -> None:
+    """Raise if a case cannot be run here at all, which is quick to tell.
+
+    Args:
+        case: What is to be run.
+
+    Raises:
+        ValueError: If the model or the device does not exist.
+        FileNotFoundError: If the case is compiled and there is no compiler.
+    """
+    _require_model(case.model)
+    if torch.device(case.device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {case.device!r}, and torch sees no CUDA device here; choose device 'cpu'")
+    if case.compiled:
+        _require_compiler()
 
 
 def build(case: Case) -> Callable[[], None]:
@@ -116,20 +132,14 @@ def build(case: Case) -> Callable[[], None]:
     The returned function raises MemoryError where the step does not fit into memory.
 
     Args:
-        case: What to run; weights and inputs are random.
+        case: What to run, as passed by `check`; weights and inputs are random.
 
     Raises:
-        ValueError: If the model or the device does not exist.
-        FileNotFoundError: If the case is compiled and there is no compiler.
         MemoryError: If model and inputs do not fit into memory.
     """
     device = torch.device(case.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {case.device!r}, and torch sees no CUDA device here; choose device='cpu'")
-    if case.compiled:
-        _require_compiler()
     torch.manual_seed(0)
-    model = create_for_size(case.model, case.size, case.features).train(case.mode == "train")
+    model = create_for_size(case.model, case.size, features=case.features).train(case.mode == "train")
     with _memory_errors():
         model.to(device)
         images = torch.randn(case.batch_size, 3, *case.size, device=device)
@@ -188,6 +198,13 @@ def _memory_errors() -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise MemoryError(str(error)) from error
         raise
+
+
+def _require_model(name: str) -> None:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; near it are {', '.join(near)}" if near else "; timm.list_models() names them all"
+        raise ValueError(f"no model is called {name!r}{hint}")
 
 
 def _require_compiler() -> None:

@@ -13,7 +13,8 @@ from gpvit.data.preprocessing import Preprocessing
 class ClassificationData(LightningDataModule):
     """Batches of images `(B, C, H, W)`, float and normalised, with their labels `(B,)`, int64.
 
-    A subclass fills `train_set` and `val_set` in `setup`. Testing reads the validation images.
+    A subclass fills `train_set` and `val_set` in `setup`, and may make whole training batches by `train_collate`.
+    Testing reads the validation images.
 
     Args:
         class_names: The classes in the order of their labels.
@@ -29,6 +30,7 @@ class ClassificationData(LightningDataModule):
 
     train_set: Dataset[Any] | None = None
     val_set: Dataset[Any] | None = None
+    train_collate: Callable[[list[Any]], Any] | None = None
 
     def __init__(
         self, class_names: Sequence[str], preprocessing: Preprocessing, batch_size: int, num_workers: int
@@ -52,38 +54,37 @@ class ClassificationData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches in random order; a last batch that is not full is left out."""
-        dataset: Any = _ready(self.train_set, "fit")
-        return self._loader(dataset, shuffle=True, drop_last=len(dataset) > self.batch_size)
+        dataset = self._ready(self.train_set)
+        drop_last = len(dataset) > self.batch_size
+        return self._loader(dataset, shuffle=True, drop_last=drop_last, collate_fn=self.train_collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, in a fixed order."""
-        return self._loader(_ready(self.val_set, "validate"))
+        return self._loader(self._ready(self.val_set))
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Load what `val_dataloader` loads: there is no third split."""
         return self.val_dataloader()
 
+    def _ready(self, dataset: Any) -> Any:
+        if dataset is None:
+            raise RuntimeError("the data are not set up: call setup('fit') first, or let a Trainer do it")
+        return dataset
+
     def _loader(
         self,
         dataset: Dataset[Any],
         *,
-        shuffle: bool = False,
-        drop_last: bool = False,
-        collate: Callable[[list[Any]], Any] | None = None,
-    ) -> DataLoader[Any]:
-        return DataLoader(
+        loader_class: Any = DataLoader,
+        num_workers: int | None = None,
+        **options: Any,
+    ) -> Any:
+        workers = self.num_workers if num_workers is None else num_workers
+        return loader_class(
             dataset,
             batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            collate_fn=collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            **options,
         )
-
-
-def _ready(dataset: Dataset[Any] | None, stage: str) -> Dataset[Any]:
-    if dataset is None:
-        raise RuntimeError(f"the data are not set up: call setup({stage!r}) first, or let a Trainer do it")
-    return dataset

@@ -53,9 +53,7 @@ class ImageFolder(ClassificationData):
         if self.val_set is None:
             self.val_set = _dataset(self.root / "val", self.preprocessing.transform())
         if stage in ("fit", None) and self.train_set is None:
-            self.train_set = _dataset(
-                self.root / "train", training_transform(self.preprocessing, self.augmentation)
-            )
+            self.train_set = _dataset(self.root / "train", training_transform(self.preprocessing, self.augmentation))
 
 
 def _class_names(root: Path) -> list[str]:

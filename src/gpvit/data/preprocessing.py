@@ -84,8 +84,11 @@ class Preprocessing:
         """
         channels, *size = self.input_size
         height, width = (round(side / self.crop_pct) for side in size)
-        mode = InterpolationMode(self.interpolation)
-        resize = v2.Resize(height, mode) if height == width else ResizeKeepRatio((height, width), interpolation=mode)
+        resize = (
+            v2.Resize(height, InterpolationMode(self.interpolation))
+            if height == width
+            else ResizeKeepRatio((height, width), interpolation=self.interpolation)
+        )
         return v2.Compose(
             [
                 v2.Grayscale(channels) if channels == 1 else v2.RGB(),
@@ -133,7 +136,9 @@ class Augmentation:
         if self.rand_augment is not None and not _RAND_AUGMENT.fullmatch(self.rand_augment):
             raise ValueError(f"rand_augment {self.rand_augment!r}: write it like 'rand-m9-n2-mstd0.5-inc1', or None")
         if self.rand_augment and self.color_jitter:
-            raise ValueError("rand_augment and color_jitter exclude each other: set rand_augment to None for the jitter")
+            raise ValueError(
+                "rand_augment and color_jitter exclude each other: set rand_augment to None for the jitter"
+            )
 
 
 IMAGENET = Preprocessing()

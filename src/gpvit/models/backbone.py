@@ -350,4 +350,6 @@ def _ceil_div(pixels: int) -> int:
 
 
 def _crop(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    if torch.compiler.is_exporting():  # a slice would be contiguous for some sizes only, which splits the graph
+        return F.pad(x, (0, 0, 0, grid[1] - x.shape[2], 0, grid[0] - x.shape[1]))
     return x[:, : grid[0], : grid[1]]

@@ -1,7 +1,7 @@
 """The names of the authors' released checkpoints, turned into ours.
 
-Their files hold ``{"meta": ..., "state_dict": ...}``. Every entry has exactly one counterpart here, and only the
-position embedding changes its shape.
+Their files hold ``{"meta": ..., "state_dict": ...}``. Every entry has its counterpart here; the position embedding
+is laid out as a grid, and the queries, keys and values of a local block are divided between its two directions.
 """
 
 import math
@@ -28,8 +28,9 @@ _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     # local block
     (r"norm1", "norm"),
     (r"norm2", "mlp.norm"),
-    (r"(qkv|proj)", r"attn.\1"),
-    (r"attns\.(\d)\.get_v", r"attn.lepe.\1"),
+    (r"attns\.0\.get_v", "attn.vertical.lepe"),
+    (r"attns\.1\.get_v", "attn.horizontal.lepe"),
+    (r"proj", "attn.proj"),
     (r"dw", "dwconv"),
     # group propagation block
     (r"group_token", "group_tokens"),
@@ -63,15 +64,22 @@ def is_official(state_dict: dict[str, torch.Tensor]) -> bool:
 
 
 def convert_official(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the entries of an official checkpoint and lay its position embedding out as a grid.
+    """Give the tensors of an official checkpoint the names and shapes that they have here.
 
     Raises:
         ValueError: If an entry has no counterpart; all such entries are listed.
     """
-    names = {name: _rename(name) for name in state_dict}
-    if unknown := [name for name, new in names.items() if new is None]:
+    converted: dict[str, torch.Tensor] = {}
+    unknown = []
+    for name, tensor in state_dict.items():
+        if qkv := re.fullmatch(r"backbone\.layers\.(\d+)\.qkv\.(weight|bias)", name):
+            converted |= _divide_qkv(tensor, f"blocks.{qkv[1]}.attn", qkv[2])
+        elif new := _rename(name):
+            converted[new] = tensor
+        else:
+            unknown.append(name)
+    if unknown:
         raise ValueError(f"not an official GPViT checkpoint: no counterpart for {', '.join(unknown)}")
-    converted = {new: state_dict[name] for name, new in names.items() if new is not None}
     converted["pos_embed"] = _square_grid(converted["pos_embed"])
     return converted
 
@@ -90,6 +98,14 @@ def _first(table: tuple[tuple[str, str], ...], name: str, prefix: str = "") -> s
         if match := re.match(pattern + _LEAF, name):
             return prefix + match.expand(replacement) + (match[match.re.groups] or "")
     return None
+
+
+def _divide_qkv(tensor: torch.Tensor, prefix: str, leaf: str) -> dict[str, torch.Tensor]:
+    """Divide ``(3C, *)`` into ``(3C/2, *)`` for each direction, which take half of each of q, k and v."""
+    halves = tensor.unflatten(0, (3, 2, -1)).unbind(1)
+    return {
+        f"{prefix}.{way}.qkv.{leaf}": h.flatten(0, 1) for way, h in zip(("vertical", "horizontal"), halves, strict=True)
+    }
 
 
 def _square_grid(pos_embed: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from gpvit.cli import main
+
+
+def test_table_shows_parts_totals_and_the_published_figures(capsys):
+    assert main(["profile", "gpvit_l1"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("blocks.11", "total", "9.590", "6.096", "5.846"))
+    assert "published: 9.3 M parameters; 5.8 G MACs" in text
+
+
+def test_unpublished_models_show_none(capsys):
+    assert main(["profile", "resnet18", "--size", "64x96", "--depth", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "layer1.0.conv1" in text
+    assert "published" not in text
+
+
+def test_json_is_json(capsys):
+    assert main(["profile", "gpvit_nano", "--size", "64", "--in-chans", "1", "--batch-size", "3", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["size"], record["in_chans"], record["batch_size"]) == ([64, 64], 1, 3)
+    assert record["macs"] == sum(row["macs"] for row in record["rows"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["gpvit_l11"], "gpvit_l1"), (["resnet18", "--size", "big"], "224x224"), (["resnet18", "--depth", "0"], "depth")],
+)
+def test_bad_input_is_told(arguments, message, capsys):
+    assert main(["profile", *arguments]) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,230 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gpvit.data.images import ImageError, list_images, read_image
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+GRAY = COLOUR[..., 0]
+
+
+def as_gray_rgb(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def saved(image: Image.Image, path: Path, **options) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("extension", ["png", "bmp", "tiff", "ppm", "webp"])
+def test_lossless_colour_files_keep_every_value(tmp_path, extension):
+    options = {"lossless": True} if extension == "webp" else {}
+    path = saved(Image.fromarray(COLOUR), tmp_path / f"image.{extension}", **options)
+    for source in (path, str(path), Image.open(path)):
+        image = read_image(source)
+        assert image.mode == "RGB"
+        assert np.array_equal(image, COLOUR)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path, orientation):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :16] = 255  # white in the upper left corner of a landscape picture
+    stored = {  # how a camera that writes this orientation has stored the upright picture
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(Image.fromarray(np.ascontiguousarray(stored)), tmp_path / "photo.png", exif=exif)
+    assert np.array_equal(read_image(path), upright)
+
+
+def test_gray_one_bit_and_palette_files(tmp_path):
+    assert np.array_equal(read_image(saved(Image.fromarray(GRAY), tmp_path / "gray.png")), as_gray_rgb(GRAY))
+    bits = Image.fromarray(GRAY).convert("1")
+    expected = as_gray_rgb(np.where(np.asarray(bits), 255, 0).astype(np.uint8))
+    assert np.array_equal(read_image(saved(bits, tmp_path / "bits.png")), expected)
+    palette = Image.fromarray(COLOUR).quantize(16)
+    assert np.array_equal(read_image(saved(palette, tmp_path / "palette.png")), np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_parts_are_white(tmp_path, mode):
+    rgba = np.zeros((4, 6, 4), np.uint8)
+    rgba[:, 3:, 3] = 255  # black; the left half fully transparent
+    image = Image.fromarray(rgba).convert(mode) if mode != "P" else Image.fromarray(rgba[..., 3] // 255).convert("P")
+    options = {"transparency": 0} if mode == "P" else {}
+    if mode == "P":
+        image.putpalette([255, 0, 0, 0, 0, 0])
+    pixels = np.asarray(read_image(saved(image, tmp_path / "image.png", **options)))
+    assert (pixels[:, :3] == 255).all()
+    assert (pixels[:, 3:] == 0).all()
+
+
+def test_half_transparency_blends():
+    rgba = np.array([[[0, 100, 200, 128]]], np.uint8)
+    blended = np.rint(rgba[0, 0, :3] * (128 / 255) + 255 * (127 / 255))
+    assert np.abs(np.asarray(read_image(rgba))[0, 0] - blended).max() <= 1
+
+
+def test_cmyk_files(tmp_path):
+    path = saved(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), tmp_path / "red.jpg", quality=100)
+    red, green, blue = np.asarray(read_image(path)).reshape(-1, 3).mean(0)
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "pgm"])
+def test_16_bit_files_keep_their_whole_range(tmp_path, suffix):
+    values = np.linspace(0, 65535, 13 * 17).astype(np.uint16).reshape(13, 17)
+    path = saved(Image.fromarray(values), tmp_path / f"deep.{suffix}")
+    pixels = np.asarray(read_image(path))
+    assert np.array_equal(pixels, as_gray_rgb(np.rint(values / 257).astype(np.uint8)))
+    assert pixels.min() == 0
+    assert pixels.max() == 255
+
+
+def test_32_bit_integers_beyond_16_bits_are_refused():
+    with pytest.raises(ImageError, match="int32"):
+        read_image(Image.fromarray(np.full((4, 4), 70_000, np.int32)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_arrays_of_every_type(dtype, channels):
+    reference = COLOUR if channels == 3 else GRAY if channels is None else GRAY[..., None]
+    kind = np.dtype(dtype)
+    array = reference if kind == np.uint8 else (reference / 255) if kind.kind == "f" else reference.astype("u4") * 257
+    expected = COLOUR if channels == 3 else as_gray_rgb(GRAY)
+    assert np.array_equal(read_image(array.astype(dtype)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_tensors_are_channels_first(dtype, channels):
+    tensor = torch.from_numpy(COLOUR).permute(2, 0, 1)
+    tensor = tensor[0] if channels is None else tensor[:channels]
+    tensor = tensor if dtype == torch.uint8 else (tensor / 255).to(dtype).requires_grad_()
+    assert np.array_equal(read_image(tensor), COLOUR if channels == 3 else as_gray_rgb(GRAY))
+
+
+def test_the_result_shares_no_memory_with_the_source():
+    source = COLOUR.copy()
+    image = read_image(source)
+    source[:] = 0
+    assert np.array_equal(image, COLOUR)
+    original = Image.fromarray(COLOUR)
+    read_image(original).putpixel((0, 0), tuple(255 - COLOUR[0, 0]))
+    assert np.array_equal(original, COLOUR)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.full((4, 4), np.nan, np.float32), "nan"),
+        (np.full((4, 4), 1.5, np.float32), r"from 1.5 to 1.5; floats must lie in \[0, 1\]"),
+        (np.full((4, 4), -0.1), "from -0.1"),
+        (np.full((4, 4), np.inf), "inf"),
+        (torch.full((3, 4, 4), float("nan")), "nan"),
+        (torch.randn(3, 64, 64), "undo the normalisation"),
+        (np.zeros((4, 4), np.int64), "int64"),
+        (np.zeros((4, 4), bool), "bool"),
+        (np.zeros((3, 4, 5), np.uint8), "channels last"),
+        (np.zeros((4, 4, 2), np.uint8), "channels last"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+        (np.zeros(7, np.uint8), r"\(7,\)"),
+        (torch.zeros(5, 4, 3), "channels first"),
+        (torch.zeros(2, 3, 4, 5), "one image at a time"),
+    ],
+)
+def test_arrays_and_tensors_that_are_no_image(source, message):
+    with pytest.raises(ImageError, match=message):
+        read_image(source)
+
+
+def test_a_source_of_another_type():
+    with pytest.raises(TypeError, match="list"):
+        read_image([[0, 1], [2, 3]])
+
+
+def test_files_that_are_absent_or_no_image(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.png"):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(ImageError, match="folder"):
+        read_image(tmp_path)
+    for content in (b"", b"these are words, no picture", RNG.bytes(5000)):
+        (tmp_path / "words.jpg").write_bytes(content)
+        with pytest.raises(ImageError, match=r"words\.jpg is not an image .* save it as PNG or JPEG"):
+            read_image(tmp_path / "words.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("extension", ["png", "jpg", "tiff", "webp", "bmp", "gif"])
+def test_damaged_files_name_themselves_or_open(tmp_path, extension):
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR.repeat(4, 0).repeat(4, 1)).save(buffer, {"jpg": "JPEG"}.get(extension, extension.upper()))
+    whole = buffer.getvalue()
+    rng = np.random.default_rng(1)
+    path = tmp_path / f"damaged.{extension}"
+    refusals = []
+    for attempt in range(60):
+        content = bytearray(whole)
+        if attempt % 2:
+            del content[rng.integers(1, len(content) * 3 // 4) :]
+        else:
+            for position in rng.integers(0, min(len(content), 400), 6):
+                content[position] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            assert read_image(path).mode == "RGB"
+        except ImageError as error:
+            refusals.append(str(error))
+    assert all(str(path) in message for message in refusals)
+    assert len(refusals) >= 30, "no truncated file may pass as an image"
+
+
+def test_list_images_of_files_folders_and_patterns(tmp_path):
+    for name in ("b.png", "a.JPG", "deep/er/c.tiff", "deep/d.webp", "notes.txt", "other/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+
+    def names(inputs):
+        return [path.relative_to(tmp_path).as_posix() for path in list_images(inputs)]
+
+    assert names([tmp_path]) == ["a.JPG", "b.png", "deep/d.webp", "deep/er/c.tiff", "other/e.png"]
+    assert names(str(tmp_path / "*.png")) == ["b.png"]
+    assert names([tmp_path / "**/*.png"]) == ["b.png", "other/e.png"]
+    assert names([tmp_path / "d*"]) == ["deep/d.webp", "deep/er/c.tiff"]
+    assert names([tmp_path / "notes.txt", tmp_path / "b.png"]) == ["notes.txt", "b.png"]
+    assert names([tmp_path / "b.png", tmp_path]) == ["b.png", "a.JPG", "deep/d.webp", "deep/er/c.tiff", "other/e.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
+    path = saved(Image.fromarray(COLOUR), tmp_path / "image[1].png")
+    assert list_images([path]) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("absent.png", "no such"), ("*.gif", "matches nothing"), ("empty", "holds no image")]
+)
+def test_list_images_of_nothing(tmp_path, name, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("words")
+    with pytest.raises(FileNotFoundError, match=message) as error:
+        list_images([tmp_path / name])
+    assert str(tmp_path / name) in str(error.value)
+    with pytest.raises(ValueError, match="no image was given"):
+        list_images([])
