@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import nn
 
-from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.layers.conv_norm import ConvNorm
 from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
@@ -145,8 +145,7 @@ class GroupPropagationBlock(nn.Module):
         self.mixer = GroupMixer(dim, num_groups, drop_path)
         self.ungrouping = Ungrouping(dim, num_heads, drop_path)
         self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
-        self.dwconv = DepthwiseConv(dim, bias=False)
-        self.bn = nn.BatchNorm2d(dim)
+        self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim)
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -169,6 +168,6 @@ class GroupPropagationBlock(nn.Module):
         groups, grouping = self.grouping(self.group_tokens, x, return_weights)
         groups = self.mixer(groups)
         x, ungrouping = self.ungrouping(x, groups, return_weights)
-        x = self.dwconv(self.mlp(x).unflatten(1, grid)).permute(0, 3, 1, 2)
-        x = F.relu(self.bn(x), inplace=True).permute(0, 2, 3, 1)
+        x = self.mlp(x).unflatten(1, grid).permute(0, 3, 1, 2)  # the same memory, seen as channels-last
+        x = F.relu(self.dwconv(x), inplace=True).permute(0, 2, 3, 1)
         return x, grouping, ungrouping

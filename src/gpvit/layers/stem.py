@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gpvit.layers.conv_norm import ConvNorm
+
 
 class ConvStem(nn.Module):
     """7x7 stride-2 convolution, optional 3x3 convolutions, and a 4x4 stride-4 projection (Appendix, Table 1).
@@ -21,17 +23,17 @@ class ConvStem(nn.Module):
 
     def __init__(self, in_chans: int, embed_dim: int, num_convs: int = 0, width: int = 64, grid_multiple: int = 2):
         super().__init__()
-        self.conv = nn.Conv2d(in_chans, width, kernel_size=7, stride=2, padding=3, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        self.extra = nn.Sequential(*(_conv_norm_relu(width) for _ in range(num_convs)))
+        self.first = ConvNorm(in_chans, width, kernel_size=7, stride=2, padding=3)
+        self.extra = nn.ModuleList(ConvNorm(width, width, kernel_size=3, padding=1) for _ in range(num_convs))
         self.proj = nn.Conv2d(width, embed_dim, kernel_size=4, stride=4)
         self.map_multiple = 4 * grid_multiple
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, in_chans, height, width)`` into tokens ``(B, H, W, C)``."""
         height, width = x.shape[-2:]
-        x = self.conv(x.contiguous(memory_format=torch.channels_last))
-        x = self.extra(F.relu(self.norm(x), inplace=True))
+        x = F.relu(self.first(x.contiguous(memory_format=torch.channels_last)), inplace=True)
+        for conv in self.extra:
+            x = F.relu(conv(x), inplace=True)
         # Written from the image's sides: then an exporter finds the padded sides to be simple, and tells so in seconds.
         pad_h = self._padded(height) - x.shape[-2]
         pad_w = self._padded(width) - x.shape[-1]
@@ -43,9 +45,3 @@ class ConvStem(nn.Module):
         """Side of the padded half-resolution map for a side of the image."""
         step = 2 * self.map_multiple
         return (pixels + step - 1) // step * self.map_multiple
-
-
-def _conv_norm_relu(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-    )

@@ -65,7 +65,7 @@ def find(name: str) -> CatalogEntry:
         ValueError: If there is none of that name; the nearest names are proposed.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
         raise ValueError(f"unknown model {name!r}; {hint}")
     return MODELS[name]

@@ -80,8 +80,10 @@ def save(
         if len(class_names) != model.num_classes:
             raise ValueError(f"{len(class_names)} class names for a head of {model.num_classes} classes")
         facts["label_names"] = list(class_names)
+    head = {key: getattr(model, key) for key in ("num_classes", "global_pool")}  # may be another since the creation
     description = {
         **config,
+        "kwargs": {**config["kwargs"], **head},
         "inputs": {key: facts[key] for key in INPUT_FACTS if facts.get(key) is not None},
         "version": __version__,
         "source": source,

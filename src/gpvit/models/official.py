@@ -14,8 +14,8 @@ RELEASE = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
 # Alternated in this order; a group's number stands for what it matched.
 _RENAMED: tuple[tuple[str, str], ...] = (
     (r"backbone\.pos_embed", "pos_embed"),
-    (r"backbone\.patch_embed\.stem\.0", "stem.conv"),
-    (r"backbone\.patch_embed\.stem\.1", "stem.norm"),
+    (r"backbone\.patch_embed\.stem\.0", "stem.first.conv"),
+    (r"backbone\.patch_embed\.stem\.1", "stem.first.norm"),
     (r"backbone\.patch_embed\.projection", "stem.proj"),
     (r"backbone\.ln1", "norm"),
     (r"backbone\.norm(\d+)", r"tap_norms.\1"),
@@ -49,8 +49,8 @@ _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     (r"un_group_layer\.attn\.proj", "ungrouping.proj"),
     (r"un_group_layer\.proj", "ungrouping.fuse"),
     (r"un_group_layer\.norm2", "mlp.norm"),
-    (r"dwconv\.0", "dwconv"),
-    (r"dwconv\.1", "bn"),
+    (r"dwconv\.0", "dwconv.conv"),
+    (r"dwconv\.1", "dwconv.norm"),
     # both
     (r"(?:un_group_layer\.)?ffn\.layers\.0\.0", "mlp.fc1"),
     (r"(?:un_group_layer\.)?ffn\.layers\.1", "mlp.fc2"),
@@ -89,7 +89,7 @@ def _rename(name: str) -> str | None:
         return _first(_RENAMED_IN_BLOCK, name[block.end() :], prefix=f"blocks.{block[1]}.")
     if conv := re.match(r"backbone\.patch_embed\.convs\.(\d+)", name):  # conv, norm, ReLU, conv, norm, ReLU, ...
         stage, part = divmod(int(conv[1]), 3)
-        return f"stem.extra.{stage}.{part}{name[conv.end() :]}"
+        return f"stem.extra.{stage}.{('conv', 'norm')[part]}{name[conv.end() :]}"
     return _first(_RENAMED, name)
 
 

@@ -24,7 +24,7 @@ def _checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str
 
 def _pretrained_cfgs() -> dict[str, Any]:
     common = {
-        "first_conv": "stem.conv",
+        "first_conv": "stem.first.conv",
         "classifier": "head",
         "license": "apache-2.0",
         "paper_ids": "arXiv:2212.06795",

@@ -1,0 +1,47 @@
+"""The verb `gpvit groups`."""
+
+import sys
+from pathlib import Path
+
+from gpvit.cli import CommandError
+from gpvit.data.images import list_images, read_image
+from gpvit.inference.figures import picture_names
+from gpvit.inference.group_maps import draw_groups
+from gpvit.inference.model import choose_device, is_untrained, open_model
+
+
+def groups(
+    model: str,
+    images: list[str],
+    out: str = "groups",
+    size: int | None = None,
+    weights: str | None = None,
+    device: str | None = None,
+) -> None:
+    """Draw, for each group propagation block, which group each part of an image belongs to.
+
+    Args:
+        model: Name of a model, as gpvit_l1.in1k, or path of a checkpoint.
+        images: Files, folders and patterns such as 'photos/*.jpg'.
+        out: Folder for the pictures, one PNG for each image.
+        size: Shorter side in pixels that images are resized to; that of the model's training if left out.
+        weights: Tag or file of the weights, for a name without tag.
+        device: Where to compute, such as cpu or cuda; chosen for you if left out.
+    """
+    paths = list_images(images)
+    network = open_model(model, weights).to(choose_device(device))
+    if is_untrained(model, weights):
+        print("no weights: groups are untrained", file=sys.stderr)
+    num_unreadable = 0
+    for path, name in zip(paths, picture_names(paths, "_groups"), strict=True):
+        try:
+            image = read_image(path)
+        except (ValueError, OSError) as error:
+            num_unreadable += 1
+            print(f"gpvit groups: {error}", file=sys.stderr)
+            continue
+        picture = Path(out) / name
+        draw_groups(network, image, size, title=f"{path.name}, {Path(model).name}").save(picture)
+        print(picture, flush=True)
+    if num_unreadable:
+        raise CommandError(f"{num_unreadable} of {len(paths)} images could not be read")

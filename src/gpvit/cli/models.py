@@ -1,0 +1,68 @@
+"""The verb `gpvit models`."""
+
+import json as json_format
+from typing import Any
+
+import timm
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from gpvit.analysis.cost import profile_model
+from gpvit.models.catalog import MODELS, CatalogEntry
+
+_SIZE = (224, 224)
+
+
+def models(filters: list[str], json: bool = False) -> None:
+    """List the models, their size and their published scores.
+
+    Args:
+        filters: Parts of names, tasks or origins; models that match all of them are listed.
+        json: Print JSON in place of a table.
+    """
+    wanted = {
+        name: entry
+        for name, entry in MODELS.items()
+        if all(any(part.lower() in fact for fact in (name, entry.task, entry.origin)) for part in filters)
+    }
+    if not wanted:
+        raise ValueError(f"no model matches {' '.join(filters)!r}; there are {', '.join(MODELS)}")
+    rows = [_facts(name, entry) for name, entry in wanted.items()]
+    if json:
+        print(json_format.dumps(rows, indent=1))
+    else:
+        Console().print(_table(rows))
+
+
+def _facts(name: str, entry: CatalogEntry) -> dict[str, Any]:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    cost = profile_model(model, _SIZE)
+    return {
+        "name": name,
+        "task": entry.task,
+        "origin": entry.origin,
+        "parameters": cost.parameters,
+        "macs_at_224": cost.macs,
+        "weights": {tag: weights.metrics for tag, weights in entry.weights.items()},
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("model", title="Models (MACs of a 224x224 image, attention included; published top-1 in percent)")
+    for header in ("parameters", "GMACs", "top-1"):
+        table.add_column(header, justify="right")
+    table.add_column("weights")
+    table.add_column("from")
+    for row in rows:
+        scores = [str(metrics["top1"]) for metrics in row["weights"].values() if "top1" in metrics]
+        table.add_row(
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['macs_at_224'] / 1e9:.2f}",
+            ", ".join(scores),
+            ", ".join(row["weights"]),
+            "the paper" if row["origin"] == "paper" else "us",
+        )
+    return table

@@ -1,0 +1,33 @@
+"""Colours that are told apart at a glance, as many as one needs."""
+
+from functools import cache
+
+import numpy as np
+from skimage.color import rgb2lab
+
+_LEVELS = 18  # per channel, of the colours chosen among
+_LIGHTNESS = (32.0, 88.0)  # of CIELAB: visible on white paper and over a photograph
+_CHROMA = (24.0, 78.0)  # grays would be taken for the picture, neon for a mistake
+_FIRST = (0.12, 0.47, 0.71)
+
+
+@cache
+def distinct_colours(count: int) -> tuple[tuple[float, float, float], ...]:
+    """Choose RGB colours in [0, 1], each as far as can be from all before it, in CIELAB.
+
+    The first colours of a longer list are those of a shorter one.
+    """
+    levels = np.linspace(0, 1, _LEVELS)
+    candidates = np.concatenate([[_FIRST], np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)])
+    lab = rgb2lab(candidates)
+    lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
+    allowed = (
+        (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1]) & (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])
+    )
+    candidates, lab = candidates[allowed], lab[allowed]
+    chosen = [0]
+    distance = np.full(len(lab), np.inf)
+    while len(chosen) < count:
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
+        chosen.append(int(distance.argmax()))
+    return tuple((float(red), float(green), float(blue)) for red, green, blue in candidates[chosen])

@@ -1,0 +1,136 @@
+"""Image classification: loss, mixing of images, optimiser, schedule and accuracy."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from timm.data import Mixup
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from gpvit.models.catalog import create_model, find
+from gpvit.tasks.accuracy import accuracies
+from gpvit.tasks.optimizers import adamw
+from gpvit.tasks.schedules import warmup_cosine
+
+
+class ClassificationTask(LightningModule):
+    """Trains a classifier on batches `(images (B, C, H, W), labels (B,))`.
+
+    The number of classes, the image channels and the image size come from the data module, so that they are said
+    once. The defaults are those of GPViT's released ImageNet training, for 2048 images a step.
+
+    Args:
+        name: A model of the catalog, as `gpvit_l1`.
+        model_kwargs: More arguments of the model, as `drop_path_rate`.
+        weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
+            A classifier of other classes is left out, and that is printed.
+        lr: Peak learning rate.
+        betas: AdamW's coefficients of the running averages.
+        weight_decay: Weight decay; norms, biases, the position embedding and group tokens are spared.
+        layer_decay: Factor of the learning rate from each layer to the one below it; None for one rate.
+        warmup_epochs: Epochs of linear warm-up.
+        warmup_ratio: Factor of the learning rate that the warm-up starts from.
+        min_lr_ratio: Factor of the learning rate that the cosine ends at.
+        label_smoothing: Share of the target that is spread over all classes.
+        mixup_alpha: Parameter of Mixup's Beta distribution; 0 for no Mixup.
+        cutmix_alpha: The same for CutMix. Where both are given, each batch takes one of them at random.
+    """
+
+    best_metric = "val/top1"
+    """What tells the best weights: higher is better."""
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        name: str,
+        model_kwargs: dict[str, Any] | None = None,
+        weights: str | None = None,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.05,
+        layer_decay: float | None = None,
+        warmup_epochs: float = 15,
+        warmup_ratio: float = 1e-3,
+        min_lr_ratio: float = 1e-2,
+        label_smoothing: float = 0.1,
+        mixup_alpha: float = 0.8,
+        cutmix_alpha: float = 1.0,
+    ) -> None:
+        super().__init__()
+        find(name.partition(".")[0])
+        self.save_hyperparameters()
+        self.mixup: Mixup | None = None
+
+    def configure_model(self) -> None:
+        """Build the network for the data, once."""
+        if hasattr(self, "network"):
+            return
+        options: Any = self.hparams
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        channels, *size = data.preprocessing.input_size
+        facts = {"num_classes": data.num_classes, "in_chans": channels, "img_size": tuple(size)}
+        kwargs = dict(options.model_kwargs or {})
+        if stated_twice := sorted(facts.keys() & kwargs.keys()):
+            raise ValueError(f"model_kwargs states {', '.join(stated_twice)}; the data says so already: leave it out")
+        self.network = create_model(options.name, options.weights, new_head=True, **facts, **kwargs)
+        self.val_accuracy = accuracies(data.num_classes, prefix="val/")
+        if options.mixup_alpha or options.cutmix_alpha:
+            self.mixup = Mixup(
+                options.mixup_alpha,
+                options.cutmix_alpha,
+                label_smoothing=options.label_smoothing,
+                num_classes=data.num_classes,
+            )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Classify images `(B, C, H, W)`: logits `(B, num_classes)`."""
+        return self.network(images)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Compute the loss of a batch, mixed if so configured."""
+        images, labels = batch
+        options: Any = self.hparams
+        if self.mixup is None:
+            loss = F.cross_entropy(self(images), labels, label_smoothing=options.label_smoothing)
+        else:
+            if len(images) % 2:
+                raise ValueError(f"Mixup and CutMix pair images, but a batch has {len(images)}: make batch_size even")
+            images, soft_labels = self.mixup(images, labels)
+            loss = F.cross_entropy(self(images), soft_labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.log("loss", loss, prog_bar=True)
+        self.log("lr", max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Score a batch."""
+        images, labels = batch
+        logits = self(images)
+        self.val_accuracy.update(logits, labels)
+        self.log("val/loss", F.cross_entropy(logits, labels), batch_size=len(images), sync_dist=True)
+        self.log_dict(self.val_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Create AdamW and its schedule, which moves at every step."""
+        options: Any = self.hparams
+        optimizer = adamw(self.network, options.lr, options.betas, options.weight_decay, options.layer_decay)
+        total_steps = self.trainer.estimated_stepping_batches
+        if math.isinf(total_steps):
+            raise ValueError("a cosine schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        epoch_steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        factor = partial(
+            warmup_cosine,
+            total_steps=int(total_steps),
+            warmup_steps=round(options.warmup_epochs * epoch_steps),
+            warmup_ratio=options.warmup_ratio,
+            min_lr_ratio=options.min_lr_ratio,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }

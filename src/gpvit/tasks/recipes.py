@@ -1,0 +1,115 @@
+"""Recipes: YAML files that say what is trained, on what and how, in the words of the classes' signatures."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from gpvit.tasks.training import build_trainer, fit, quiet
+
+_DESCRIPTION = """Train from a recipe. Every setting below can stand in the recipe, or on the command line, which wins:
+`gpvit train recipes/digits/classify.yaml --trainer.max_epochs 3 --model.lr 0.001`. What a class takes is shown by
+`--model.help gpvit.tasks.ClassificationTask` or `--data.help gpvit.data.ImageFolder`."""
+
+
+class RecipeCLI(LightningCLI):
+    """Reads a recipe and what overrides it, and builds the task, the data and the Trainer from it.
+
+    Args:
+        arguments: As on the command line, with the recipe as `--config`.
+        folder: The run folder, unless the arguments or the recipe name one as `out`.
+    """
+
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        self.folder = folder
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            trainer_defaults={"devices": 1, "enable_model_summary": False},
+            parser_kwargs={
+                "prog": "gpvit train",
+                "usage": "gpvit train RECIPE [--out FOLDER] [--resume CHECKPOINT] [--KEY VALUE ...]",
+                "description": _DESCRIPTION,
+                "exit_on_error": False,
+                "allow_abbrev": False,
+            },
+            args=list(arguments),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is ours beside Lightning's settings."""
+        parser.add_argument(
+            "--out", type=str | None, default=None, help="Run folder; by default a new one in runs/RECIPE/."
+        )
+        parser.add_argument(
+            "--resume", type=str | None, default=None, help="The last.ckpt of a run to go on with, in a new run folder."
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the arguments; Lightning's own method would warn that they do not come from sys.argv."""
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise ValueError(_plain(error)) from error
+
+    def instantiate_classes(self) -> None:
+        """Build what the recipe names."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise ValueError(_plain(error)) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Create the Trainer around the run folder, which will also hold the resolved settings."""
+        options = {**self.config_init.trainer, **kwargs}
+        if options.pop("default_root_dir") is not None:
+            raise ValueError("trainer.default_root_dir: the run folder is set by --out FOLDER")
+        callbacks = options.pop("callbacks") or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        save_config = SaveConfigCallback(self.parser, self.config)
+        return build_trainer(self.config.out or self.folder, [*callbacks, save_config], **options)
+
+
+def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """Train as the command line does.
+
+    Args:
+        arguments: The path of a recipe, then what overrides it: `["recipe.yaml", "--trainer.max_epochs", "3"]`.
+
+    Returns:
+        The run folder, and what `fit` returns.
+
+    Raises:
+        FileNotFoundError: If there is no such recipe.
+        ValueError: If a setting is unknown or wrong; it is named.
+    """
+    arguments = list(arguments)
+    name = "run"
+    if arguments and not arguments[0].startswith("-"):
+        recipe = Path(arguments[0])
+        if not recipe.is_file():
+            raise FileNotFoundError(f"no recipe at {recipe}; a recipe is a YAML file, as recipes/digits/classify.yaml")
+        name = "-".join(part for part in (recipe.parent.name, recipe.stem) if part)
+        arguments.insert(0, "--config")
+    with quiet():
+        cli = RecipeCLI(arguments, Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+    summary = fit(cli.trainer, cli.model, cli.datamodule, cli.config.resume)
+    return Path(cli.trainer.default_root_dir), summary
+
+
+def _plain(error: Exception) -> str:
+    """Leave of jsonargparse's report what went wrong and where; it also lists all that it tried."""
+    noise = ("Does not validate against", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
+    lines = (line for line in str(error).splitlines() if not line.strip().startswith(noise))
+    return dedent("\n".join(line.replace("- ", "", 1) for line in lines)).strip()

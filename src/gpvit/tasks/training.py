@@ -1,0 +1,133 @@
+"""A training run: its folder, logs and results."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from gpvit.tasks.progress import EpochLines
+from gpvit.tasks.weights import WeightsWriter
+from gpvit.version import __version__
+
+# Advice that is beside the point here; every other warning is shown.
+_NOTICES = (
+    r"The '\w+' does not have many workers",  # small data sets load fastest in the training process
+    r"The number of training batches \(\d+\) is smaller than the logging interval",
+    r"Checkpoint directory .* exists and is not empty",  # it is the run folder
+    r"Experiment logs directory .* exists and is not empty",
+    r"The dirpath has changed from",  # a resumed run has a folder of its own
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # not sharded
+)
+
+
+def build_trainer(
+    folder: str | Path,
+    callbacks: Sequence[Callback] = (),
+    logger: Logger | Sequence[Logger] | bool | None = None,
+    **options: Any,
+) -> Trainer:
+    """Create a Trainer whose run is kept in one folder.
+
+    The folder will hold `metrics.csv`, TensorBoard's events, `last.ckpt` to resume from, and the weights
+    `best.safetensors` and `last.safetensors`.
+
+    Args:
+        folder: The run folder; new or empty.
+        callbacks: More callbacks.
+        logger: Loggers in place of the two, or False for none.
+        **options: More arguments of Lightning's Trainer. By default one device is used, and progress is a bar on a
+            terminal and a line per epoch elsewhere.
+
+    Raises:
+        ValueError: If the folder holds anything.
+    """
+    folder = Path(folder)
+    if getattr(rank_zero_only, "rank", 0) == 0 and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; name a new run folder, or remove this one")
+    if options.get("enable_progress_bar") is None:
+        options["enable_progress_bar"] = sys.stdout.isatty()
+    own: list[Callback] = [
+        RichProgressBar(leave=True) if options["enable_progress_bar"] else EpochLines(),
+        WeightsWriter(folder),
+        ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
+    ]
+    if logger in (None, True):
+        logger = [kind(folder, name="", version="") for kind in (CSVLogger, TensorBoardLogger)]
+    defaults = {"devices": 1, "enable_model_summary": False}
+    with quiet():
+        return Trainer(default_root_dir=folder, callbacks=[*callbacks, *own], logger=logger, **{**defaults, **options})
+
+
+def fit(
+    trainer: Trainer, task: LightningModule, data: LightningDataModule, resume: str | Path | None = None
+) -> dict[str, Any]:
+    """Train, and write `metrics.json` into the run folder.
+
+    Args:
+        trainer: From `build_trainer`.
+        task: What to train.
+        data: What to train on.
+        resume: The `last.ckpt` of a run to go on with; that run's folder is left as it is.
+
+    Returns:
+        What `metrics.json` holds: the metrics of the `best` and the `last` weights, each with the number of epochs that
+        led to them; the seconds of this run, the seed if one was set, and this package's version.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint to resume from.
+    """
+    folder = Path(trainer.default_root_dir)
+    if resume is not None:
+        resume = Path(resume)
+        if not resume.is_file():
+            raise FileNotFoundError(f"no checkpoint at {resume}; a run writes last.ckpt into its folder")
+        best = resume.parent / "best.safetensors"
+        if trainer.is_global_zero and best.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(best, folder / best.name)
+    start = time.monotonic()
+    with quiet():
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    (writer,) = (callback for callback in trainer.callbacks if isinstance(callback, WeightsWriter))  # type: ignore[attr-defined]
+    summary = {
+        "best": writer.best,
+        "last": writer.last,
+        "seconds": round(time.monotonic() - start, 1),
+        "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
+        "version": __version__,
+    }
+    if trainer.is_global_zero and folder.is_dir():
+        temporary = folder / ".metrics.json"
+        temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, folder / "metrics.json")
+    return summary
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's notices and advertisements out of the output; warnings that matter stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _NOTICES:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,106 @@
+import base64
+import io
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+from PIL import Image
+
+from gpvit.app.page import charts
+from gpvit.app.page.embedding import data_url
+from gpvit.app.page.parts import Bar, Chart, Charts, Gallery, Headline, Headlines, Picture, Section, Steps, Table
+from gpvit.app.page.writing import render, write_page
+
+NASTY = "<script>alert('&')</script>"
+
+
+@pytest.mark.parametrize(("photograph", "kind", "tolerance"), [(False, "PNG", 0), (True, "JPEG", 12)])
+def test_data_url_holds_the_image(photograph, kind, tolerance):
+    ramp = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
+    image = Image.fromarray(np.stack([ramp, 255 - ramp, ramp], axis=-1))
+    head, text = data_url(image, photograph).split(",")
+    assert head == f"data:image/{kind.lower()};base64"
+    decoded = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+    assert decoded.format == kind
+    difference = np.abs(np.asarray(decoded.convert("RGB"), int) - np.asarray(image, int))
+    assert difference.max() <= tolerance
+
+
+def line_chart(name):
+    lines = [
+        charts.Line("training", [2.0, 1.0, 0.5], charts.FIRST),
+        charts.Line("test", [2.1, 1.2, 0.6], charts.SECOND),
+    ]
+    return charts.draw(name, NASTY, 4, 3, lambda axes: charts.paint_lines(axes, "Loss", lines))
+
+
+def test_a_chart_is_one_svg_element_with_the_colours_of_the_page():
+    svg = line_chart("loss")
+    root = ElementTree.fromstring(svg)
+    assert root.tag.endswith("svg")
+    assert root.get("aria-label") == NASTY
+    for variable in ("--ink", "--soft", "--line", "--first", "--second"):
+        assert f"var({variable})" in svg
+    assert not re.search(r"#0[1-5]0[1-5]0[1-5]", svg)
+    assert {"Loss", "epoch", "training", "test", "1", "3"} <= {"".join(each.itertext()).strip() for each in root.iter()}
+
+
+def test_two_charts_share_no_name_and_refer_to_their_own():
+    names = []
+    for name in ("one", "two"):
+        svg = line_chart(name)
+        own = re.findall(r'\bid="([^"]+)"', svg)
+        assert set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg)) <= {
+            pair for each in own for pair in ((each, ""), ("", each))
+        }
+        names += own
+    assert len(names) == len(set(names)) > 10
+
+
+def test_confusion_matrix_prints_every_count_but_zero():
+    counts = np.array([[48, 2, 0], [0, 50, 0], [1, 0, 49]])
+    svg = charts.draw("confusion", "", 4, 4, lambda axes: charts.paint_confusion(axes, counts, ["a", "b", "c"]))
+    texts = [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    assert sorted(text for text in texts if text.isdecimal()) == ["1", "2", "48", "49", "50"]
+
+
+def test_bars_show_their_share():
+    svg = charts.draw("bars", "", 4, 3, lambda axes: charts.paint_bars(axes, "Size", "ab", [1, 3], [charts.SOFT] * 2))
+    assert "25.0%" in svg
+    assert "75.0%" in svg
+
+
+def test_every_kind_of_part_is_on_the_page_and_text_is_escaped():
+    image = Image.new("L", (3, 2), 128)
+    parts = [
+        Headlines([Headline(NASTY, NASTY, NASTY)], NASTY),
+        Charts([Chart(line_chart("loss"), NASTY)]),
+        Gallery([Picture(image, NASTY, [Bar(NASTY, 0.25, "right")])], 5, 2, NASTY, NASTY, lead=True),
+        Table([NASTY], [[NASTY, Markup("<code>x</code>")]], NASTY),
+        Steps([(NASTY, NASTY)], Markup("<svg></svg>")),
+    ]
+    page = render(NASTY, NASTY, [Section("one", NASTY, [NASTY, Markup("<em>y</em>")], parts)], NASTY)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 20
+    assert "<code>x</code>" in page
+    assert "<em>y</em>" in page
+    assert "25.0 %" in page
+    assert "--share: 25.0%" in page
+    assert page.count("<svg") == 2
+    assert 'href="#one"' in page
+    assert 'id="one"' in page
+
+
+def test_sections_need_names_of_their_own():
+    with pytest.raises(ValueError, match=r"\['a', 'a'\].*name of its own"):
+        render("", "", [Section("a", "", [])] * 2)
+
+
+def test_a_page_replaces_the_one_before_it_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "report.html"
+    for text in ("first", "µ second"):
+        write_page(text, path)
+        assert path.read_text(encoding="utf-8") == text
+    assert list(path.parent.iterdir()) == [path]

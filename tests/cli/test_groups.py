@@ -1,0 +1,58 @@
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import gpvit
+from gpvit.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    Image.new("RGB", (60, 40), "teal").save(tmp_path / "cat.png")
+    Image.new("L", (40, 60), 200).save(tmp_path / "dog.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_one_picture_for_each_image(folder, capsys):
+    torch.manual_seed(0)
+    gpvit.save(timm.create_model("gpvit_nano", num_classes=2), folder / "own.safetensors")
+    assert main(["groups", "own.safetensors", "cat.png", "dog.jpg", "--out", "pictures", "--size", "32"]) == 0
+    text, errors = capsys.readouterr()
+    assert text.split() == ["pictures/cat_groups.png", "pictures/dog_groups.png"]
+    assert errors == ""
+    for path in text.split():
+        with Image.open(folder / path) as picture:
+            picture.load()
+            assert min(picture.size) > 500
+
+
+def test_random_weights_are_allowed_and_told(folder, capsys):
+    assert main(["groups", "gpvit_nano", "cat.png", "--size", "32"]) == 0
+    text, errors = capsys.readouterr()
+    assert text.split() == ["groups/cat_groups.png"]
+    assert "no weights: groups are untrained" in errors
+
+
+def test_what_is_no_image_is_reported_and_the_rest_still_done(folder, capsys):
+    (folder / "bad.png").write_text("no image")
+    assert main(["groups", "gpvit_nano", "bad.png", "cat.png", "--size", "32"]) == 1
+    text, errors = capsys.readouterr()
+    assert text.split() == ["groups/cat_groups.png"]
+    assert "bad.png is not an image" in errors
+    assert "1 of 2 images could not be read" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gpvit_nano", "absent.png"], "absent.png"),
+        (["gpvit_nano", "cat.png", "--size", "31"], "at least 32"),
+        (["gpvit_9", "cat.png"], "unknown model"),
+    ],
+)
+def test_bad_input_is_told(arguments, message, folder, capsys):
+    assert main(["groups", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not (folder / "groups").exists()

@@ -1,0 +1,72 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+import gpvit
+from gpvit.cli import VERBS, main
+
+LAZY = ("torch", "timm", "numpy", "PIL", "matplotlib", "lightning", "rich")
+
+
+def run_python(code: str) -> str:
+    """Run code in a fresh interpreter and return what it printed."""
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_overview_names_every_verb(arguments, capsys):
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    for verb, summary in VERBS.items():
+        assert f"  {verb} " in text
+        assert summary in text
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gpvit {gpvit.__version__}\n"
+
+
+def test_unknown_verb_is_told_with_those_there_are(capsys):
+    assert main(["predicct", "--help"]) == 2
+    text = capsys.readouterr().err
+    assert "'predicct'" in text
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert f"gpvit {verb}" in text
+
+
+@pytest.mark.parametrize("verb", ["predict", "groups", "models", "convert"])
+def test_unknown_option_is_told(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "gpvit_nano", "image.png", "--colour"])
+    assert end.value.code == 2
+    assert "--colour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import gpvit; dir(gpvit); gpvit.__version__"]
+    + [f"from gpvit.cli import main; main({a})" for a in ([], ["--help"], ["--version"], ["nonsense"])],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(code):
+    loaded = run_python(f"{code}\nimport sys; print('loaded', *sys.modules)").split("loaded", 1)[1].split()
+    assert "gpvit" in loaded
+    assert not set(LAZY) & set(loaded)
+
+
+@pytest.mark.parametrize("name", ["GPViT", "create_model"])
+def test_public_names_come_in_any_order(name):
+    run_python(f"import gpvit; gpvit.{name}; [getattr(gpvit, name) for name in gpvit.__all__]")

@@ -1,0 +1,15 @@
+"""Settings for all tests."""
+
+import os
+
+import pytest
+
+# One test process a core: threads of several processes that wait for each other would take many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    import torch  # not before the number of threads is set
+
+    torch.manual_seed(0)

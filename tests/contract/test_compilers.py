@@ -1,0 +1,47 @@
+"""torch.export and torch.compile."""
+
+import shutil
+
+import pytest
+import torch
+from contract.subjects import build, difference, images
+
+
+@pytest.mark.parametrize("name", ["gpvit_nano"])
+def test_exported_once_it_serves_every_batch_and_size(name):
+    model = build(name, num_classes=7).eval()
+    anything = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(model, (images(2, 100, 92),), dynamic_shapes={"x": anything})
+    exported = program.module()
+    with torch.no_grad():
+        for batch, height, width in ((1, 32, 32), (3, 33, 47), (2, 57, 91), (1, 224, 224), (2, 223, 220), (5, 96, 248)):
+            x = images(batch, height, width)
+            assert difference(exported(x), model(x)) < 1e-5
+
+
+def test_compiler_sees_one_graph():
+    model = build("gpvit_nano", num_classes=3, drop_path_rate=0.1)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    x = images(2, 57, 91)
+    with torch.no_grad():
+        assert difference(compiled.eval()(x), model(x)) < 1e-5
+    model.train()
+    compiled(x).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a C++ compiler on a CPU"
+)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_code_computes_the_same(dynamic):
+    model = build("gpvit_nano", num_classes=3).eval()
+    compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
+    with torch.no_grad():
+        for size in ((64, 64), (57, 91)):
+            x = images(2, *size)
+            assert difference(compiled(x), model(x)) < 1e-4
+    model.train()
+    compiled(images()).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())

@@ -1,0 +1,44 @@
+import copy
+
+import torch
+from contract.subjects import build, difference, images
+
+
+def saved_bytes(model: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Bytes that a forward pass keeps for the backward pass, parameters aside, and its output."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+        output = model(x)
+    return sum(kept.values()), output
+
+
+def test_gradient_checkpointing_saves_memory_and_changes_nothing():
+    plain = build("gpvit_nano", num_classes=3, drop_path_rate=0.3).train()
+    frugal = copy.deepcopy(plain)
+    frugal.set_grad_checkpointing()
+    x = images(4, 96, 64)
+    results = []
+    for model in (plain, frugal):
+        torch.manual_seed(0)
+        kept, logits = saved_bytes(model, x)
+        torch.manual_seed(1)  # what happens between the passes must not matter
+        logits.square().sum().backward()
+        results.append((kept, logits))
+    (kept, logits), (kept_frugally, logits_frugally) = results
+    assert torch.equal(logits, logits_frugally)
+    assert kept_frugally < 0.3 * kept
+    for (name, p), q in zip(plain.named_parameters(), frugal.parameters(), strict=True):
+        assert difference(q.grad, p.grad) < 1e-5 or p.grad.abs().max() < 1e-7, name
+    for (name, a), b in zip(plain.named_buffers(), frugal.buffers(), strict=True):
+        assert torch.equal(a, b), name
+    assert frugal.blocks[1].dwconv.norm.num_batches_tracked == 1
+    frugal.set_grad_checkpointing(False)
+    assert saved_bytes(frugal, x)[0] > 0.9 * kept

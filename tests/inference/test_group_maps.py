@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from gpvit.data import load_photograph
+from gpvit.inference.group_maps import BlockGroups, GroupPicture, draw_groups
+from gpvit.inference.palette import distinct_colours
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return timm.create_model("gpvit_nano", num_classes=0).eval()
+
+
+def planted(height=4, width=6, groups=3, focus=8.0):
+    """Groups that each look at one vertical band, the last weakly."""
+    strength = np.ones((groups, height, width), np.float32)
+    bands = np.arange(width) * groups // width
+    for group in range(groups):
+        strength[group][:, bands == group] = focus if group < groups - 1 else 1.5
+    strength /= strength.mean(axis=(1, 2), keepdims=True)
+    return BlockGroups(1, strength), bands
+
+
+def test_tokens_belong_where_they_are_planted():
+    block, bands = planted()
+    assert (block.assignment == bands).all()
+
+
+def test_belonging_is_the_most_probable_group_by_bayes_rule(model):
+    block = draw_groups(model, load_photograph("china"), size=64).blocks[0]
+    token_given_group = block.strength / block.strength.sum(axis=(1, 2), keepdims=True)
+    posterior = token_given_group / token_given_group.sum(axis=0)
+    assert (posterior.argmax(axis=0) == block.assignment).all()
+
+
+def test_most_distinct_groups_leave_copies_out():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        originals = rng.exponential(size=(4, 5, 7)).astype(np.float32)
+        labels = rng.permutation(np.arange(12) % 4)
+        copies = originals[labels] * (1 + 1e-4 * rng.random((12, 5, 7), np.float32))
+        assert sorted(labels[BlockGroups(0, copies).most_distinct(4)]) == [0, 1, 2, 3]
+    block, _ = planted()
+    assert sorted(block.most_distinct(9)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [(300, 200), (201, 333), (40, 90), (64, 64), (1000, 100)])
+def test_the_picture_keeps_its_shape_and_maps_cover_it(model, size):
+    picture = draw_groups(model, Image.new("RGB", size, "teal"), size=48)
+    assert min(picture.image.size) == 48
+    assert picture.image.width / picture.image.height == pytest.approx(size[0] / size[1], rel=0.03)
+    assert [block.block for block in picture.blocks] == [1, 4, 7, 10]
+    for block in picture.blocks:
+        assert block.strength.shape[1:] == (-(-picture.image.height // 8), -(-picture.image.width // 8))
+    shown = picture.hard(picture.blocks[0])
+    assert shown.size == picture.soft(picture.blocks[0], 0).size
+    assert min(shown.size) >= 224
+    assert shown.width * picture.image.height == shown.height * picture.image.width
+
+
+def test_strength_is_in_multiples_of_an_even_share(model):
+    for block in draw_groups(model, load_photograph("cat"), size=64).blocks:  # an even grid: nothing is cut off
+        np.testing.assert_allclose(block.strength.mean(axis=(1, 2)), 1, rtol=1e-4)
+
+
+def test_hard_pictures_are_squares_of_the_groups_colours():
+    block, bands = planted(height=4, width=6)
+    picture = GroupPicture(Image.new("RGB", (44, 30), "white"), (block,))  # six tokens of 8 pixels, cut to 44
+    shown = np.asarray(picture.hard(block)) / 255
+    scale = shown.shape[1] // 44
+    colours = np.array(distinct_colours(3))[bands]
+    for x in range(44 * scale):
+        np.testing.assert_allclose(
+            shown[:, x], 0.4 + 0.6 * colours[None, x // (8 * scale)].repeat(30 * scale, 0), atol=0.01
+        )
+
+
+def test_soft_pictures_are_bright_where_the_group_looks():
+    block, bands = planted(height=6, width=9)
+    picture = GroupPicture(Image.new("RGB", (72, 48), "gray"), (block,))
+    for group in range(3):
+        brightness = np.asarray(picture.soft(block, group).convert("L")).mean(axis=0)
+        looked_at = np.repeat(bands == group, len(brightness) // 9)
+        assert brightness[looked_at].mean() > 1.5 * brightness[~looked_at].mean()
+
+
+def test_gray_models_are_shown_gray():
+    model = timm.create_model("gpvit_nano", in_chans=1, num_classes=0).eval()
+    assert draw_groups(model, load_photograph("coffee"), size=64).image.mode == "L"
+
+
+def test_the_models_own_size_is_the_default(model):
+    assert min(draw_groups(model, Image.new("RGB", (50, 50))).image.size) == 224
+
+
+def test_figure_has_a_row_for_each_block_and_is_saved_whole(model, tmp_path):
+    picture = draw_groups(model, load_photograph("rocket"), size=64, title="a $rocket")
+    figure = picture.figure(num_soft=3)
+    assert sum(bool(axes.images) for axes in figure.axes) == 1 + 4 * (1 + 3)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert [title for title in titles if title.startswith("Block")] == [f"Block {i}, 16 groups" for i in (1, 4, 7, 10)]
+    path = tmp_path / "new" / "rocket_groups.png"
+    picture.save(path, num_soft=17)  # more than there are groups
+    with Image.open(path) as image:
+        image.load()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_has_no_groups_is_told(model):
+    image = Image.new("RGB", (64, 64))
+    with pytest.raises(ValueError, match="ResNet has no group propagation"):
+        draw_groups(timm.create_model("resnet10t"), image)
+    local = [{"kind": "local", "num_heads": 4}]
+    with pytest.raises(ValueError, match="no group propagation block"):
+        draw_groups(timm.create_model("gpvit_nano", blocks=local, num_classes=0, global_pool="avg").eval(), image, 32)
+    with pytest.raises(ValueError, match="size is 31"):
+        draw_groups(model, image, size=31)
+    with pytest.raises(ValueError, match=r"model\.eval"):
+        draw_groups(timm.create_model("gpvit_nano").train(), image)

@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from gpvit.inference.palette import distinct_colours
+
+
+@pytest.mark.parametrize(("count", "least"), [(8, 25), (16, 12), (64, 6)])
+def test_colours_are_told_apart(count, least):
+    colours = np.array(distinct_colours(count))
+    assert colours.shape == (count, 3)
+    assert colours.min() >= 0
+    assert colours.max() <= 1
+    lab = rgb2lab(colours)
+    distance = deltaE_ciede2000(lab[:, None], lab[None])[~np.eye(count, dtype=bool)]
+    assert distance.min() > least  # 2 is just noticeable
+
+
+def test_a_longer_list_starts_like_a_shorter_one():
+    assert distinct_colours(40)[:7] == distinct_colours(7)

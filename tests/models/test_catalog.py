@@ -1,0 +1,43 @@
+import pytest
+
+import gpvit
+from gpvit.models.backbone import VARIANTS
+from gpvit.models.catalog import MODELS, find, find_weights
+
+
+def test_every_variant_is_in_the_catalog():
+    assert {name for name, entry in MODELS.items() if entry.task == "classification"} == VARIANTS.keys()
+    for name, entry in MODELS.items():
+        assert entry.origin == ("gpvit" if name.endswith(("nano", "tiny")) else "paper")
+        assert bool(entry.weights) == (entry.origin == "paper")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("gpvit_l5", "gpvit_l4"), ("gpvit-l1", "gpvit_l1"), ("gpvit_nanno", "gpvit_nano"), ("GPViT_L2", "gpvit_l2")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(wrong, nearest):
+    with pytest.raises(ValueError, match=f"unknown model '{wrong}'; did you mean .*{nearest}"):
+        find(wrong)
+    with pytest.raises(ValueError, match=f"unknown model '{wrong}'"):
+        gpvit.create_model(wrong)
+
+
+def test_a_name_like_none_is_answered_with_all():
+    with pytest.raises(ValueError, match=r"unknown model 'xyz'; there are gpvit_nano, gpvit_tiny, gpvit_l1"):
+        find("xyz")
+
+
+def test_tags():
+    assert find_weights("gpvit_l3", "in1k").filename == "gpvit_l3_in1k_300e.pth"
+    with pytest.raises(ValueError, match="no weights 'in22k' and no such file; published for gpvit_l1: in1k"):
+        gpvit.create_model("gpvit_l1", weights="in22k")
+    with pytest.raises(ValueError, match="no weights 'in1k' and no such file; none are published for gpvit_nano"):
+        gpvit.create_model("gpvit_nano.in1k")
+    with pytest.raises(ValueError, match=r"both gpvit_l1\.in1k and weights='in1k' name weights; choose one"):
+        gpvit.create_model("gpvit_l1.in1k", weights="in1k")
+
+
+def test_published_scores():
+    scores = [MODELS[f"gpvit_l{level}"].weights["in1k"].metrics["top1"] for level in (1, 2, 3, 4)]
+    assert scores == [80.5, 83.4, 84.1, 84.3]

@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+import gpvit
+
+
+def test_public_names_are_frozen():
+    assert gpvit.__all__ == [
+        "GPViT",
+        "GroupMaps",
+        "GroupPropagationBlock",
+        "Predictor",
+        "__version__",
+        "create_model",
+        "load",
+        "save",
+    ]
+    assert dir(gpvit) == gpvit.__all__
+
+
+@pytest.mark.parametrize("name", gpvit.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    value = getattr(gpvit, name)
+    assert name == "__version__" or value.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'gpvit' has no attribute 'nothing'"):
+        gpvit.nothing  # noqa: B018
+
+
+def test_import_loads_nothing_heavy():
+    code = "import gpvit, sys; print(*sorted({'torch', 'timm', 'numpy', 'lightning'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
