@@ -1,5 +1,7 @@
 """A convolution with the batch norm that follows it."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +18,7 @@ class ConvNorm(nn.Module):
         **conv: More arguments of ``nn.Conv2d``.
     """
 
-    def __init__(self, in_chans: int, out_chans: int, **conv: int):
+    def __init__(self, in_chans: int, out_chans: int, **conv: Any):
         super().__init__()
         self.conv = nn.Conv2d(in_chans, out_chans, bias=False, **conv)
         self.norm = nn.BatchNorm2d(out_chans)

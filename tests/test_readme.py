@@ -1,0 +1,70 @@
+"""What the README shows is run, and what it states is compared."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gpvit.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the fenced blocks of a language, but for those marked as not run."""
+    text = re.sub(r"<!-- not run by the tests.*?-->\n```.*?```", "", text, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_python_runs():
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_commands_run(tmp_path, monkeypatch):
+    for name in ("recipes", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    (commands,) = blocks("bash")
+    lines = [line.split("#")[0].split() for line in commands.splitlines()]
+    assert len(lines) >= 7
+    for program, *arguments in lines:
+        assert program == "gpvit"
+        assert main(arguments) == 0, arguments
+    assert (tmp_path / "runs/groups/digit_groups.png").is_file()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_targets_exist():
+    (commands,) = blocks("")[:1]
+    for line in commands.splitlines():
+        command = line.split("#")[0].split()
+        assert subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True).returncode == 0, line
+
+
+def test_table_of_models_is_true():
+    import timm
+
+    from gpvit.analysis.cost import profile_model
+    from gpvit.models.catalog import MODELS
+
+    rows = re.findall(r"^\| `(gpvit_\w+)`.*?\| ([\d,]+) \| ([\d.]+) \| ([\d.]*) ?\| (?:`(\w+)`)? ?\|$", README, re.MULTILINE)
+    assert [row[0] for row in rows] == list(MODELS)
+    for name, parameters, gmacs, top1, tag in rows:
+        cost = profile_model(timm.create_model(name), (224, 224))
+        assert f"{cost.parameters:,}" == parameters
+        assert f"{cost.macs / 1e9:.2f}" == gmacs
+        published = MODELS[name].weights
+        assert ([tag] if tag else []) == list(published)
+        assert not tag or published[tag].metrics["top1"] == float(top1)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/paper-vs-code.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [t for t in re.findall(r"\]\(([^)#]+)\)", text) if not t.startswith("http")]
+    for target in targets:
+        assert ((ROOT / page).parent / target).exists(), target
