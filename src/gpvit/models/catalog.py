@@ -16,12 +16,10 @@ class Weights:
     Attributes:
         filename: The file's name in the authors' release.
         metrics: Published scores, in percent.
-        num_classes: Number of classes of the head.
     """
 
     filename: str
     metrics: dict[str, float]
-    num_classes: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class CatalogEntry:
 
 
 def _in1k(level: int, top1: float, top5: float) -> dict[str, Weights]:
-    return {"in1k": Weights(f"gpvit_l{level}_in1k_300e.pth", {"top1": top1, "top5": top5}, num_classes=1000)}
+    return {"in1k": Weights(f"gpvit_l{level}_in1k_300e.pth", {"top1": top1, "top5": top5})}
 
 
 MODELS: dict[str, CatalogEntry] = {

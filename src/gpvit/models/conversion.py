@@ -1,5 +1,6 @@
 """Official checkpoints turned into self-describing files."""
 
+import hashlib
 from pathlib import Path
 
 import timm
@@ -42,7 +43,9 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
         )
     model.to_empty(device="cpu")
     load_weights(model, weights, source=str(official))
-    save(model, out, source=Path(official).name)
+    with Path(official).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    save(model, out, source=f"{Path(official).name} sha256:{digest}")
     return name, model.eval()
 
 

@@ -1,6 +1,5 @@
 """Fetch the authors' released weights once, check them, and keep them converted."""
 
-import hashlib
 import http.client
 import os
 import tempfile
@@ -8,11 +7,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import torch
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gpvit.models.catalog import find_weights
-from gpvit.models.checkpoints import load_weights, read_checkpoint, save
+from gpvit.models.conversion import convert_file
 from gpvit.models.official import RELEASE
 
 CACHE_VARIABLE = "GPVIT_CACHE"
@@ -40,8 +38,6 @@ def published_weights(name: str, tag: str) -> Path:
         ValueError: If there are no such weights, or what was fetched is not whole or not these weights.
         ConnectionError: If they could not be fetched; says where to put the file by hand.
     """
-    import timm
-
     weights = find_weights(name, tag)
     folder = cache_folder()
     converted = folder / f"{name}.{tag}.safetensors"
@@ -52,13 +48,7 @@ def published_weights(name: str, tag: str) -> Path:
     address = f"{os.environ.get(ADDRESS_VARIABLE, RELEASE).rstrip('/')}/{weights.filename}"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
         original = by_hand if by_hand.is_file() else _fetch(address, Path(temporary) / weights.filename, by_hand)
-        with torch.device("meta"):  # checked against the model, without a second copy of the weights
-            model = timm.create_model(name, num_classes=weights.num_classes)
-        model.to_empty(device="cpu")
-        load_weights(model, read_checkpoint(original).state_dict, source=str(original))
-        with original.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        save(model, converted, source=f"{weights.filename} sha256:{digest}")
+        convert_file(original, converted, name)
     return converted
 
 
