@@ -51,7 +51,8 @@ def test_table_of_models_is_true():
     from gpvit.analysis.cost import profile_model
     from gpvit.models.catalog import MODELS
 
-    rows = re.findall(r"^\| `(gpvit_\w+)`.*?\| ([\d,]+) \| ([\d.]+) \| ([\d.]*) ?\| (?:`(\w+)`)? ?\|$", README, re.MULTILINE)
+    row = r"^\| `(gpvit_\w+)`.*?\| ([\d,]+) \| ([\d.]+) \| ([\d.]*) ?\| (?:`(\w+)`)? ?\|$"
+    rows = re.findall(row, README, re.MULTILINE)
     assert [row[0] for row in rows] == list(MODELS)
     for name, parameters, gmacs, top1, tag in rows:
         cost = profile_model(timm.create_model(name), (224, 224))

@@ -1,4 +1,4 @@
-import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ def experiment_with(answers):
         logits[answer] = 8 - 0.1 * rank
         results.append(ClassificationResult(logits, CLASSES, image))
     return Experiment(
+        folder=Path("demo/run"),
         command="gpvit demo",
         settings={"model": {"init_args": {"name": "gpvit_nano"}}, "data": {"init_args": {"image_size": 64}}},
         summary={"seconds": 12.3, "seed": 0},
@@ -141,8 +142,3 @@ def test_what_is_no_earlier_run_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="no earlier run"):
         run_experiment(tmp_path, "gpvit demo")
     assert own.read_text() == "three years of work"
-
-
-def test_an_experiment_is_plain_data_but_for_its_model(flawed):
-    assert dataclasses.asdict(flawed.cost)["rows"]
-    assert flawed.image_size == 64

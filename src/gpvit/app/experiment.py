@@ -48,6 +48,7 @@ class Experiment:
     """A trained model and everything that the report tells of it.
 
     Args:
+        folder: The run folder, as it was given.
         command: What a shell runs to repeat it.
         settings: The recipe with everything that it leaves to defaults.
         summary: What the training wrote into `metrics.json`.
@@ -60,6 +61,7 @@ class Experiment:
         speed: Of the same network on this machine.
     """
 
+    folder: Path
     command: str
     settings: dict[str, Any]
     summary: dict[str, Any]
@@ -154,6 +156,7 @@ def inspect_run(folder: Path, command: str, summary: dict[str, Any], quick: bool
     sizes = _QUICK_SPEED_SIZES if quick else _SPEED_SIZES
     cases = [Case(name, (side, side), _SPEED_BATCH, device=str(device)) for side in sizes]
     return Experiment(
+        folder=folder,
         command=command,
         settings=settings,
         summary=summary,

@@ -63,16 +63,21 @@ def predict(
         if json:
             print(json_format.dumps(facts, ensure_ascii=False), flush=True)
         else:
-            console.print(_table(result, top, facts.get("picture")))
+            console.print(_heading(result, facts.get("picture")), soft_wrap=True)  # a path stays whole
+            console.print(_table(result, top))
     if unreadable:
         raise CommandError(f"{len(unreadable)} of {len(paths)} images could not be read")
 
 
-def _table(result: ClassificationResult, top: int, picture: str | None) -> Table:
+def _heading(result: ClassificationResult, picture: str | None) -> Text:
     heading = Text(str(result.source), style="bold")
     if picture is not None:
         heading.append(f" -> {picture}", style="not bold dim")
-    table = Table(title=heading, title_justify="left", box=None, show_header=False, pad_edge=False)
+    return heading
+
+
+def _table(result: ClassificationResult, top: int) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
     for name, index, probability in result.top(top):
         bar = ProgressBar(1, probability, width=_BAR_COLUMNS)
         table.add_row(f"{probability:6.1%}", bar, Text(name), Text(f"({index})", style="dim"))

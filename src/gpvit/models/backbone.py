@@ -250,6 +250,7 @@ class GPViT(nn.Module):
         """
         taken, last = feature_take_indices(len(self.blocks), indices)
         self.blocks = self.blocks[: last + 1]
+        self.gpvit_config = None  # a file of it could not be built up again
         if prune_norm:
             self.norm = nn.Identity()
         if prune_head:

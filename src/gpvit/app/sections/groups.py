@@ -58,10 +58,10 @@ def digits(experiment: Experiment) -> Section:
             1 + len(drawn[0].blocks),
             "Who belongs to whom",
             "Each square is a token, in the colour of the group that gives it the largest share of itself. In one "
-            "column the same colour is the same group, so compare downwards: in the first GP block, groups tend to "
-            "take one kind of place in every digit, such as ink, empty paper, or one side of a stroke. Between columns "
-            "colours mean nothing: each block has groups of its own. Where the mosaic is wild, groups differ so little "
-            "that chance decides.",
+            "column the same colour is the same group, so compare downwards: where a colour returns at the same kind "
+            "of place in every digit, such as ink, empty paper or one side of a stroke, a group has found something. "
+            "Where the mosaic is wild, groups differ so little that chance decides. Between columns colours mean "
+            "nothing: each block has groups of its own.",
         ),
         _heats(drawn[1], f"Where single groups look on the {_CLASSES[1]}"),
         _overlap_table(experiment),
@@ -87,9 +87,9 @@ def photographs(experiment: Experiment) -> Section:
         "This network has seen digits only, never a photograph; it has no idea of a face or a sky, and its answer to "
         "these pictures would be some digit. They are here for two reasons. One: the same weights, learned on "
         f"{experiment.image_size} x {experiment.image_size} pixels, take a picture of any size and shape. Two: one "
-        "sees what the groups really respond to. The first GP block mostly still parts bright from dark and marks "
-        "edges, because that is what tells ink from paper. Later blocks ask for parts of digits, of which there are "
-        "none: their patchwork means little.",
+        "sees what the groups really respond to. Bright and dark areas and edges often still come apart, because they "
+        "are what tells ink from paper. Other groups ask for parts of digits, of which there are none: much of the "
+        "patchwork means little.",
         "Groups that follow objects, as in the paper's Figure 6, need a model that was trained on photographs: give "
         "one to “gpvit groups” (at the end of this page).",
     ]
@@ -124,7 +124,7 @@ def _overlap_table(experiment: Experiment) -> Table:
     caption = (
         f"Means over {_DIGITS_COMPARED} test digits. Overlap: how much of their attention two of a block's groups have "
         "in common; 100 % means that all ask the same question, and fewer group tokens would have done. On a task this "
-        "small, expect much overlap in the later blocks. Strongest token: what a group gives the token it likes best, "
+        "small, expect much overlap. Strongest token: what a group gives the token it likes best, "
         "in multiples of an even share."
     )
     return Table(["GP block", "groups", "overlap", "strongest token"], rows, caption)

@@ -1,6 +1,7 @@
 """What the figures were measured with, how to repeat them, and where to go from here."""
 
 import platform
+import shlex
 
 import lightning
 import torchvision
@@ -53,9 +54,10 @@ def further(experiment: Experiment) -> Section:
         ["run/metrics.csv, run/events.out.tfevents…", "The course of the training, as a table and for TensorBoard."],
         ["run/last.ckpt", "Where “gpvit train --resume” goes on."],
     ]
+    weights = shlex.quote(str(experiment.folder / "last.safetensors"))
     commands = [
-        ("gpvit evaluate demo/run/last.safetensors", "score the weights again"),
-        ("gpvit predict demo/run/last.safetensors PICTURE...", "read your own digits: light ink on black"),
+        (f"gpvit evaluate {weights}", "score the weights again"),
+        (f"gpvit predict {weights} PICTURE...", "read your own digits: light ink on black"),
         ("gpvit groups gpvit_l1.in1k PICTURE...", "groups of a model trained on ImageNet (fetches its weights)"),
         ("gpvit train recipes/folder/finetune.yaml", "train on your own folder of images"),
         ("gpvit benchmark", "speed and memory beside other models"),
