@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from gpvit.models.backbone import resize_pos_embed
@@ -92,7 +92,8 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
         temporary = Path(folder) / path.name
-        save_file(tensors, temporary, metadata={"gpvit": json.dumps(description)})
+        # save_file would make the file unreadable for other users
+        temporary.write_bytes(serialize(tensors, metadata={"gpvit": json.dumps(description)}))
         os.replace(temporary, path)
 
 
