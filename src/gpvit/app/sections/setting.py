@@ -60,7 +60,7 @@ def further(experiment: Experiment) -> Section:
         (f"gpvit predict {weights} PICTURE...", "read your own digits: light ink on black"),
         ("gpvit groups gpvit_l1.in1k PICTURE...", "groups of a model trained on ImageNet (fetches its weights)"),
         ("gpvit train recipes/folder/finetune.yaml", "train on your own folder of images"),
-        ("gpvit benchmark", "speed and memory beside other models"),
+        ("gpvit benchmark --suite field", "speed and memory beside other models"),
     ]
     code = Markup("<code>{}</code>")
     here = [[Markup(", ").join(code.format(name) for name in names.split(", ")), what] for names, what in files]
