@@ -9,7 +9,7 @@ from gpvit.analysis.benchmark import Measurement, Report
 from gpvit.analysis.cost import profile_model
 from gpvit.analysis.machine import describe_machine
 from gpvit.analysis.workload import Case
-from gpvit.app.experiment import RECIPE, Epoch, Experiment, find_recipe, run_experiment
+from gpvit.app.experiment import Epoch, Experiment, run_experiment
 from gpvit.app.sections import cost, groups, learning
 from gpvit.data import digits_split
 from gpvit.inference.group_maps import BlockGroups
@@ -121,19 +121,6 @@ def test_photographs_carry_their_credits(flawed):
         assert len(gallery.pictures) == 5
         assert "Photograph: " in gallery.caption
         assert len({picture.image.size[0] / picture.image.size[1] for picture in gallery.pictures}) == 1
-
-
-def test_the_recipe_is_found_in_the_checkout_and_in_an_installed_package(tmp_path, monkeypatch):
-    assert find_recipe(RECIPE).parts[-3:] == ("recipes", "digits", "classify.yaml")
-    package = tmp_path / "site-packages" / "gpvit"
-    recipe = package / "recipes" / "digits" / "classify.yaml"
-    recipe.parent.mkdir(parents=True)
-    recipe.touch()
-    monkeypatch.setattr(gpvit, "__file__", str(package / "__init__.py"))
-    assert find_recipe(RECIPE) == recipe
-    recipe.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no recipe at .*classify"):
-        find_recipe(RECIPE)
 
 
 def test_what_is_no_earlier_run_is_left_alone(tmp_path):

@@ -35,6 +35,8 @@ def test_settings_reach_the_measurement(tmp_path):
         (["--suite", "fields"], "there is field"),
         (["test_resnet", "--suite", "field"], "leave out models"),
         (["--suite", "field", "--size", "64", "--compile"], "leave out --size, --compile"),
+        (["--suite", "field", "--batch-size", "64"], "leave out --batch-size"),
+        (["test_resnet", "--device", "toaster"], "choose 'cpu'"),
         (["test_resnet", "--batch-size", "many"], "separated by commas"),
         (["test_resnet", "--baseline", "test_vit"], "add it to the models"),
     ],

@@ -71,12 +71,42 @@ def test_other_classes_are_refused(for_digits, folder, tmp_path, capsys):
     [
         ("absent.safetensors", "no checkpoint at absent.safetensors"),
         ("gpvit_nano", "names no trained weights"),
-        ("gpvit_nano.in1k", "none are published for gpvit_nano"),
+        ("gpvit_nano.in1k", "are published for gpvit_nano"),
     ],
 )
 def test_what_holds_no_weights_is_refused(name, message, capsys):
     assert main(["evaluate", name]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_gray_model_whose_configuration_describes_colour(folder, tmp_path, capsys):
+    model = gpvit.create_model("gpvit_nano", num_classes=2, in_chans=1)
+    gpvit.save(model, tmp_path / "gray.safetensors", CLASSES, Preprocessing((3, 32, 32)).to_dict())
+    arguments = ["--data", str(folder), "--num-workers", "0", "--json", "-"]
+    assert main(["evaluate", str(tmp_path / "gray.safetensors"), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 6
+
+
+def test_a_damaged_image_is_named_in_one_line(folder, tmp_path, capsys):
+    path = checkpoint(tmp_path / "pets.safetensors", list(CLASSES), Preprocessing((3, 32, 32)))
+    bad = folder / "val" / "cat" / "bad.png"
+    bad.write_bytes((folder / "val" / "cat" / "0.png").read_bytes()[:500])
+    assert main(["evaluate", str(path), "--data", str(folder), "--num-workers", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"gpvit evaluate: {bad} is damaged or truncated")
+
+
+def test_an_absent_device_is_refused(for_digits, capsys):
+    assert main(["evaluate", str(for_digits), "--device", "toaster"]) == 1
+    assert "device 'toaster' cannot be used here" in capsys.readouterr().err
+
+
+def test_progress_leaves_stdout_alone(for_digits, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(["evaluate", str(for_digits), "--json", "-"]) == 0
+    text, progress = capsys.readouterr()
+    assert json.loads(text)["images"] == 500
+    assert "evaluating" in progress
 
 
 def test_absent_data_are_refused(for_digits, capsys):

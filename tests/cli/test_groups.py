@@ -37,11 +37,13 @@ def test_random_weights_are_allowed_and_told(folder, capsys):
 
 def test_what_is_no_image_is_reported_and_the_rest_still_done(folder, capsys):
     (folder / "bad.png").write_text("no image")
-    assert main(["groups", "gpvit_nano", "bad.png", "cat.png", "--size", "32"]) == 1
+    Image.new("RGB", (1, 900)).save(folder / "strip.png")
+    assert main(["groups", "gpvit_nano", "bad.png", "strip.png", "cat.png", "--size", "32"]) == 1
     text, errors = capsys.readouterr()
     assert text.split() == ["groups/cat_groups.png"]
     assert "bad.png is not an image" in errors
-    assert "1 of 2 images could not be read" in errors
+    assert "strip.png, gpvit_nano: 1 x 900 pixels are too long" in errors
+    assert "2 of 3 images could not be drawn" in errors
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,27 @@ def test_unknown_option_is_told(verb, capsys):
     assert "--colour" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argument", ["--siz", "--siz=3", "--sizes"])
+def test_an_option_is_spelt_out_or_the_nearest_proposed(argument, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["groups", "gpvit_nano", "image.png", argument])
+    assert end.value.code == 2
+    assert "did you mean --size?" in capsys.readouterr().err
+
+
+def test_waiting_threads_spin_little_unless_the_user_says_otherwise(monkeypatch):
+    for given, expected in ((None, "10000"), ("7", "7")):
+        environment = {} if given is None else {"GOMP_SPINCOUNT": given}
+        monkeypatch.setattr(os, "environ", environment)
+        main(["--version"])
+        assert environment["GOMP_SPINCOUNT"] == expected
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "gpvit", "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"gpvit {gpvit.__version__}\n"
+
+
 @pytest.mark.parametrize(
     "code",
     ["import gpvit; dir(gpvit); gpvit.__version__"]

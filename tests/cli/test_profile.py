@@ -28,7 +28,12 @@ def test_json_is_json(capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["gpvit_l11"], "gpvit_l1"), (["resnet18", "--size", "big"], "224x224"), (["resnet18", "--depth", "0"], "depth")],
+    [
+        (["gpvit_l11"], "gpvit_l1"),
+        (["gpvit_l1.foo"], "Invalid pretrained tag (foo)"),
+        (["resnet18", "--size", "big"], "224x224"),
+        (["resnet18", "--depth", "0"], "depth"),
+    ],
 )
 def test_bad_input_is_told(arguments, message, capsys):
     assert main(["profile", *arguments]) == 1

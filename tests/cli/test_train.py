@@ -38,9 +38,15 @@ def test_a_run_can_be_named_and_resumed(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "give a recipe, as recipes/digits/classify.yaml"),
+        (["--trainer.max_epochs", "1"], "give a recipe, as recipes/digits/classify.yaml"),
         (["absent.yaml"], "no recipe at absent.yaml"),
         ([RECIPE, "--model.learning_rate", "1"], "'learning_rate' is not accepted"),
-        ([RECIPE, "--trainer.max_epoch", "1"], "--trainer.max_epoch"),
+        ([RECIPE, "--model.layer_deca", "1"], "did you mean layer_decay"),
+        ([RECIPE, "--trainer.max_epoch", "1"], "did you mean --trainer.max_epochs"),
+        ([RECIPE, "--model.model_kwargs", '{"drop_path": 0.1}'], "did you mean drop_path_rate"),
+        ([RECIPE, "--trainer.accelerator", "tpu"], "trainer: "),
+        ([RECIPE, "--trainer.accelerator", "gpu", "--trainer.devices", "99"], "trainer: "),
         ([RECIPE, "--data.image_size", "big"], "image_size"),
         ([RECIPE, "--model.name", "gpvit_nan"], "did you mean gpvit_nano"),
         ([RECIPE, "--trainer.default_root_dir", "x"], "set by --out"),

@@ -4,6 +4,7 @@ import timm
 import torch
 
 import gpvit  # noqa: F401  timm learns the models
+from gpvit.models.backbone import VARIANTS, layout
 
 SMALL = ("gpvit_nano", "gpvit_tiny")
 
@@ -11,6 +12,13 @@ SMALL = ("gpvit_nano", "gpvit_tiny")
 def build(name: str, seed: int = 0, **kwargs) -> torch.nn.Module:
     torch.manual_seed(seed)
     return timm.create_model(name, **kwargs)
+
+
+def build_short(name: str, seed: int = 0, **kwargs) -> torch.nn.Module:
+    """Build a size at its real width; the paper's with their first three blocks only, where all would take long."""
+    if name not in SMALL:
+        kwargs["blocks"] = VARIANTS[name].get("blocks", layout())[:3]
+    return build(name, seed, **kwargs)
 
 
 def images(batch: int = 2, height: int = 64, width: int = 48, channels: int = 3) -> torch.Tensor:

@@ -158,6 +158,13 @@ class TestEverySize:
             with pytest.raises(ValueError, match=r"torch\.uint8; scale to"):
                 model(torch.empty(1, 3, 64, 64, dtype=torch.uint8))
 
+    def test_group_maps_are_refused_in_training(self, name):
+        with torch.device("meta"):
+            model, x = timm.create_model(name), torch.empty(2, 3, 64, 48)
+            assert list(model.eval().group_maps(x)) == [1, 4, 7, 10]
+            with pytest.raises(ValueError, match=r"call eval\(\) first"):
+                model.train().group_maps(x)
+
 
 @pytest.mark.parametrize("order", ["import timm, gpvit", "import gpvit, timm"])
 def test_timm_knows_the_models_whichever_is_imported_first(order):

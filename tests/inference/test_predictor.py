@@ -1,4 +1,5 @@
 import json
+import warnings
 from itertools import chain, pairwise, repeat
 
 import numpy as np
@@ -194,3 +195,10 @@ def test_annotated_picture_shows_image_and_bars(tmp_path):
     with pytest.raises(ValueError, match="xyz"):
         result.save(tmp_path / "picture.xyz")
     assert not list(tmp_path.glob("*picture*"))
+
+
+def test_an_unknown_name_is_refused_before_anything_is_said_of_its_weights():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="unknown model"):
+            Predictor("gpvit_l11")

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import resource
@@ -90,7 +91,7 @@ def test_a_new_head_is_asked_for_by_name_and_announced(nano, tmp_path, capsys):
         gpvit.create_model("gpvit_nano", weights=path, num_classes=7)
     assert "new_head=True" in str(caught.value)
     model = gpvit.create_model("gpvit_nano", weights=path, num_classes=7, new_head=True)
-    assert "head.weight (3, 72) left out; the model keeps a new one (7, 72)" in capsys.readouterr().out
+    assert "head.weight (3, 72) left out; the model's own is (7, 72)" in capsys.readouterr().err
     assert model.head.out_features == 7
     assert torch.equal(model.norm.weight, nano.norm.weight)
     assert torch.equal(model.blocks[3].attn.proj.weight, nano.blocks[3].attn.proj.weight)
@@ -166,3 +167,46 @@ def test_weights_fit_another_image_size(official_l1):
     with torch.no_grad():
         logits = model(official.image("rect")).numpy()
     assert abs(logits - expected).max() < 1e-5 * abs(expected).max()
+
+
+def test_the_file_tells_the_size_and_channels_of_the_model(nano, tmp_path):
+    gpvit.save(nano, tmp_path / "model.safetensors")
+    cfg = gpvit.load(tmp_path / "model.safetensors").pretrained_cfg
+    assert tuple(cfg["input_size"]) == (1, 64, 64)
+    assert len(cfg["mean"]) == len(cfg["std"]) == 1
+
+
+def test_weights_follow_what_the_new_model_is_asked_to_be(tmp_path):
+    path = tmp_path / "model.safetensors"
+    source = gpvit.create_model("gpvit_nano", num_classes=3, img_size=64).eval()
+    gpvit.save(source, path)
+    gray = gpvit.create_model("gpvit_nano", weights=path, in_chans=1).eval()
+    x = torch.rand(1, 1, 64, 64)
+    torch.testing.assert_close(gray(x), source(x.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+    headless = gpvit.create_model("gpvit_nano", weights=path, num_classes=0).eval()
+    assert headless(x.expand(-1, 3, -1, -1)).shape == (1, 72)
+    averaged = gpvit.create_model("gpvit_nano", weights=path, global_pool="avg", new_head=True)
+    assert torch.equal(averaged.head.weight, source.head.weight)
+    features = gpvit.create_model("gpvit_nano", weights=path, features_only=True, out_indices=(4,)).eval()
+    (expected,) = source.forward_intermediates(x.expand(-1, 3, -1, -1), [4], intermediates_only=True)
+    torch.testing.assert_close(features(x.expand(-1, 3, -1, -1))[0], expected)
+
+
+def test_a_missing_position_embedding_is_listed_like_any_other(nano):
+    state_dict = {name: tensor for name, tensor in nano.state_dict().items() if name != "pos_embed"}
+    with pytest.raises(ValueError, match="missing: pos_embed"):
+        load_weights(nano, state_dict, source="x")
+
+
+def test_a_file_of_a_later_version_says_so(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"gpvit": json.dumps({"version": "9.0", "surprise": 1})})
+    with pytest.raises(ValueError, match=r"written by gpvit 9\.0 and says more .*surprise"):
+        read_checkpoint(path)
+
+
+def test_any_existing_file_is_taken_for_a_file(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(ValueError, match=r"best\.safetensors"):
+        gpvit.create_model("gpvit_nano", weights=str(path))

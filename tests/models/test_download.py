@@ -149,6 +149,10 @@ class TestTimmPretrained:
         assert model.pos_embed.shape == (1, 8, 8, 216)
         assert model.head.weight.std() < 0.02
 
+    def test_an_unknown_tag_is_refused_before_anything_is_fetched(self):
+        with pytest.raises(ValueError, match="no weights 'in22k'"):
+            timm.create_model("gpvit_l1.in22k", pretrained=True)
+
     def test_features_only(self):
         model = timm.create_model("gpvit_l1", pretrained=True, features_only=True, out_indices=(0, 3)).eval()
         image = official.image("rect")

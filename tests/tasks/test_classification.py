@@ -97,6 +97,18 @@ def test_an_unknown_model_is_refused_at_once():
         ClassificationTask("gpvit_nan")
 
 
+def test_an_unknown_option_of_the_model_is_refused_at_once():
+    with pytest.raises(ValueError, match="no option 'drop_path'; did you mean drop_path_rate"):
+        ClassificationTask("gpvit_nano", {"drop_path": 0.1})
+
+
+def test_a_loss_that_is_not_finite_ends_the_run():
+    data = Noise()
+    data.train_set.tensors[0][:] = float("nan")
+    with pytest.raises(ValueError, match=r"the loss is nan at step 0.*lower lr, or clip gradients"):
+        run(ClassificationTask("gpvit_nano", **PLAIN), data)
+
+
 def test_a_run_without_end_is_refused():
     with pytest.raises(ValueError, match=r"set trainer\.max_epochs or trainer.max_steps"):
         run(ClassificationTask("gpvit_nano", **PLAIN), Noise(), max_epochs=-1)
@@ -107,6 +119,6 @@ def test_finetuning_keeps_the_backbone_and_renews_the_head(tmp_path, capsys):
     gpvit.save(start, tmp_path / "start.safetensors")
     task = ClassificationTask("gpvit_nano", weights=str(tmp_path / "start.safetensors"), lr=0.0, **PLAIN)
     run(task, Noise(num_classes=2), limit_train_batches=1)
-    assert "head.weight (4, 72) left out" in capsys.readouterr().out
+    assert "head.weight (4, 72) left out" in capsys.readouterr().err
     assert torch.equal(task.network.pos_embed, start.pos_embed)
     assert task.network.head.weight.shape == (2, 72)

@@ -14,6 +14,8 @@ import timm
 import torch
 from torch import nn
 
+from gpvit.models.devices import choose_device
+
 Mode = Literal["forward", "train"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -120,8 +122,7 @@ def check(case: Case) -> None:
         FileNotFoundError: If the case is compiled and there is no compiler.
     """
     _require_model(case.model)
-    if torch.device(case.device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {case.device!r}, and torch sees no CUDA device here; choose device 'cpu'")
+    choose_device(case.device)
     if case.compiled:
         _require_compiler()
 
@@ -205,6 +206,10 @@ def _require_model(name: str) -> None:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; near it are {', '.join(near)}" if near else "; timm.list_models() names them all"
         raise ValueError(f"no model is called {name!r}{hint}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ValueError(f"{name}: {error} Leave the tag out: the weights do not matter here") from error
 
 
 def _require_compiler() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import yaml
 
-import gpvit
 from gpvit.analysis.benchmark import Report, benchmark
 from gpvit.analysis.cost import Cost, profile_model
 from gpvit.analysis.workload import Case
@@ -20,7 +19,7 @@ from gpvit.data.digits import digits_split
 from gpvit.inference.predictor import Predictor
 from gpvit.inference.result import ClassificationResult
 from gpvit.models.backbone import GPViT
-from gpvit.tasks.recipes import train_recipe
+from gpvit.tasks.recipes import find_recipe, train_recipe
 
 RECIPE = "digits/classify.yaml"
 _QUICK = ("--trainer.max_epochs", "1")
@@ -168,23 +167,6 @@ def inspect_run(folder: Path, command: str, summary: dict[str, Any], quick: bool
         cost=profile_model(model, (size[0], size[1]), channels),
         speed=benchmark(cases, rounds=2 if quick else 5, warmup=1, memory=False),
     )
-
-
-def find_recipe(name: str) -> Path:
-    """Find a recipe of this package: inside it where it is installed, beside its source in a checkout.
-
-    Args:
-        name: Its path inside `recipes`, as `digits/classify.yaml`.
-
-    Raises:
-        FileNotFoundError: If it is in neither place.
-    """
-    package = Path(gpvit.__file__).parent
-    places = [package / "recipes" / name, package.parents[1] / "recipes" / name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"no recipe at {' or '.join(map(str, places))}; install gpvit again")
 
 
 def _clear(folder: Path) -> None:

@@ -75,6 +75,6 @@ def _suite(name: str, models: list[str], dtype: Precision, device: str, **fixed:
     parameters = inspect.signature(benchmark).parameters
     changed = [option for option, value in fixed.items() if value != parameters[option].default]
     if models or changed:
-        given = ["models"] * bool(models) + [f"--{option}" for option in changed]
+        given = ["models"] * bool(models) + [f"--{option.replace('_', '-')}" for option in changed]
         raise ValueError(f"suite {name!r} fixes models and settings; leave out {', '.join(given)}, or the suite")
     return [replace(case, dtype=dtype, device=device) for case in SUITES[name]]

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gpvit.data.preprocessing import Preprocessing
-from gpvit.tasks.evaluation import evaluate_classifier, load_classifier, open_data
+from gpvit.inference.model import preprocessing_of
+from gpvit.models.opening import is_untrained, open_model
+from gpvit.tasks.evaluation import evaluate_classifier, open_data
 
 
 def evaluate(
@@ -29,9 +30,10 @@ def evaluate(
         device: `cpu` or `cuda`; by default a GPU if there is one.
         json: File to write the scores to; `-` prints them in place of the table.
     """
-    model = load_classifier(checkpoint)
-    preprocessing = Preprocessing.from_pretrained_cfg(model.pretrained_cfg)  # type: ignore[arg-type]
-    images = open_data(data, preprocessing, batch_size, num_workers)
+    model = open_model(checkpoint)
+    if is_untrained(checkpoint):
+        raise ValueError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
+    images = open_data(data, preprocessing_of(model), batch_size, num_workers)
     scores = evaluate_classifier(model, images, device, progress=sys.stderr.isatty())
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
     if json == "-":

@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 from gpvit.cli import CommandError
-from gpvit.data.images import list_images, read_image
+from gpvit.data.images import ImageError, list_images, read_image
 from gpvit.inference.figures import picture_names
 from gpvit.inference.group_maps import draw_groups
-from gpvit.inference.model import choose_device, is_untrained, open_model
+from gpvit.models.devices import choose_device
+from gpvit.models.opening import is_untrained, open_model
 
 
 def groups(
@@ -35,13 +36,13 @@ def groups(
     num_unreadable = 0
     for path, name in zip(paths, picture_names(paths, "_groups"), strict=True):
         try:
-            image = read_image(path)
-        except (ValueError, OSError) as error:
+            drawing = draw_groups(network, read_image(path), size, title=f"{path.name}, {Path(model).name}")
+        except (ImageError, OSError) as error:
             num_unreadable += 1
             print(f"gpvit groups: {error}", file=sys.stderr)
             continue
         picture = Path(out) / name
-        draw_groups(network, image, size, title=f"{path.name}, {Path(model).name}").save(picture)
+        drawing.save(picture)
         print(picture, flush=True)
     if num_unreadable:
-        raise CommandError(f"{num_unreadable} of {len(paths)} images could not be read")
+        raise CommandError(f"{num_unreadable} of {len(paths)} images could not be drawn")

@@ -12,9 +12,10 @@ from rich.text import Text
 from gpvit.cli import CommandError
 from gpvit.data.images import ImageSource, list_images
 from gpvit.inference.figures import picture_names
-from gpvit.inference.model import choose_device, is_untrained, open_model
 from gpvit.inference.predictor import Predictor
 from gpvit.inference.result import ClassificationResult
+from gpvit.models.devices import choose_device
+from gpvit.models.opening import is_untrained, open_model
 
 _BAR_COLUMNS = 20
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -66,12 +66,31 @@ class Preprocessing:
         return cls(**values)
 
     @classmethod
-    def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any]) -> "Preprocessing":
-        """Take the preprocessing out of a timm `pretrained_cfg`; keys it lacks keep timm's defaults."""
+    def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> "Preprocessing":
+        """Take the preprocessing out of a timm `pretrained_cfg`; keys it lacks keep timm's defaults.
+
+        Args:
+            pretrained_cfg: The configuration of a model.
+            in_chans: Channels that the model takes, if known. A model of one takes gray pictures, also where its
+                configuration still describes colour.
+
+        Raises:
+            ValueError: If the model takes neither gray nor colour pictures, or crops otherwise than in the centre.
+        """
         if (crop_mode := pretrained_cfg.get("crop_mode") or "center") != "center":
             raise ValueError(f"crop_mode {crop_mode!r} of pretrained_cfg: only 'center' is supported")
         names = (field.name for field in fields(cls))
-        return cls(**{name: pretrained_cfg[name] for name in names if pretrained_cfg.get(name) is not None})
+        described = cls(**{name: pretrained_cfg[name] for name in names if pretrained_cfg.get(name) is not None})
+        channels, height, width = described.input_size
+        if in_chans in (None, channels):
+            return described
+        if in_chans != 1:
+            raise ValueError(
+                f"the model takes images of {in_chans} channels, its pretrained_cfg describes {channels}; pictures "
+                "have 3, or 1 in gray: call the model itself with tensors"
+            )
+        mean, std = (sum(values) / channels for values in (described.mean, described.std))
+        return replace(described, input_size=(1, height, width), mean=(mean,), std=(std,))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as plain data, under the names that timm's `pretrained_cfg` uses."""

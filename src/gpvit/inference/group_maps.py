@@ -25,13 +25,14 @@ from PIL import Image, ImageOps
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
-from gpvit.data.images import ImageSource, read_image
+from gpvit.data.images import ImageError, ImageSource, read_image
 from gpvit.inference.figures import new_figure, save_figure
 from gpvit.inference.model import preprocessing_of
 from gpvit.inference.palette import distinct_colours
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
 
 _COLOURING = 0.6  # of a token's picture by its group; the rest shows the picture
+_MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge picture
 _SHOWN_SIDE = 224  # shorter side, in pixels, that small pictures are enlarged to
 _CELL_IN = 1.7  # height of a picture in the figure, in inches
 
@@ -190,6 +191,7 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
 
     Raises:
         ValueError: If the model has no group propagation blocks or is in training mode, or the size is too small.
+        ImageError: If the image is none, or a strip too long to be drawn.
 
     Example:
         >>> draw_groups(model, "cat.jpg").save("cat_groups.png")
@@ -204,7 +206,12 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     size = min(preprocessing.input_size[1:]) if size is None else size
     if size < MIN_SIDE:
         raise ValueError(f"size is {size}; the shorter side needs at least {MIN_SIDE} pixels")
-    seen = v2.functional.resize(read_image(source), [size], InterpolationMode(preprocessing.interpolation))
+    picture = read_image(source)
+    if max(picture.size) > _MAX_ASPECT * min(picture.size):
+        raise ImageError(
+            f"{title or 'image'}: {picture.width} x {picture.height} pixels are too long to be drawn; crop it"
+        )
+    seen = v2.functional.resize(picture, [size], InterpolationMode(preprocessing.interpolation))
     seen = seen.convert("L") if model.in_chans == 1 else seen
     whole = replace(preprocessing, input_size=(model.in_chans, seen.height, seen.width), crop_pct=1.0)
     weight = model.stem.first.conv.weight

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from gpvit.data.images import ImageSource, read_image
-from gpvit.inference.model import choose_device, class_names_of, is_untrained, open_model, preprocessing_of
+from gpvit.inference.model import class_names_of, preprocessing_of
 from gpvit.inference.result import ClassificationResult
+from gpvit.models.devices import choose_device
+from gpvit.models.opening import is_untrained, open_model
 
 OnError = Callable[[ImageSource, Exception], object]
 
@@ -44,9 +46,9 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         if not isinstance(model, nn.Module):
-            if is_untrained(model):
-                warnings.warn(f"{model} has no weights, so its answers mean nothing", stacklevel=2)
-            model, device = open_model(model), choose_device(device)
+            name, model, device = model, open_model(model), choose_device(device)
+            if is_untrained(name):
+                warnings.warn(f"{name} has no weights, so its answers mean nothing", stacklevel=2)
         elif device is not None:
             device = choose_device(device)
         if not getattr(model, "num_classes", 0):

@@ -50,8 +50,8 @@ def layout(
 
 VARIANTS: dict[str, dict[str, Any]] = {
     # Ours, not the paper's: small enough for a CPU.
-    "gpvit_nano": {"embed_dim": 72, "blocks": layout((16, 16, 16, 16), local_heads=4, group_heads=2)},
-    "gpvit_tiny": {"embed_dim": 144, "blocks": layout((32, 32, 32, 16), local_heads=8, group_heads=4)},
+    "gpvit_nano": {"embed_dim": 72, "blocks": layout((16, 16, 16, 16), 4, 2), "pool_heads": 2},
+    "gpvit_tiny": {"embed_dim": 144, "blocks": layout((32, 32, 32, 16), 8, 4), "pool_heads": 4},
     # The paper's (Table 1); the pooling is that of the released weights.
     "gpvit_l1": {"embed_dim": 216},
     "gpvit_l2": {"embed_dim": 348, "stem_convs": 1},
@@ -77,7 +77,7 @@ class GPViT(nn.Module):
         blocks: One mapping for each block: its ``kind``, a key of ``BLOCKS``, and that block's arguments.
         stem_convs: Number of extra 3x3 convolutions in the stem.
         mlp_ratio: Hidden width of each block's MLP over ``C``.
-        pool_heads: Heads of attention pooling; by default those of the first group propagation block.
+        pool_heads: Heads of attention pooling.
         tap_norms: Blocks whose features get a layer norm of their own (the paper's segmentation models: 2, 5, 8);
             those of the last block always get the final norm.
         drop_rate: Dropout before the classifier.
@@ -102,7 +102,7 @@ class GPViT(nn.Module):
         blocks: Layout = layout(),  # noqa: B008  the paper's layout, an immutable tuple
         stem_convs: int = 0,
         mlp_ratio: float = 4.0,
-        pool_heads: int | None = None,
+        pool_heads: int = 6,
         tap_norms: Sequence[int] = (),
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -111,11 +111,12 @@ class GPViT(nn.Module):
         self.in_chans = in_chans
         self.num_features = self.head_hidden_size = self.embed_dim = embed_dim
         self.drop_rate = drop_rate
-        self.pool_heads = pool_heads or next((b["num_heads"] for b in blocks if b["kind"] == "group"), 1)
+        self.pool_heads = pool_heads
         self.grad_checkpointing = False
 
         self.stem = ConvStem(in_chans, embed_dim, stem_convs)
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.img_size = (height, width)
         self.pos_embed = nn.Parameter(torch.empty(1, _ceil_div(height), _ceil_div(width), embed_dim))
 
         drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
@@ -128,6 +129,8 @@ class GPViT(nn.Module):
         self.feature_info = [
             {"num_chs": embed_dim, "reduction": STRIDE, "module": f"blocks.{i}"} for i in range(len(blocks))
         ]
+        if beyond := [i for i in tap_norms if not 0 <= i < len(blocks)]:
+            raise ValueError(f"tap_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
         self.tap_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(tap_norms)})
         self.norm: nn.Module = nn.LayerNorm(embed_dim, eps=1e-6)
 
@@ -267,7 +270,12 @@ class GPViT(nn.Module):
         Returns:
             For each group propagation block, by its index, two maps ``(B, heads, M, H, W)``. Where the image's
             token grid is odd, what the cut-off padding tokens took is missing from the sums over the grid.
+
+        Raises:
+            ValueError: If the model is in training mode, in which a forward pass changes batch statistics.
         """
+        if self.training:
+            raise ValueError("group maps are those of a model in evaluation mode; call eval() first")
         grid = self._grid(x)
         x = self._embed(x)
         maps = {}
@@ -304,7 +312,7 @@ class GPViT(nn.Module):
         return self.tap_norms[name] if name in self.tap_norms else self.norm  # noqa: SIM401  a ModuleDict has no get
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        if self.grad_checkpointing and self.training and not torch.compiler.is_exporting():
+        if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting():
             return recompute(block, x)
         return block(x)
 
@@ -320,7 +328,7 @@ def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Te
 
 def _build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
     arguments = {**common, **block}
-    kind = arguments.pop("kind")
+    kind = arguments.pop("kind", None)
     if kind not in BLOCKS:
         raise ValueError(f"unknown kind of block {kind!r}; choose one of {', '.join(BLOCKS)}")
     return BLOCKS[kind](**arguments)

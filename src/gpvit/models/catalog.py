@@ -28,7 +28,7 @@ class CatalogEntry:
 
     Attributes:
         task: What the model does.
-        origin: ``"paper"`` or ``"gpvit"``, the latter for sizes that are ours.
+        origin: ``"paper"``, or ``"ours"`` for sizes that are not the paper's.
         weights: Published weights by tag; the first is the default.
         published_params_m: The authors' figure for the parameters, in millions.
         published_gmacs: The paper's figure for a 224x224 image, in billions of multiply-accumulates.
@@ -46,8 +46,8 @@ def _in1k(level: int, top1: float, top5: float) -> dict[str, Weights]:
 
 
 MODELS: dict[str, CatalogEntry] = {
-    "gpvit_nano": CatalogEntry("classification", "gpvit", {}),
-    "gpvit_tiny": CatalogEntry("classification", "gpvit", {}),
+    "gpvit_nano": CatalogEntry("classification", "ours", {}),
+    "gpvit_tiny": CatalogEntry("classification", "ours", {}),
     # The paper's text (Table 2) gives the MACs of L1 and L2 only; the authors' README the parameters and scores.
     "gpvit_l1": CatalogEntry("classification", "paper", _in1k(1, 80.5, 95.4), 9.3, 5.8),
     "gpvit_l2": CatalogEntry("classification", "paper", _in1k(2, 83.4, 96.6), 23.8, 15.0),
@@ -69,17 +69,19 @@ def find(name: str) -> CatalogEntry:
     return MODELS[name]
 
 
-def find_weights(name: str, tag: str) -> Weights:
-    """Look the published weights of a model up by their tag.
+def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
+    """Look the published weights of a model up by their tag, None for the first, and return both.
 
     Raises:
         ValueError: If the model has no weights of that tag; those that it has are listed.
     """
     weights = find(name).weights
+    if not weights:
+        raise ValueError(f"no weights are published for {name}; give the path of a file, or train it")
+    tag = tag or next(iter(weights))
     if tag not in weights:
-        known = f"published for {name}: {', '.join(weights)}" if weights else f"none are published for {name}"
-        raise ValueError(f"no weights {tag!r} and no such file; {known}")
-    return weights[tag]
+        raise ValueError(f"no weights {tag!r} and no such file; published for {name}: {', '.join(weights)}")
+    return tag, weights[tag]
 
 
 def create_model(name: str, weights: str | Path | None = None, *, new_head: bool = False, **kwargs: Any) -> "nn.Module":
@@ -89,8 +91,10 @@ def create_model(name: str, weights: str | Path | None = None, *, new_head: bool
         name: A name of the catalog, as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``.
         weights: Tag of published weights, or the path of an official ``.pth`` or of a file that
             :func:`gpvit.save` wrote. None starts from random values.
-        new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
-        **kwargs: Arguments of the model, as ``num_classes``, ``in_chans`` or ``img_size``.
+        new_head: Keep the model's own new pooling and classifier where the file's do not fit. What is left out is
+            printed.
+        **kwargs: Arguments of the model, as ``num_classes``, ``in_chans`` or ``img_size``; also timm's
+            ``features_only`` and ``out_indices``. Weights are converted to the channels and the image size.
 
     Raises:
         ValueError: If the name or tag is unknown, or the weights do not fit.
@@ -113,12 +117,15 @@ def create_model(name: str, weights: str | Path | None = None, *, new_head: bool
     if weights is None:
         return timm.create_model(name, **kwargs)
     path = Path(weights)
-    if path.suffix not in (".pth", ".safetensors"):  # a tag
+    if str(weights).isidentifier() and not path.exists():  # a tag
         path = published_weights(name, str(weights))
     checkpoint = read_checkpoint(path)
     if checkpoint.name and checkpoint.name != name:
         raise ValueError(f"{path} holds weights of {checkpoint.name}, not of {name}")
-    model = timm.create_model(name, **{**checkpoint.kwargs, **kwargs})
+    arguments = {**checkpoint.kwargs, **kwargs}
+    if arguments.get("features_only"):
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **arguments)
+    model = timm.create_model(name, **arguments)
     load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
     checkpoint.describe(model)
     return model

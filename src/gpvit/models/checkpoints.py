@@ -7,21 +7,24 @@ model and to feed it. Nothing is ever unpickled but tensors and plain data.
 import json
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
+from timm.models import adapt_input_conv
 from torch import nn
 
 from gpvit.models.backbone import resize_pos_embed
 from gpvit.models.official import convert_official, is_official
 from gpvit.version import __version__
 
+_HEAD = ("head.", "pool.")
 INPUT_FACTS = ("input_size", "mean", "std", "interpolation", "crop_pct", "label_names")
 
 
@@ -75,7 +78,7 @@ def save(
     config = getattr(model, "gpvit_config", None)
     if config is None:
         raise ValueError(f"{type(model).__name__} was not made by gpvit.create_model, so its file could not name it")
-    facts = {**getattr(model, "pretrained_cfg", {}), **(inputs or {})}
+    facts = {**_input_facts(model), **(inputs or {})}
     if class_names is not None:
         if len(class_names) != model.num_classes:
             raise ValueError(f"{len(class_names)} class names for a head of {model.num_classes} classes")
@@ -95,6 +98,14 @@ def save(
         # save_file would make the file unreadable for other users
         temporary.write_bytes(serialize(tensors, metadata={"gpvit": json.dumps(description)}))
         os.replace(temporary, path)
+
+
+def _input_facts(model: Any) -> dict[str, Any]:
+    """Describe how a model's images are prepared, at its own size and with its own channels."""
+    facts = {**model.pretrained_cfg, "input_size": (model.in_chans, *model.img_size)}
+    if model.in_chans == 1:  # gray, where the configuration may still describe colour
+        facts |= {key: [sum(facts[key]) / len(facts[key])] for key in ("mean", "std")}
+    return facts
 
 
 def load(path: str | Path) -> nn.Module:
@@ -157,28 +168,39 @@ def _read_own(path: Path) -> Checkpoint:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     if "gpvit" not in metadata:
         raise ValueError(f"{path} was not written by gpvit.save: its metadata has no entry 'gpvit'")
-    return Checkpoint(tensors, **json.loads(metadata["gpvit"]))
+    description = json.loads(metadata["gpvit"])
+    if unknown := description.keys() - {f.name for f in fields(Checkpoint)}:
+        raise ValueError(
+            f"{path} was written by gpvit {description.get('version')} and says more than this version, {__version__}, "
+            f"understands ({', '.join(sorted(unknown))}); install a newer one"
+        )
+    return Checkpoint(tensors, **description)
 
 
 def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False) -> None:
-    """Load weights strictly, except that a position embedding is resized to the model's grid.
+    """Load weights strictly, but converted to the model's image channels and token grid.
+
+    A model without classifier (``num_classes=0``) leaves the file's out.
 
     Args:
         model: What to load into.
         state_dict: Tensors under this package's names.
         source: Where they come from, for messages.
-        new_head: Keep the model's own classifier where the one given does not fit, and print so.
+        new_head: Keep the model's own pooling and classifier where those given do not fit, and print so.
 
     Raises:
         ValueError: If entries are missing, unexpected or of another shape; all are listed.
     """
     own = model.state_dict()
-    given = adapt_pos_embed(state_dict, model)
+    given = adapt_in_chans(adapt_pos_embed(state_dict, model), model)
+    if getattr(model, "num_classes", None) == 0:
+        given = {n: t for n, t in given.items() if n in own or not n.startswith(_HEAD)}
     if new_head:
-        for name in [n for n in own if n.startswith("head.") and _shape(own, n) != _shape(given, n)]:
-            print(f"{source}: {name} {_shape(given, name)} left out; the model keeps a new one {_shape(own, name)}")
-            given[name] = own[name]
-        given = {n: t for n, t in given.items() if n in own or not n.startswith("head.")}
+        for name in [n for n in {**own, **given} if n.startswith(_HEAD) and _shape(own, n) != _shape(given, n)]:
+            theirs, ours = _shape(given, name), _shape(own, name)
+            print(f"{source}: {name} {theirs} left out; the model's own is {ours}", file=sys.stderr)
+            given.pop(name, None)
+            given |= {name: own[name]} if name in own else {}
     problems = [f"missing: {n}" for n in own if n not in given]
     problems += [f"unexpected: {n}" for n in given if n not in own]
     problems += [
@@ -187,18 +209,29 @@ def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, sourc
         if n in given and _shape(given, n) != _shape(own, n)
     ]
     if problems:
-        only_head = all(problem.split(": ")[1].startswith("head.") for problem in problems)
-        hint = (
-            "\nnew_head=True keeps the model's own classifier" if only_head else "\nIs it a checkpoint of this model?"
-        )
+        only_head = all(problem.split(": ")[1].startswith(_HEAD) for problem in problems)
+        hint = "\nnew_head=True keeps the model's own pooling and classifier"
+        hint = hint if only_head else "\nIs it a checkpoint of this model?"
         raise ValueError(f"{source} does not fit {type(model).__name__}:\n  " + "\n  ".join(problems) + hint)
     model.load_state_dict(given)
 
 
 def adapt_pos_embed(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
     """Copy the mapping, its position embedding interpolated to the token grid of the model."""
+    given = state_dict.get("pos_embed")
+    if given is None or given.ndim != 4:  # left for the strict comparison to report
+        return dict(state_dict)
     grid = tuple(model.state_dict()["pos_embed"].shape[1:3])
-    return {**state_dict, "pos_embed": resize_pos_embed(state_dict["pos_embed"], (grid[0], grid[1]))}
+    return {**state_dict, "pos_embed": resize_pos_embed(given, (grid[0], grid[1]))}
+
+
+def adapt_in_chans(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copy the mapping, the first convolution of a colour model converted, as timm does, to the model's channels."""
+    name = "stem.first.conv.weight"
+    given, wanted = state_dict.get(name), model.state_dict()[name].shape[1]
+    if given is None or given.shape[1] in (wanted, 1):
+        return dict(state_dict)
+    return {**state_dict, name: adapt_input_conv(wanted, given)}
 
 
 def _shape(tensors: dict[str, torch.Tensor], name: str) -> tuple[int, ...] | None:

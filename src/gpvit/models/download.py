@@ -24,7 +24,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "gpvit")
 
 
-def published_weights(name: str, tag: str) -> Path:
+def published_weights(name: str, tag: str | None = None) -> Path:
     """Return the converted published weights of a model, fetching them if they are not in the cache.
 
     The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can
@@ -32,13 +32,13 @@ def published_weights(name: str, tag: str) -> Path:
 
     Args:
         name: A model of the catalog.
-        tag: One of its weights.
+        tag: One of its weights; None for the first.
 
     Raises:
         ValueError: If there are no such weights, or what was fetched is not whole or not these weights.
         ConnectionError: If they could not be fetched; says where to put the file by hand.
     """
-    weights = find_weights(name, tag)
+    tag, weights = find_weights(name, tag)
     folder = cache_folder()
     converted = folder / f"{name}.{tag}.safetensors"
     if converted.is_file():

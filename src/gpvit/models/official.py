@@ -67,7 +67,8 @@ def convert_official(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """Give the tensors of an official checkpoint the names and shapes that they have here.
 
     Raises:
-        ValueError: If an entry has no counterpart; all such entries are listed.
+        ValueError: If an entry has no counterpart, all such entries are listed; or if the position embedding is not
+            of a square grid.
     """
     converted: dict[str, torch.Tensor] = {}
     unknown = []
@@ -80,7 +81,8 @@ def convert_official(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Ten
             unknown.append(name)
     if unknown:
         raise ValueError(f"not an official GPViT checkpoint: no counterpart for {', '.join(unknown)}")
-    converted["pos_embed"] = _square_grid(converted["pos_embed"])
+    if "pos_embed" in converted:
+        converted["pos_embed"] = _square_grid(converted["pos_embed"])
     return converted
 
 
@@ -111,4 +113,6 @@ def _divide_qkv(tensor: torch.Tensor, prefix: str, leaf: str) -> dict[str, torch
 def _square_grid(pos_embed: torch.Tensor) -> torch.Tensor:
     """Lay out ``(1, N, C)`` as ``(1, sqrt N, sqrt N, C)``; released embeddings are square (28x28)."""
     side = math.isqrt(pos_embed.shape[1])
+    if side**2 != pos_embed.shape[1]:
+        raise ValueError(f"backbone.pos_embed has {pos_embed.shape[1]} tokens, which make no square grid")
     return pos_embed.unflatten(1, (side, side))

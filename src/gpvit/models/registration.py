@@ -40,13 +40,15 @@ def _pretrained_cfgs() -> dict[str, Any]:
 
 def _entry_point(name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from gpvit.models.backbone import VARIANTS, GPViT
+        from gpvit.models.backbone import VARIANTS, GPViT, layout
         from gpvit.models.download import published_weights
 
         overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
         if pretrained and not overlay.keys() & {"file", "state_dict", "url", "hf_hub_id"}:
-            overlay["file"] = str(published_weights(name, _tag(name, kwargs.get("pretrained_cfg"))))
-        out_indices = kwargs.pop("out_indices", (2, 5, 8, 11))
+            overlay["file"] = str(published_weights(name, _tag(kwargs.get("pretrained_cfg"))))
+        arguments = {**VARIANTS[name], **kwargs}
+        num_blocks = len(arguments.get("blocks", layout()))
+        out_indices = arguments.pop("out_indices", tuple(range(num_blocks))[2::3] or (-1,))
         model = build_model_with_cfg(
             GPViT,
             name,
@@ -54,7 +56,7 @@ def _entry_point(name: str) -> Callable[..., nn.Module]:
             pretrained_cfg_overlay=overlay,
             pretrained_filter_fn=_checkpoint_filter,
             feature_cfg={"out_indices": out_indices, "feature_cls": "getter"},
-            **{**VARIANTS[name], **kwargs},
+            **arguments,
         )
         if isinstance(model, GPViT):
             own = {k: v for k, v in kwargs.items() if k not in ("pretrained_cfg", "cache_dir", "features_only")}
@@ -67,9 +69,9 @@ def _entry_point(name: str) -> Callable[..., nn.Module]:
     return create
 
 
-def _tag(name: str, pretrained_cfg: Any) -> str:
-    """Return the tag that timm resolved from ``name.tag``, else the model's default."""
-    return getattr(pretrained_cfg, "tag", None) or next(iter(MODELS[name].weights), "")
+def _tag(pretrained_cfg: Any) -> str | None:
+    """Return the tag of ``name.tag``, as timm hands it on, or None for the default."""
+    return pretrained_cfg if isinstance(pretrained_cfg, str) else getattr(pretrained_cfg, "tag", None)
 
 
 default_cfgs = generate_default_cfgs(_pretrained_cfgs())

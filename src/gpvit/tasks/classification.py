@@ -1,5 +1,7 @@
 """Image classification: loss, mixing of images, optimiser, schedule and accuracy."""
 
+import difflib
+import inspect
 import math
 from functools import partial
 from typing import Any
@@ -11,6 +13,7 @@ from timm.data import Mixup
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from gpvit.models.backbone import GPViT
 from gpvit.models.catalog import create_model, find
 from gpvit.tasks.accuracy import accuracies
 from gpvit.tasks.optimizers import adamw
@@ -63,6 +66,7 @@ class ClassificationTask(LightningModule):
     ) -> None:
         super().__init__()
         find(name.partition(".")[0])
+        _check_model_kwargs(model_kwargs or {})
         self.save_hyperparameters()
         self.mixup: Mixup | None = None
 
@@ -102,6 +106,11 @@ class ClassificationTask(LightningModule):
                 raise ValueError(f"Mixup and CutMix pair images, but a batch has {len(images)}: make batch_size even")
             images, soft_labels = self.mixup(images, labels)
             loss = F.cross_entropy(self(images), soft_labels)
+        if not loss.isfinite():
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.global_step}, so nothing more can be learned; "
+                "lower lr, or clip gradients: trainer.gradient_clip_val 1.0"
+            )
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         self.log("loss", loss, prog_bar=True)
         self.log("lr", max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
@@ -134,3 +143,11 @@ class ClassificationTask(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+
+def _check_model_kwargs(kwargs: dict[str, Any]) -> None:
+    options = inspect.signature(GPViT).parameters
+    for unknown in kwargs.keys() - options.keys():
+        near = difflib.get_close_matches(unknown, options, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
+        raise ValueError(f"model_kwargs: the model has no option {unknown!r}; {hint}")

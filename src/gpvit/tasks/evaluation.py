@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import nn
 from torchmetrics import MeanMetric
@@ -14,23 +15,8 @@ from gpvit.data.digits import Digits
 from gpvit.data.folders import ImageFolder
 from gpvit.data.preprocessing import Preprocessing
 from gpvit.data.shards import Shards
-from gpvit.models.catalog import create_model
-from gpvit.models.checkpoints import load
+from gpvit.models.devices import choose_device
 from gpvit.tasks.accuracy import accuracies
-
-
-def load_classifier(checkpoint: str) -> nn.Module:
-    """Load a checkpoint file, or published weights by name and tag, as `gpvit_l1.in1k`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint and no name with a tag.
-    """
-    if Path(checkpoint).suffix in (".safetensors", ".pth", ".ckpt") or Path(checkpoint).exists():
-        return load(checkpoint)
-    if "." not in checkpoint:
-        raise ValueError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
-    return create_model(checkpoint).eval()
 
 
 def open_data(data: str, preprocessing: Preprocessing, batch_size: int, num_workers: int) -> ClassificationData:
@@ -58,24 +44,27 @@ def evaluate_classifier(
         model: A classifier that returns logits; its `pretrained_cfg` may name its classes.
         data: What to score it on.
         device: Where to compute; None takes a GPU if there is one.
-        progress: Show a progress bar.
+        progress: Show a progress bar, on stderr.
 
     Returns:
         `top1`, `top5` (of more than five classes), `mean_class_accuracy`, all in [0, 1], `loss` (cross-entropy) and
         `images`, their number.
 
     Raises:
-        ValueError: If the classes of the model are not those of the data.
+        ValueError: If the classes of the model are not those of the data, or there is no such device.
     """
     _check_classes(model, data)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = choose_device(device)
     metrics = accuracies(data.num_classes, per_class=True).to(where)
     loss = MeanMetric().to(where)
     model = model.eval().to(where)
     data.setup("validate")
     images_seen = 0
     with torch.inference_mode():
-        for images, labels in track(data.val_dataloader(), "evaluating", disable=not progress, transient=True):
+        batches = track(
+            data.val_dataloader(), "evaluating", console=Console(stderr=True), disable=not progress, transient=True
+        )
+        for images, labels in batches:
             images, labels = images.to(where), labels.to(where)
             logits = model(images)
             metrics.update(logits, labels)

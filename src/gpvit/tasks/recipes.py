@@ -1,6 +1,10 @@
 """Recipes: YAML files that say what is trained, on what and how, in the words of the classes' signatures."""
 
-from collections.abc import Sequence
+import difflib
+import inspect
+import pydoc
+import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from textwrap import dedent
@@ -10,8 +14,10 @@ from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from gpvit.tasks.training import build_trainer, fit, quiet
+from gpvit.tasks.training import TRAINER_DEFAULTS, build_trainer, fit, quiet
 
+_PACKAGE = Path(__file__).parents[1]
+_EXAMPLE = "recipes/digits/classify.yaml"
 _DESCRIPTION = """Train from a recipe. Every setting below can stand in the recipe, or on the command line, which wins:
 `gpvit train recipes/digits/classify.yaml --trainer.max_epochs 3 --model.lr 0.001`. What a class takes is shown by
 `--model.help gpvit.tasks.ClassificationTask` or `--data.help gpvit.data.ImageFolder`."""
@@ -33,7 +39,7 @@ class RecipeCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
-            trainer_defaults={"devices": 1, "enable_model_summary": False},
+            trainer_defaults=TRAINER_DEFAULTS,
             parser_kwargs={
                 "prog": "gpvit train",
                 "usage": "gpvit train RECIPE [--out FOLDER] [--resume CHECKPOINT] [--KEY VALUE ...]",
@@ -61,7 +67,10 @@ class RecipeCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise ValueError(_plain(error)) from error
+            if "--config" not in args and "arguments are required" in str(error):
+                raise ValueError(f"give a recipe, as {_EXAMPLE}") from error
+            message = _plain(error)
+            raise ValueError(message + _nearest(message, parser)) from error
 
     def instantiate_classes(self) -> None:
         """Build what the recipe names."""
@@ -81,11 +90,28 @@ class RecipeCLI(LightningCLI):
         return build_trainer(self.config.out or self.folder, [*callbacks, save_config], **options)
 
 
+def find_recipe(name: str | Path) -> Path:
+    """Find a recipe: a file of the user's, else one of this package, inside it or, in a checkout, beside its source.
+
+    Args:
+        name: A path; one of this package's is `recipes/digits/classify.yaml`, with or without the first folder.
+
+    Raises:
+        FileNotFoundError: If it is in none of the places.
+    """
+    own = Path(name).as_posix().removeprefix("recipes/")
+    for place in (Path(name), _PACKAGE / "recipes" / own, _PACKAGE.parents[1] / "recipes" / own):
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"no recipe at {name}; a recipe is a YAML file, as {_EXAMPLE}")
+
+
 def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """Train as the command line does.
 
     Args:
-        arguments: The path of a recipe, then what overrides it: `["recipe.yaml", "--trainer.max_epochs", "3"]`.
+        arguments: A recipe, as `find_recipe` takes it, then what overrides it:
+            `["recipe.yaml", "--trainer.max_epochs", "3"]`.
 
     Returns:
         The run folder, and what `fit` returns.
@@ -97,11 +123,9 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     arguments = list(arguments)
     name = "run"
     if arguments and not arguments[0].startswith("-"):
-        recipe = Path(arguments[0])
-        if not recipe.is_file():
-            raise FileNotFoundError(f"no recipe at {recipe}; a recipe is a YAML file, as recipes/digits/classify.yaml")
+        recipe = find_recipe(arguments[0])
         name = "-".join(part for part in (recipe.parent.name, recipe.stem) if part)
-        arguments.insert(0, "--config")
+        arguments[:1] = ["--config", str(recipe)]
     with quiet():
         cli = RecipeCLI(arguments, Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
     summary = fit(cli.trainer, cli.model, cli.datamodule, cli.config.resume)
@@ -113,3 +137,18 @@ def _plain(error: Exception) -> str:
     noise = ("Does not validate against", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
     lines = (line for line in str(error).splitlines() if not line.strip().startswith(noise))
     return dedent("\n".join(line.replace("- ", "", 1) for line in lines)).strip()
+
+
+def _nearest(message: str, parser: LightningArgumentParser) -> str:
+    """Propose what a setting that a report calls unknown may have meant."""
+    known: Iterable[str]
+    if found := re.search(r"class_path '(\S+)':.*Option '(\w+)' is not accepted", message, re.DOTALL):
+        class_path, unknown = found.groups()
+        known = inspect.signature(pydoc.locate(class_path)).parameters  # type: ignore[arg-type]
+    elif found := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
+        unknown = found[1]
+        known = [f"--{key}" for key in vars(parser.get_defaults().as_flat())]
+    else:
+        return ""
+    near = difflib.get_close_matches(unknown, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -15,11 +15,14 @@ from typing import Any
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gpvit.tasks.progress import EpochLines
 from gpvit.tasks.weights import WeightsWriter
 from gpvit.version import __version__
+
+TRAINER_DEFAULTS: dict[str, Any] = {"devices": 1, "enable_model_summary": False}
 
 # Advice that is beside the point here; every other warning is shown.
 _NOTICES = (
@@ -52,7 +55,7 @@ def build_trainer(
             terminal and a line per epoch elsewhere.
 
     Raises:
-        ValueError: If the folder holds anything.
+        ValueError: If the folder holds anything, or the options ask for what is not there, as a GPU.
     """
     folder = Path(folder)
     if getattr(rank_zero_only, "rank", 0) == 0 and folder.is_dir() and any(folder.iterdir()):
@@ -66,9 +69,12 @@ def build_trainer(
     ]
     if logger in (None, True):
         logger = [kind(folder, name="", version="") for kind in (CSVLogger, TensorBoardLogger)]
-    defaults = {"devices": 1, "enable_model_summary": False}
-    with quiet():
-        return Trainer(default_root_dir=folder, callbacks=[*callbacks, *own], logger=logger, **{**defaults, **options})
+    options = {**TRAINER_DEFAULTS, **options, "callbacks": [*callbacks, *own], "logger": logger}
+    try:
+        with quiet():
+            return Trainer(default_root_dir=folder, **options)
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # of an accelerator without its library
+        raise ValueError(f"trainer: {error}") from error
 
 
 def fit(
