@@ -29,7 +29,7 @@ class Case:
         size: Image height and width in pixels.
         batch_size: Images per step.
         mode: `forward` is inference; `train` is forward, backward and one AdamW step.
-        features: Run the model as a backbone that returns its last feature map, in place of the classifier.
+        features: Run the model as a backbone that returns its feature maps (timm's ``features_only``), as a detector would.
         compiled: Whether torch.compile turns the model into kernels for this one shape first.
         dtype: `float32`, or `bfloat16` for autocast over float32 weights.
         device: `cpu` or `cuda`, with an index if need be.
@@ -98,13 +98,13 @@ def create_for_size(name: str, size: tuple[int, int], in_chans: int = 3, feature
         name: The model's name.
         size: Image height and width in pixels.
         in_chans: Image channels.
-        features: Whether to create the backbone that returns its last feature map, in place of the classifier.
+        features: Whether to create the backbone that returns its feature maps (timm's ``features_only``).
 
     Raises:
         ValueError: If no model has this name.
     """
     _require_model(name)
-    kwargs: dict[str, Any] = {"features_only": True, "out_indices": (-1,)} if features else {}
+    kwargs: dict[str, Any] = {"features_only": True} if features else {}
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         kwargs["img_size"] = size

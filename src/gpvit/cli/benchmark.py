@@ -35,7 +35,7 @@ def benchmark(
         size: Image height x width in pixels; several, separated by commas, are all measured.
         batch_size: Images per step; several, separated by commas, are all measured.
         mode: Inference, or a training step: forward, backward and AdamW.
-        features: Run the models as backbones that return their last feature map.
+        features: Run the models as backbones that return their feature maps, as a detector would use them.
         compile: Compile the models with torch.compile first; needs a C++ compiler.
         dtype: Precision; bfloat16 is autocast over float32 weights.
         device: `cpu` or `cuda`.
