@@ -29,7 +29,7 @@ class Case:
         size: Image height and width in pixels.
         batch_size: Images per step.
         mode: `forward` is inference; `train` is forward, backward and one AdamW step.
-        features: Run the model as a backbone that returns its feature maps (timm's ``features_only``), as a detector would.
+        features: Run the model as a backbone that returns its feature maps (timm's ``features_only``).
         compiled: Whether torch.compile turns the model into kernels for this one shape first.
         dtype: `float32`, or `bfloat16` for autocast over float32 weights.
         device: `cpu` or `cuda`, with an index if need be.
