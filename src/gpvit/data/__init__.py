@@ -1,33 +1,16 @@
 """From bytes to tensors: images, preprocessing, data modules and the real data that ships with the dependencies."""
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "Augmentation": "preprocessing",
-    "ClassificationData": "classification",
-    "Digits": "digits",
-    "ImageError": "images",
-    "ImageFolder": "folders",
-    "Preprocessing": "preprocessing",
-    "Shards": "shards",
-    "digits_split": "digits",
-    "list_images": "images",
-    "load_photograph": "photographs",
-    "photograph_credit": "photographs",
-    "photograph_names": "photographs",
-    "read_image": "images",
-    "training_transform": "preprocessing",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "classification": ["ClassificationData"],
+        "digits": ["Digits", "digits_split"],
+        "folders": ["ImageFolder"],
+        "images": ["ImageError", "list_images", "read_image"],
+        "photographs": ["load_photograph", "photograph_credit", "photograph_names"],
+        "preprocessing": ["Augmentation", "Preprocessing", "training_transform"],
+        "shards": ["Shards"],
+    },
+)

@@ -1,25 +1,14 @@
 """Model, loss, optimiser and metric together: what a training step and an evaluation mean."""
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "ClassificationTask": "classification",
-    "WeightsWriter": "weights",
-    "build_trainer": "training",
-    "evaluate_classifier": "evaluation",
-    "fit": "training",
-    "train_recipe": "recipes",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "classification": ["ClassificationTask"],
+        "evaluation": ["evaluate_classifier"],
+        "recipes": ["train_recipe"],
+        "training": ["build_trainer", "fit"],
+        "weights": ["WeightsWriter"],
+    },
+)
