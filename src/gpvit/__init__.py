@@ -14,15 +14,20 @@ from gpvit.version import __version__
 if TYPE_CHECKING:
     from gpvit.inference.predictor import Predictor
     from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+    from gpvit.layers.segmentation_heads import SegFormerHead, UPerNetHead
     from gpvit.models.backbone import GPViT
     from gpvit.models.catalog import create_model
     from gpvit.models.checkpoints import load, save
+    from gpvit.models.segmenter import Segmenter
 
 _HOMES = {
     "GPViT": "gpvit.models.backbone",
     "GroupMaps": "gpvit.layers.group_propagation",
     "GroupPropagationBlock": "gpvit.layers.group_propagation",
     "Predictor": "gpvit.inference.predictor",
+    "SegFormerHead": "gpvit.layers.segmentation_heads",
+    "Segmenter": "gpvit.models.segmenter",
+    "UPerNetHead": "gpvit.layers.segmentation_heads",
     "create_model": "gpvit.models.catalog",
     "load": "gpvit.models.checkpoints",
     "save": "gpvit.models.checkpoints",
@@ -33,6 +38,9 @@ __all__ = [
     "GroupMaps",
     "GroupPropagationBlock",
     "Predictor",
+    "SegFormerHead",
+    "Segmenter",
+    "UPerNetHead",
     "__version__",
     "create_model",
     "load",

@@ -66,6 +66,17 @@ def test_models_are_made_for_the_size(name, size):
     assert features.shape[2:] == (size[0] // stride, size[1] // stride)
 
 
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_systems_are_cases_too(mode):
+    build(Case("segformer_gpvit_nano", (32, 64), 2, mode))()
+    assert create_for_size("segformer_vit_tiny_patch16_224", (32, 64)).eval()(torch.zeros(1, 3, 32, 64)).shape[2:] == (
+        32,
+        64,
+    )
+    with pytest.raises(ValueError, match="segformer_gpvit_nano is no backbone; for its features name gpvit_nano"):
+        create_for_size("segformer_gpvit_nano", (64, 64), features=True)
+
+
 class Probe(nn.Module):
     """A model small enough to compile in a test; it keeps what it sees."""
 

@@ -1,13 +1,13 @@
 import json
 
 import pytest
-import timm
 import torch
 from golden import official
 
 from gpvit.analysis.cost import profile_model
+from gpvit.analysis.workload import parse_size
 from gpvit.cli import main
-from gpvit.models.catalog import MODELS
+from gpvit.models.catalog import MODELS, create_model
 
 
 def rows(capsys, *filters):
@@ -18,30 +18,32 @@ def rows(capsys, *filters):
 def test_every_model_with_the_authors_exact_figures(capsys):
     listed = rows(capsys)
     assert list(listed) == list(MODELS)
-    for level in (1, 2, 3, 4):
-        row = listed[f"gpvit_l{level}"]
-        counts = official.parameter_counts()["cls"][f"L{level}"]
-        assert row["parameters"] == counts["parameters"]
-        assert row["weights"] == {"in1k": MODELS[f"gpvit_l{level}"].weights["in1k"].metrics}
-        assert row["origin"] == "paper"
+    for system, prefix in (("cls", ""), ("upernet", "upernet_"), ("segformer", "segformer_")):
+        for level in (1, 2, 3, 4):
+            name = f"{prefix}gpvit_l{level}"
+            row = listed[name]
+            assert row["parameters"] == official.parameter_counts()[system][f"L{level}"]["parameters"]
+            assert row["weights"] == {tag: weights.metrics for tag, weights in MODELS[name].weights.items()}
+            assert row["origin"] == "paper"
     assert listed["gpvit_nano"]["weights"] == {}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_figures_are_those_that_profile_counts(name, capsys):
     with torch.device("meta"):
-        cost = profile_model(timm.create_model(name), (224, 224))
+        model = create_model(name)
     row = rows(capsys, name)[name]
-    assert (row["parameters"], row["macs_at_224"]) == (cost.parameters, cost.macs)
+    cost = profile_model(model, parse_size(row["macs_size"]))
+    assert (row["parameters"], row["macs"]) == (cost.parameters, cost.macs)
 
 
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        (["nano"], ["gpvit_nano"]),
-        (["ours"], ["gpvit_nano", "gpvit_tiny"]),
-        (["L1"], ["gpvit_l1"]),
-        (["paper", "l3"], ["gpvit_l3"]),
+        (["nano", "classification"], ["gpvit_nano"]),
+        (["ours", "upernet"], ["upernet_gpvit_nano", "upernet_gpvit_tiny"]),
+        (["L1"], ["gpvit_l1", "upernet_gpvit_l1", "segformer_gpvit_l1"]),
+        (["paper", "l3", "segformer"], ["segformer_gpvit_l3"]),
         (["classification", "tiny"], ["gpvit_tiny"]),
     ],
 )

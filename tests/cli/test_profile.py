@@ -9,7 +9,15 @@ def test_table_shows_parts_totals_and_the_published_figures(capsys):
     assert main(["profile", "gpvit_l1"]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("blocks.11", "total", "9.590", "6.096", "5.846"))
-    assert "published: 9.3 M parameters; 5.8 G MACs" in text
+    assert "published: 9.3 M parameters; 5.8 G MACs at 224x224, without attention's products" in text
+
+
+def test_systems_are_profiled_by_part(capsys):
+    assert main(["profile", "segformer_gpvit_l1", "--size", "512x512"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("backbone", "decoder", "34.497", "9.851"))
+    assert "published: 9 M parameters; 34 G MACs at 512x512" in text
+    assert main(["profile", "upernet_resnet18", "--size", "64"]) == 0
 
 
 def test_unpublished_models_show_none(capsys):
@@ -30,6 +38,7 @@ def test_json_is_json(capsys):
     ("arguments", "message"),
     [
         (["gpvit_l11"], "gpvit_l1"),
+        (["upernet_gpvit_l11"], "upernet_gpvit_l1"),
         (["gpvit_l1.foo"], "Invalid pretrained tag (foo)"),
         (["resnet18", "--size", "big"], "224x224"),
         (["resnet18", "--depth", "0"], "depth"),

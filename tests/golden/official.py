@@ -9,7 +9,11 @@ import torch
 from golden import fill
 
 FOLDER = Path(__file__).parent
-IMAGES = {"sq": ("cls_sq", (2, 3, 224, 224)), "rect": ("cls_rect", (1, 3, 256, 320))}
+IMAGES = {
+    "sq": ("cls_sq", (2, 3, 224, 224)),
+    "rect": ("cls_rect", (1, 3, 256, 320)),
+    "seg": ("seg_small", (1, 3, 128, 160)),
+}
 
 
 @cache
@@ -43,7 +47,7 @@ def checkpoint(system: str, path: Path) -> Path:
 
 
 def image(name: str) -> torch.Tensor:
-    """Image batch of a golden file, ``sq`` or ``rect``."""
+    """Image batch of a golden file: of classification ``sq`` or ``rect``, of segmentation ``seg``."""
     return torch.from_numpy(fill.image(*IMAGES[name]))
 
 

@@ -41,3 +41,14 @@ def test_tags():
 def test_published_scores():
     scores = [MODELS[f"gpvit_l{level}"].weights["in1k"].metrics["top1"] for level in (1, 2, 3, 4)]
     assert scores == [80.5, 83.4, 84.1, 84.3]
+    mious = {
+        decoder: [MODELS[f"{decoder}_gpvit_l{level}"].weights["ade20k"].metrics["miou"] for level in (1, 2, 3, 4)]
+        for decoder in ("upernet", "segformer")
+    }
+    assert mious == {"upernet": [49.1, 50.2, 51.7, 52.5], "segformer": [46.9, 49.2, 50.8, 51.3]}
+
+
+def test_a_system_on_any_timm_backbone_is_known():
+    assert find("upernet_resnet18").task == "segmentation"
+    with pytest.raises(ValueError, match="unknown model 'upernet_resnet0'"):
+        find("upernet_resnet0")

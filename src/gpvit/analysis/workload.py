@@ -14,6 +14,7 @@ import timm
 import torch
 from torch import nn
 
+from gpvit.models.catalog import SYSTEMS, create_model, find
 from gpvit.models.devices import choose_device
 
 Mode = Literal["forward", "train"]
@@ -25,7 +26,7 @@ class Case:
     """One model in one setting.
 
     Args:
-        model: Any timm model name; those of this package are among them.
+        model: Any timm model name, or one of this package.
         size: Image height and width in pixels.
         batch_size: Images per step.
         mode: `forward` is inference; `train` is forward, backward and one AdamW step.
@@ -92,23 +93,29 @@ def format_size(size: tuple[int, int]) -> str:
 
 
 def create_for_size(name: str, size: tuple[int, int], in_chans: int = 3, features: bool = False) -> nn.Module:
-    """Create a timm model with fresh weights that accepts images of a size.
+    """Create a model with fresh weights that accepts images of a size.
 
     Args:
-        name: The model's name.
+        name: The name of a timm model, or of one of this package.
         size: Image height and width in pixels.
         in_chans: Image channels.
         features: Whether to create the backbone that returns its feature maps (timm's ``features_only``).
 
     Raises:
-        ValueError: If no model has this name.
+        ValueError: If no model has this name, or features are asked of one that is no backbone.
     """
     _require_model(name)
-    kwargs: dict[str, Any] = {"features_only": True} if features else {}
+    system, _, backbone = name.partition("_")
+    if system in SYSTEMS:
+        if features:
+            raise ValueError(f"{name} is no backbone; for its features name {backbone}")
+        return create_model(name, in_chans=in_chans, backbone_kwargs=_size_argument(backbone, size))
+    return timm.create_model(name, in_chans=in_chans, features_only=features, **_size_argument(name, size))
+
+
+def _size_argument(name: str, size: tuple[int, int]) -> dict[str, Any]:
     config = timm.get_pretrained_cfg(name)
-    if config is not None and config.fixed_input_size:
-        kwargs["img_size"] = size
-    return timm.create_model(name, in_chans=in_chans, **kwargs)
+    return {"img_size": size} if config is not None and config.fixed_input_size else {}
 
 
 def check(case: Case) -> None:
@@ -167,7 +174,8 @@ def _forward_step(case: Case, model: nn.Module, images: torch.Tensor) -> Callabl
 
 def _training_step(case: Case, model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
     run = _compiled(model) if case.compiled else model
-    labels = torch.randint(cast(int, model.num_classes), (case.batch_size,), device=images.device)
+    labelled = images.shape[2:] if case.model.partition("_")[0] in SYSTEMS else ()  # every pixel, or the image
+    labels = torch.randint(cast(int, model.num_classes), (case.batch_size, *labelled), device=images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
     def step() -> None:
@@ -202,6 +210,9 @@ def _memory_errors() -> Iterator[None]:
 
 
 def _require_model(name: str) -> None:
+    if name.partition("_")[0] in SYSTEMS:
+        find(name)
+        return
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; near it are {', '.join(near)}" if near else "; timm.list_models() names them all"

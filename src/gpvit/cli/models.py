@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gpvit.models.catalog import MODELS, CatalogEntry
+from gpvit.models.catalog import MODELS
 
-# Parameters, and multiply-accumulates of a 224x224 image, as `gpvit profile` counts them: to count takes seconds.
+# Parameters, and multiply-accumulates of one image, as `gpvit profile` counts them: to count takes seconds.
 _COSTS = {
     "gpvit_nano": (1_232_584, 860_414_016),
     "gpvit_tiny": (4_427_992, 2_853_886_080),
@@ -16,7 +16,20 @@ _COSTS = {
     "gpvit_l2": (24_162_680, 15_650_141_664),
     "gpvit_l3": (36_654_056, 23_437_165_440),
     "gpvit_l4": (75_484_456, 48_149_471_616),
+    "upernet_gpvit_nano": (3_151_460, 51_504_396_288),
+    "upernet_gpvit_tiny": (8_758_988, 134_453_323_776),
+    "upernet_gpvit_l1": (37_674_532, 588_300_684_288),
+    "upernet_gpvit_l2": (53_426_784, 806_819_660_544),
+    "upernet_gpvit_l3": (66_838_476, 983_752_470_528),
+    "upernet_gpvit_l4": (107_493_260, 1_526_414_635_008),
+    "segformer_gpvit_nano": (1_277_646, 5_295_419_392),
+    "segformer_gpvit_tiny": (4_551_606, 16_569_716_736),
+    "segformer_gpvit_l1": (9_851_278, 34_497_473_536),
+    "segformer_gpvit_l2": (24_353_226, 84_785_632_000),
+    "segformer_gpvit_l3": (36_969_270, 126_277_562_368),
+    "segformer_gpvit_l4": (75_805_430, 255_740_293_120),
 }
+_SIZES = {"upernet": "512x2048", "segformer": "512x512"}  # that MACs of a system are told for; of a classifier 224x224
 
 
 def models(filters: list[str], json: bool = False) -> None:
@@ -33,37 +46,42 @@ def models(filters: list[str], json: bool = False) -> None:
     }
     if not wanted:
         raise ValueError(f"no model matches {' '.join(filters)!r}; there are {', '.join(MODELS)}")
-    rows = [_facts(name, entry) for name, entry in wanted.items()]
+    rows = [facts(name) for name in wanted]
     if json:
         print(json_format.dumps(rows, indent=1))
     else:
         Console().print(_table(rows))
 
 
-def _facts(name: str, entry: CatalogEntry) -> dict[str, Any]:
+def facts(name: str) -> dict[str, Any]:
+    """Return what is listed of a model, as plain data."""
+    entry = MODELS[name]
     parameters, macs = _COSTS[name]
     return {
         "name": name,
         "task": entry.task,
         "origin": entry.origin,
         "parameters": parameters,
-        "macs_at_224": macs,
+        "macs": macs,
+        "macs_size": _SIZES.get(name.partition("_")[0], "224x224"),
         "weights": {tag: weights.metrics for tag, weights in entry.weights.items()},
     }
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("model", title="Models (MACs of a 224x224 image, attention included; published top-1 in percent)")
-    for header in ("parameters", "GMACs", "top-1"):
+    sizes = ", ".join(f"{system} {size}" for system, size in _SIZES.items())
+    title = f"Models\nGMACs at 224x224, {sizes}, with attention's products; scores as published, in percent"
+    table = Table("model", title=title)
+    for header in ("parameters", "GMACs", "score"):
         table.add_column(header, justify="right")
     table.add_column("weights")
     table.add_column("origin")
     for row in rows:
-        scores = [str(metrics["top1"]) for metrics in row["weights"].values() if "top1" in metrics]
+        scores = [f"{score} {name}" for metrics in row["weights"].values() for name, score in list(metrics.items())[:1]]
         table.add_row(
             row["name"],
             f"{row['parameters']:,}",
-            f"{row['macs_at_224'] / 1e9:.2f}",
+            f"{row['macs'] / 1e9:.2f}",
             ", ".join(scores),
             ", ".join(row["weights"]),
             row["origin"],

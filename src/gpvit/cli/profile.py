@@ -16,7 +16,7 @@ def profile(
     """Print the parameters and multiply-accumulates of a model, by part.
 
     Args:
-        model: Name of the model; any timm name will do.
+        model: Name of the model, of this package or of timm.
         size: Image height x width in pixels.
         in_chans: Image channels.
         batch_size: Images in the batch.
@@ -37,7 +37,7 @@ def profile(
     console.print(cost.table(f"{model}, batch {batch_size} of {in_chans}x{size}"))
     figures = [
         f"{params} M parameters" if params else "",
-        f"{macs} G MACs at 224x224, without attention" if macs else "",
+        f"{macs} G MACs at {entry.published_size}" if macs and entry else "",
     ]
     if any(figures):
         console.print("published:", "; ".join(filter(None, figures)))

@@ -34,3 +34,21 @@ class ConvNorm(nn.Module):
         shift = norm.bias - norm.running_mean * scale
         weight = conv.weight * scale.view(-1, 1, 1, 1)
         return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class ConvNormReLU(ConvNorm):
+    """Convolution without bias, batch norm and ReLU, as dense-prediction heads stack them.
+
+    Args:
+        in_chans: Channels that go in.
+        out_chans: Channels that come out.
+        kernel_size: Side of the kernel, odd; the map keeps its size.
+    """
+
+    def __init__(self, in_chans: int, out_chans: int, kernel_size: int):
+        super().__init__(in_chans, out_chans, kernel_size=kernel_size, padding=kernel_size // 2)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve, normalise and rectify ``(B, in_chans, height, width)``."""
+        return F.relu(super().forward(x), inplace=True)

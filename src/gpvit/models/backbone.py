@@ -88,7 +88,10 @@ class GPViT(nn.Module):
         torch.Size([1, 10])
     """
 
+    task = "classification"
     output_fmt = "NHWC"
+    head_names = ("head.", "pool.")
+    """What depends on the classes."""
     gpvit_config: dict[str, Any] | None = None
     """``name`` and ``kwargs`` that the model was created with; its weights' file repeats them."""
 

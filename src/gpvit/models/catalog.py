@@ -1,7 +1,9 @@
 """Every model by name: how to build it, what weights are published for it, and how well they score."""
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +29,12 @@ class CatalogEntry:
     """What is known about a model beside its code.
 
     Attributes:
-        task: What the model does.
+        task: What the model does: ``"classification"`` or ``"segmentation"``.
         origin: ``"paper"``, or ``"ours"`` for sizes that are not the paper's.
         weights: Published weights by tag; the first is the default.
         published_params_m: The authors' figure for the parameters, in millions.
-        published_gmacs: The paper's figure for a 224x224 image, in billions of multiply-accumulates.
+        published_gmacs: The paper's figure in billions of multiply-accumulates, for an image of `published_size`.
+        published_size: What the figure is for.
     """
 
     task: str
@@ -39,10 +42,15 @@ class CatalogEntry:
     weights: dict[str, Weights]
     published_params_m: float | None = None
     published_gmacs: float | None = None
+    published_size: str = "224x224, without attention's products"
 
 
 def _in1k(level: int, top1: float, top5: float) -> dict[str, Weights]:
     return {"in1k": Weights(f"gpvit_l{level}_in1k_300e.pth", {"top1": top1, "top5": top5})}
+
+
+def _ade20k(decoder: str, level: int, miou: float) -> dict[str, Weights]:
+    return {"ade20k": Weights(f"gpvit_l{level}_{decoder}.pth", {"miou": miou})}
 
 
 MODELS: dict[str, CatalogEntry] = {
@@ -53,20 +61,45 @@ MODELS: dict[str, CatalogEntry] = {
     "gpvit_l2": CatalogEntry("classification", "paper", _in1k(2, 83.4, 96.6), 23.8, 15.0),
     "gpvit_l3": CatalogEntry("classification", "paper", _in1k(3, 84.1, 96.9), 36.2),
     "gpvit_l4": CatalogEntry("classification", "paper", _in1k(4, 84.3, 96.9), 75.4),
+    # Table 5: single scale, whole image.
+    "upernet_gpvit_nano": CatalogEntry("segmentation", "ours", {}),
+    "upernet_gpvit_tiny": CatalogEntry("segmentation", "ours", {}),
+    "upernet_gpvit_l1": CatalogEntry("segmentation", "paper", _ade20k("upernet", 1, 49.1), 37),
+    "upernet_gpvit_l2": CatalogEntry("segmentation", "paper", _ade20k("upernet", 2, 50.2), 53),
+    "upernet_gpvit_l3": CatalogEntry("segmentation", "paper", _ade20k("upernet", 3, 51.7), 66),
+    "upernet_gpvit_l4": CatalogEntry("segmentation", "paper", _ade20k("upernet", 4, 52.5), 107),
+    "segformer_gpvit_nano": CatalogEntry("segmentation", "ours", {}),
+    "segformer_gpvit_tiny": CatalogEntry("segmentation", "ours", {}),
+    "segformer_gpvit_l1": CatalogEntry("segmentation", "paper", _ade20k("segformer", 1, 46.9), 9, 34, "512x512"),
+    "segformer_gpvit_l2": CatalogEntry("segmentation", "paper", _ade20k("segformer", 2, 49.2), 24),
+    "segformer_gpvit_l3": CatalogEntry("segmentation", "paper", _ade20k("segformer", 3, 50.8), 36),
+    "segformer_gpvit_l4": CatalogEntry("segmentation", "paper", _ade20k("segformer", 4, 51.3), 76),
 }
+
+SYSTEMS = {"upernet": "segmentation", "segformer": "segmentation"}
+"""What stands before a backbone's name, and the task that it makes of it."""
 
 
 def find(name: str) -> CatalogEntry:
     """Look a model up.
 
+    Args:
+        name: One of the catalog, or a system of it on any backbone that timm has, as ``"upernet_resnet50"``.
+
     Raises:
         ValueError: If there is none of that name; the nearest names are proposed.
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
-        raise ValueError(f"unknown model {name!r}; {hint}")
-    return MODELS[name]
+    if name in MODELS:
+        return MODELS[name]
+    system, _, backbone = name.partition("_")
+    if system in SYSTEMS:
+        import timm
+
+        if timm.is_model(backbone):
+            return CatalogEntry(SYSTEMS[system], "timm", {})
+    near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
+    raise ValueError(f"unknown model {name!r}; {hint}")
 
 
 def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
@@ -84,48 +117,96 @@ def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
     return tag, weights[tag]
 
 
-def create_model(name: str, weights: str | Path | None = None, *, new_head: bool = False, **kwargs: Any) -> "nn.Module":
+def create_model(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    backbone_weights: str | Path | None = None,
+    new_head: bool = False,
+    **kwargs: Any,
+) -> "nn.Module":
     """Create a model, with weights if any are named.
 
     Args:
-        name: A name of the catalog, as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``.
+        name: A name of the catalog, as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
+            backbone, as ``"upernet_resnet50"``.
         weights: Tag of published weights, or the path of an official ``.pth`` or of a file that
             :func:`gpvit.save` wrote. None starts from random values.
-        new_head: Keep the model's own new pooling and classifier where the file's do not fit. What is left out is
-            printed.
-        **kwargs: Arguments of the model, as ``num_classes``, ``in_chans`` or ``img_size``; also timm's
-            ``features_only`` and ``out_indices``. Weights are converted to the channels and the image size.
+        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, as ``"in1k"``. What
+            was loaded and what was not is printed.
+        new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
+        **kwargs: Arguments of the model, as ``num_classes`` or ``in_chans``; of a classifier also ``img_size`` and
+            timm's ``features_only`` and ``out_indices``. Weights are converted to the channels and the image size.
 
     Raises:
         ValueError: If the name or tag is unknown, or the weights do not fit.
-        FileNotFoundError: If ``weights`` is a path and there is no such file.
+        FileNotFoundError: If a path leads nowhere.
 
     Example:
         >>> create_model("gpvit_nano", num_classes=10, in_chans=1).num_classes
         10
     """
-    import timm
-
     from gpvit.models.checkpoints import load_weights, read_checkpoint
-    from gpvit.models.download import published_weights
 
     name, _, tag = name.partition(".")
     if tag and weights is not None:
         raise ValueError(f"both {name}.{tag} and weights={str(weights)!r} name weights; choose one")
     weights = tag or weights
-    find(name)
+    build = _builder(name)
+    if backbone_weights is not None:
+        if weights is not None:
+            raise ValueError(f"weights={str(weights)!r} hold a backbone already; leave out one of the two")
+        return _with_backbone_weights(name, build, str(backbone_weights), kwargs)
     if weights is None:
-        return timm.create_model(name, **kwargs)
-    path = Path(weights)
-    if str(weights).isidentifier() and not path.exists():  # a tag
-        path = published_weights(name, str(weights))
+        return build(**kwargs)
+    path = _path_of(name, weights)
     checkpoint = read_checkpoint(path)
     if checkpoint.name and checkpoint.name != name:
         raise ValueError(f"{path} holds weights of {checkpoint.name}, not of {name}")
     arguments = {**checkpoint.kwargs, **kwargs}
     if arguments.get("features_only"):
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **arguments)
-    model = timm.create_model(name, **arguments)
+        return build(pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **arguments)
+    model = build(**arguments)
     load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
     checkpoint.describe(model)
     return model
+
+
+def _builder(name: str) -> "Callable[..., nn.Module]":
+    if find(name).task == "segmentation":
+        from gpvit.models.segmenter import create_segmenter
+
+        return partial(create_segmenter, name)
+    import timm
+
+    return partial(timm.create_model, name)
+
+
+def _with_backbone_weights(
+    name: str, build: "Callable[..., nn.Module]", weights: str, kwargs: dict[str, Any]
+) -> "nn.Module":
+    system, _, backbone = name.partition("_")
+    if system not in SYSTEMS:
+        raise ValueError(f"{name} is a backbone itself: give its weights as weights={weights!r}")
+    if backbone in MODELS:
+        from gpvit.models.backbone_weights import load_backbone_weights
+
+        path = _path_of(backbone, weights)
+        model: Any = build(**kwargs)
+        load_backbone_weights(model.backbone.model, path)
+        return model
+    if not weights.isidentifier():
+        raise ValueError(f"backbone_weights={weights!r}: of {backbone}, give a tag of timm's pretrained weights")
+    own = {"pretrained": True, "pretrained_cfg": weights}  # timm fetches and fits them
+    model = build(**{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
+    model.gpvit_config = {"name": name, "kwargs": kwargs}  # its own file will bring the weights
+    return model
+
+
+def _path_of(name: str, weights: str | Path) -> Path:
+    """Find a file of weights: the path itself, or what a tag of the model stands for."""
+    from gpvit.models.download import published_weights
+
+    path = Path(weights)
+    is_tag = str(weights).isidentifier() and not path.exists()
+    return published_weights(name, str(weights)) if is_tag else path

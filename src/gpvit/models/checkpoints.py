@@ -24,8 +24,17 @@ from gpvit.models.backbone import resize_pos_embed
 from gpvit.models.official import convert_official, is_official
 from gpvit.version import __version__
 
-_HEAD = ("head.", "pool.")
-INPUT_FACTS = ("input_size", "mean", "std", "interpolation", "crop_pct", "label_names")
+INPUT_FACTS = (
+    "input_size",
+    "mean",
+    "std",
+    "interpolation",
+    "crop_pct",
+    "fit_size",
+    "divisor",
+    "label_names",
+    "label_colors",
+)
 
 
 @dataclass
@@ -83,7 +92,8 @@ def save(
         if len(class_names) != model.num_classes:
             raise ValueError(f"{len(class_names)} class names for a head of {model.num_classes} classes")
         facts["label_names"] = list(class_names)
-    head = {key: getattr(model, key) for key in ("num_classes", "global_pool")}  # may be another since the creation
+    # The head may be another since the creation.
+    head = {key: getattr(model, key) for key in ("num_classes", "global_pool") if hasattr(model, key)}
     description = {
         **config,
         "kwargs": {**config["kwargs"], **head},
@@ -102,7 +112,8 @@ def save(
 
 def _input_facts(model: Any) -> dict[str, Any]:
     """Describe how a model's images are prepared, at its own size and with its own channels."""
-    facts = {**model.pretrained_cfg, "input_size": (model.in_chans, *model.img_size)}
+    size = getattr(model, "img_size", model.pretrained_cfg["input_size"][1:])
+    facts = {**model.pretrained_cfg, "input_size": (model.in_chans, *size)}
     if model.in_chans == 1:  # gray, where the configuration may still describe colour
         facts |= {key: [sum(facts[key]) / len(facts[key])] for key in ("mean", "std")}
     return facts
@@ -192,11 +203,12 @@ def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, sourc
         ValueError: If entries are missing, unexpected or of another shape; all are listed.
     """
     own = model.state_dict()
+    head: tuple[str, ...] = model.head_names  # type: ignore[assignment]
     given = adapt_in_chans(adapt_pos_embed(state_dict, model), model)
     if getattr(model, "num_classes", None) == 0:
-        given = {n: t for n, t in given.items() if n in own or not n.startswith(_HEAD)}
+        given = {n: t for n, t in given.items() if n in own or not n.startswith(head)}
     if new_head:
-        for name in [n for n in {**own, **given} if n.startswith(_HEAD) and _shape(own, n) != _shape(given, n)]:
+        for name in [n for n in {**own, **given} if n.startswith(head) and _shape(own, n) != _shape(given, n)]:
             theirs, ours = _shape(given, name), _shape(own, name)
             print(f"{source}: {name} {theirs} left out; the model's own is {ours}", file=sys.stderr)
             given.pop(name, None)
@@ -209,7 +221,7 @@ def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, sourc
         if n in given and _shape(given, n) != _shape(own, n)
     ]
     if problems:
-        only_head = all(problem.split(": ")[1].startswith(_HEAD) for problem in problems)
+        only_head = all(problem.split(": ")[1].startswith(head) for problem in problems)
         hint = "\nnew_head=True keeps the model's own pooling and classifier"
         hint = hint if only_head else "\nIs it a checkpoint of this model?"
         raise ValueError(f"{source} does not fit {type(model).__name__}:\n  " + "\n  ".join(problems) + hint)
@@ -218,20 +230,27 @@ def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, sourc
 
 def adapt_pos_embed(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
     """Copy the mapping, its position embedding interpolated to the token grid of the model."""
-    given = state_dict.get("pos_embed")
-    if given is None or given.ndim != 4:  # left for the strict comparison to report
-        return dict(state_dict)
-    grid = tuple(model.state_dict()["pos_embed"].shape[1:3])
-    return {**state_dict, "pos_embed": resize_pos_embed(given, (grid[0], grid[1]))}
+    adapted = dict(state_dict)
+    for name, own in _ending_with("pos_embed", model):
+        given = state_dict.get(name)
+        if given is not None and given.ndim == own.ndim == 4:  # else left for the strict comparison to report
+            adapted[name] = resize_pos_embed(given, (own.shape[1], own.shape[2]))
+    return adapted
 
 
 def adapt_in_chans(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
     """Copy the mapping, the first convolution of a colour model converted, as timm does, to the model's channels."""
-    name = "stem.first.conv.weight"
-    given, wanted = state_dict.get(name), model.state_dict()[name].shape[1]
-    if given is None or given.shape[1] in (wanted, 1):
-        return dict(state_dict)
-    return {**state_dict, name: adapt_input_conv(wanted, given)}
+    adapted = dict(state_dict)
+    for name, own in _ending_with("stem.first.conv.weight", model):
+        given = state_dict.get(name)
+        if given is not None and given.shape[1] not in (own.shape[1], 1):
+            adapted[name] = adapt_input_conv(own.shape[1], given)
+    return adapted
+
+
+def _ending_with(name: str, model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Find an entry of GPViT in a model that is one or holds one."""
+    return [(n, tensor) for n, tensor in model.state_dict().items() if n == name or n.endswith(f".{name}")]
 
 
 def _shape(tensors: dict[str, torch.Tensor], name: str) -> tuple[int, ...] | None:

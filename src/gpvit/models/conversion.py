@@ -2,13 +2,13 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-import timm
 import torch
 from torch import nn
 
-from gpvit.models.backbone import STRIDE
-from gpvit.models.catalog import MODELS, find
+from gpvit.models.backbone import STRIDE, VARIANTS
+from gpvit.models.catalog import create_model, find
 from gpvit.models.checkpoints import load_weights, read_checkpoint, save
 
 
@@ -32,15 +32,8 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
         raise ValueError(f"{official} is no official file but one of ours already, of {checkpoint.name}")
     weights = checkpoint.state_dict
     name = name or identify(weights, source=str(official))
-    find(name)
-    grid = weights["pos_embed"].shape[1:3]
-    head = weights.get("head.weight")
     with torch.device("meta"):
-        model = timm.create_model(
-            name,
-            img_size=(grid[0] * STRIDE, grid[1] * STRIDE),  # so that the position embedding stays as it is
-            num_classes=0 if head is None else len(head),
-        )
+        model = create_model(name, **_arguments(weights, find(name).task))
     model.to_empty(device="cpu")
     load_weights(model, weights, source=str(official))
     with Path(official).open("rb") as file:
@@ -50,29 +43,49 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
 
 
 def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:
-    """Find the model of the catalog that weights belong to, by their width and their stem.
+    """Find the model of the catalog that weights belong to: its backbone by width and stem, and what stands on it.
 
     Args:
         state_dict: Tensors under this package's names.
         source: Where they come from, for messages.
 
     Raises:
-        ValueError: If no model has this width and stem.
+        ValueError: If no backbone has this width and stem.
     """
     traits = _traits(state_dict)
     known = {}
-    for name in MODELS:
+    for name in VARIANTS:
         with torch.device("meta"):
-            known[name] = _traits(timm.create_model(name).state_dict())
+            known[name] = _traits(create_model(name).state_dict())
         if known[name] == traits:
-            return name
-    table = "\n".join(f"  {name}: {_in_words(*known[name])}" for name in MODELS)
+            return _system(state_dict) + name
+    table = "\n".join(f"  {name}: {_in_words(*known[name])}" for name in known)
     raise ValueError(f"{source} has {_in_words(*traits)}, which no model of the catalog has:\n{table}")
 
 
+def _arguments(weights: dict[str, torch.Tensor], task: str) -> dict[str, Any]:
+    """Read off weights the arguments of their model: token grid, so that nothing is interpolated, and classes."""
+    grid = _find(weights, "pos_embed").shape[1:3]
+    size = {"img_size": (grid[0] * STRIDE, grid[1] * STRIDE)}
+    if task == "segmentation":
+        return {"num_classes": len(weights["decoder.classifier.weight"]), "backbone_kwargs": size}
+    return {"num_classes": len(weights["head.weight"]) if "head.weight" in weights else 0, **size}
+
+
+def _system(weights: dict[str, torch.Tensor]) -> str:
+    if "decoder.classifier.weight" not in weights:
+        return ""
+    return "upernet_" if "decoder.bottleneck.conv.weight" in weights else "segformer_"
+
+
 def _traits(state_dict: dict[str, torch.Tensor]) -> tuple[int, int]:
-    stem_convs = sum(name.startswith("stem.") and tensor.ndim == 4 for name, tensor in state_dict.items())
-    return state_dict["pos_embed"].shape[-1], stem_convs
+    stem_convs = sum("stem." in name and tensor.ndim == 4 for name, tensor in state_dict.items())
+    return _find(state_dict, "pos_embed").shape[-1], stem_convs
+
+
+def _find(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Return an entry of the backbone, wherever the model holds it."""
+    return next(tensor for n, tensor in weights.items() if n == name or n.endswith(f".{name}"))
 
 
 def _in_words(channels: int, stem_convs: int) -> str:

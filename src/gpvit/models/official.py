@@ -13,16 +13,29 @@ RELEASE = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
 
 # Alternated in this order; a group's number stands for what it matched.
 _RENAMED: tuple[tuple[str, str], ...] = (
-    (r"backbone\.pos_embed", "pos_embed"),
-    (r"backbone\.patch_embed\.stem\.0", "stem.first.conv"),
-    (r"backbone\.patch_embed\.stem\.1", "stem.first.norm"),
-    (r"backbone\.patch_embed\.projection", "stem.proj"),
-    (r"backbone\.ln1", "norm"),
-    (r"backbone\.norm(\d+)", r"tap_norms.\1"),
     (r"neck\.group_token", "pool.token"),
     (r"neck\.norm_query", "pool.norm"),
     (r"neck\.attn\.k_proj", "pool.key"),
     (r"head\.fc", "head"),
+    # segmentation; a convolution and its batch norm are `conv` and `bn` there
+    (r"decode_head\.psp_modules\.(\d+)\.1", r"decoder.pooled.\1"),
+    (r"decode_head\.bottleneck", "decoder.bottleneck"),
+    (r"decode_head\.lateral_convs\.(\d+)", r"decoder.laterals.\1"),
+    (r"decode_head\.fpn_convs\.(\d+)", r"decoder.smooth.\1"),
+    (r"decode_head\.fpn_bottleneck", "decoder.fuse"),
+    (r"decode_head\.convs\.(\d+)", r"decoder.project.\1"),
+    (r"decode_head\.fusion_conv", "decoder.fuse"),
+    (r"decode_head\.conv_seg", "decoder.classifier"),
+    (r"auxiliary_head\.convs\.0", "auxiliary.conv"),
+    (r"auxiliary_head\.conv_seg", "auxiliary.classifier"),
+)
+_RENAMED_IN_BACKBONE: tuple[tuple[str, str], ...] = (
+    (r"pos_embed", "pos_embed"),
+    (r"patch_embed\.stem\.0", "stem.first.conv"),
+    (r"patch_embed\.stem\.1", "stem.first.norm"),
+    (r"patch_embed\.projection", "stem.proj"),
+    (r"ln1", "norm"),
+    (r"norm(\d+)", r"tap_norms.\1"),
 )
 _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     # local block
@@ -55,7 +68,7 @@ _RENAMED_IN_BLOCK: tuple[tuple[str, str], ...] = (
     (r"(?:un_group_layer\.)?ffn\.layers\.0\.0", "mlp.fc1"),
     (r"(?:un_group_layer\.)?ffn\.layers\.1", "mlp.fc2"),
 )
-_LEAF = r"(\.(?:weight|bias|running_mean|running_var|num_batches_tracked))?$"
+_LEAF = r"((?:\.conv|\.bn)?(?:\.(?:weight|bias|running_mean|running_var|num_batches_tracked))?)$"
 
 
 def is_official(state_dict: dict[str, torch.Tensor]) -> bool:
@@ -72,33 +85,38 @@ def convert_official(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """
     converted: dict[str, torch.Tensor] = {}
     unknown = []
+    # A model on a backbone holds it inside timm's wrapper for features.
+    backbone = "backbone.model." if any(name.startswith("decode_head.") for name in state_dict) else ""
     for name, tensor in state_dict.items():
         if qkv := re.fullmatch(r"backbone\.layers\.(\d+)\.qkv\.(weight|bias)", name):
-            converted |= _divide_qkv(tensor, f"blocks.{qkv[1]}.attn", qkv[2])
-        elif new := _rename(name):
+            converted |= _divide_qkv(tensor, f"{backbone}blocks.{qkv[1]}.attn", qkv[2])
+        elif new := _rename(name, backbone):
             converted[new] = tensor
         else:
             unknown.append(name)
     if unknown:
         raise ValueError(f"not an official GPViT checkpoint: no counterpart for {', '.join(unknown)}")
-    if "pos_embed" in converted:
-        converted["pos_embed"] = _square_grid(converted["pos_embed"])
+    if (name := f"{backbone}pos_embed") in converted:
+        converted[name] = _square_grid(converted[name])
     return converted
 
 
-def _rename(name: str) -> str | None:
+def _rename(name: str, backbone: str) -> str | None:
+    """Give an entry its name here; a backbone's entries start with ``backbone``."""
     if block := re.match(r"backbone\.layers\.(\d+)\.", name):
-        return _first(_RENAMED_IN_BLOCK, name[block.end() :], prefix=f"blocks.{block[1]}.")
+        return _first(_RENAMED_IN_BLOCK, name[block.end() :], prefix=f"{backbone}blocks.{block[1]}.")
     if conv := re.match(r"backbone\.patch_embed\.convs\.(\d+)", name):  # conv, norm, ReLU, conv, norm, ReLU, ...
         stage, part = divmod(int(conv[1]), 3)
-        return f"stem.extra.{stage}.{('conv', 'norm')[part]}{name[conv.end() :]}"
+        return f"{backbone}stem.extra.{stage}.{('conv', 'norm')[part]}{name[conv.end() :]}"
+    if name.startswith("backbone."):
+        return _first(_RENAMED_IN_BACKBONE, name.removeprefix("backbone."), prefix=backbone)
     return _first(_RENAMED, name)
 
 
 def _first(table: tuple[tuple[str, str], ...], name: str, prefix: str = "") -> str | None:
     for pattern, replacement in table:
         if match := re.match(pattern + _LEAF, name):
-            return prefix + match.expand(replacement) + (match[match.re.groups] or "")
+            return prefix + match.expand(replacement) + match[match.re.groups].replace(".bn.", ".norm.")
     return None
 
 

@@ -55,7 +55,12 @@ def _entry_point(name: str) -> Callable[..., nn.Module]:
             pretrained,
             pretrained_cfg_overlay=overlay,
             pretrained_filter_fn=_checkpoint_filter,
-            feature_cfg={"out_indices": out_indices, "feature_cls": "getter"},
+            # features that got norms of their own are meant to be normalised
+            feature_cfg={
+                "out_indices": out_indices,
+                "feature_cls": "getter",
+                "norm": bool(arguments.get("tap_norms")),
+            },
             **arguments,
         )
         if isinstance(model, GPViT):
