@@ -7,8 +7,10 @@ import torch
 from contract.subjects import SMALL, build, build_short, difference, images
 
 from gpvit.models.backbone import VARIANTS
+from gpvit.models.catalog import create_model
 
 SUBJECTS = [(name, build_short) for name in VARIANTS]
+SEGMENTERS = ("upernet_gpvit_nano", "segformer_gpvit_nano")
 SUBJECTS += [pytest.param(name, build, marks=pytest.mark.slow) for name in VARIANTS if name not in SMALL]
 
 
@@ -34,6 +36,22 @@ def test_compiler_sees_one_graph(name, make):
     model.train()
     compiled(x).square().sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_segmenters_are_exported_for_every_size_and_compiled_to_one_graph(name):
+    model = create_model(name, num_classes=3)
+    torch.nn.init.normal_(model.decoder.classifier.weight)
+    x = images(2, 100, 92)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    compiled(x).square().sum().backward()
+    anything = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    exported = torch.export.export(model.eval(), (x,), dynamic_shapes={"images": anything}).module()
+    with torch.no_grad():
+        assert difference(compiled.eval()(x), model(x)) < 1e-5
+        for batch, height, width in ((1, 32, 32), (3, 33, 47), (1, 223, 220)):
+            x = images(batch, height, width)
+            assert difference(exported(x), model(x)) < 1e-5
 
 
 @pytest.mark.slow

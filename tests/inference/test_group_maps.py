@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from gpvit.data import load_photograph
+from gpvit.data.palette import distinct_colours
 from gpvit.inference.group_maps import BlockGroups, GroupPicture, draw_groups
-from gpvit.inference.palette import distinct_colours
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classification": ["ClassificationData"],
+        "digit_scenes": ["Scene", "digit_scene"],
         "digits": ["Digits", "digits_split"],
         "folders": ["ImageFolder"],
         "images": ["ImageError", "list_images", "read_image"],

@@ -1,90 +1,10 @@
-"""What every classification data module shares: names, preprocessing and loaders."""
+"""What every classification data module shares: whole images, each with one label."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
-from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
-
+from gpvit.data.module import ImageData
 from gpvit.data.preprocessing import Preprocessing
 
 
-class ClassificationData(LightningDataModule):
-    """Batches of images `(B, C, H, W)`, float and normalised, with their labels `(B,)`, int64.
+class ClassificationData(ImageData):
+    """Batches of images `(B, C, H, W)`, float and normalised, with their labels `(B,)`, int64."""
 
-    A subclass fills `train_set` and `val_set` in `setup`, and may make whole training batches by `train_collate`.
-    Testing reads the validation images.
-
-    Args:
-        class_names: The classes in the order of their labels.
-        preprocessing: What evaluation does to an image, and the size that training keeps to.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
-
-    Attributes:
-        class_names: As given; known before `setup`.
-        preprocessing: As given; known before `setup`.
-        num_classes: How many classes there are.
-    """
-
-    train_set: Dataset[Any] | None = None
-    val_set: Dataset[Any] | None = None
-    train_collate: Callable[[list[Any]], Any] | None = None
-
-    def __init__(
-        self, class_names: Sequence[str], preprocessing: Preprocessing, batch_size: int, num_workers: int
-    ) -> None:
-        super().__init__()
-        if batch_size < 1 or num_workers < 0:
-            raise ValueError(
-                f"batch_size {batch_size} and num_workers {num_workers}: give at least 1 image and 0 workers"
-            )
-        if len(class_names) < 2 or len(set(class_names)) != len(class_names):
-            raise ValueError(f"class names {list(class_names)}: give two or more, each once")
-        self.class_names = tuple(class_names)
-        self.preprocessing = preprocessing
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Load training batches in random order; a last batch that is not full is left out."""
-        dataset = self._ready(self.train_set)
-        drop_last = len(dataset) > self.batch_size
-        return self._loader(dataset, shuffle=True, drop_last=drop_last, collate_fn=self.train_collate)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Load every validation image once, in a fixed order."""
-        return self._loader(self._ready(self.val_set))
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Load what `val_dataloader` loads: there is no third split."""
-        return self.val_dataloader()
-
-    def _ready(self, dataset: Any) -> Any:
-        if dataset is None:
-            raise RuntimeError("the data are not set up: call setup('fit') first, or let a Trainer do it")
-        return dataset
-
-    def _loader(
-        self,
-        dataset: Dataset[Any],
-        *,
-        loader_class: Any = DataLoader,
-        num_workers: int | None = None,
-        **options: Any,
-    ) -> Any:
-        workers = self.num_workers if num_workers is None else num_workers
-        return loader_class(
-            dataset,
-            batch_size=self.batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
+    preprocessing: Preprocessing

@@ -26,9 +26,9 @@ from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
 from gpvit.data.images import ImageError, ImageSource, read_image
+from gpvit.data.palette import distinct_colours
 from gpvit.inference.figures import new_figure, save_figure
 from gpvit.inference.model import preprocessing_of
-from gpvit.inference.palette import distinct_colours
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
 
 _COLOURING = 0.6  # of a token's picture by its group; the rest shows the picture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from gpvit.inference.palette import distinct_colours
+from gpvit.data.palette import distinct_colours
 
 
 @pytest.mark.parametrize(("count", "least"), [(8, 25), (16, 12), (64, 6)])

@@ -1,0 +1,21 @@
+"""Semantic segmentation, from files to batches: pictures with a class for each pixel."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ade20k": ["ADE20K"],
+        "augmentation": ["SegmentationAugmentation", "training_transform"],
+        "classes": ["MaskClasses", "read_classes"],
+        "checks": ["LabelReport", "label_report"],
+        "digit_scenes": ["DigitScenes"],
+        "drawing": ["draw_legend", "draw_overlay"],
+        "folders": ["MaskFolder"],
+        "masks": ["IGNORE", "read_mask"],
+        "module": ["SegmentationData"],
+        "pairs": ["Pair"],
+        "preprocessing": ["SegmentationPreprocessing"],
+        "preview": ["preview_sheet"],
+    },
+)
