@@ -9,6 +9,7 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.cli import main
+from gpvit.models.labelling import SlidingWindow, WholeImage
 
 NAMES = ["ant", "[red]bee[/red]", "cat"]
 
@@ -34,6 +35,17 @@ def photos(tmp_path_factory):
     (folder / "c.jpg").write_text("no image")
     (folder / "more" / "cut.jpg").write_bytes((folder / "b.jpg").read_bytes()[:600])
     return folder
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "segmenter.safetensors"
+    model = gpvit.create_model("segformer_gpvit_nano", num_classes=3, backbone_kwargs={"img_size": 64})
+    colors = [[10, 20, 30], [200, 0, 0], [0, 200, 0]]
+    inputs = {"fit_size": (128, 64), "divisor": 16, "label_colors": colors}
+    gpvit.save(model, path, class_names=NAMES, inputs=inputs)
+    return str(path)
 
 
 def json_lines(capsys) -> list[dict]:
@@ -75,6 +87,78 @@ def test_what_is_no_image_is_reported_and_the_rest_still_done(checkpoint, photos
     assert str(photos / "c.jpg") in errors
     assert str(photos / "more" / "cut.jpg") in errors
     assert "2 of 7 images could not be read" in errors
+
+
+def test_a_segmenter_prints_the_area_of_each_class(segmenter, photos, capsys):
+    assert main(["predict", segmenter, str(photos / "a.png"), str(photos / "b.jpg")]) == 0
+    text, errors = capsys.readouterr()
+    for result in Predictor(segmenter)([photos / "a.png", photos / "b.jpg"]):
+        assert result.source.name in text
+        for name, _, pixels, share in result.areas():
+            assert any(
+                name in line and f"{share:.1%}" in line and f"{pixels} pixels" in line for line in text.split("\n")
+            )
+    assert errors == ""
+
+
+def test_a_segmenter_writes_figures_and_labels(segmenter, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", segmenter, str(photos), "--json", "--out", str(out)]) == 1
+    text, errors = capsys.readouterr()
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert len(rows) == 5
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"{name}_{kind}.png"
+        for name, number in (("a", ""), ("a", "-2"), ("b", ""), ("d", ""), ("e", ""))
+        for kind in (f"predicted{number}", f"labels{number}")
+    )
+    assert len({row[kind] for row in rows for kind in ("picture", "labels")}) == 10
+    predictor = Predictor(segmenter)
+    for row in rows:
+        result = predictor(row["source"])
+        assert {key: row[key] for key in ("source", "width", "height", "areas")} == result.to_dict()
+        with Image.open(row["labels"]) as labels:
+            assert labels.mode == "P"
+            assert np.array_equal(np.asarray(labels), result.labels)
+    assert str(photos / "c.jpg") in errors
+    assert "2 of 7 images could not be read" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        (["--window", "64", "--overlap", "0.5"], SlidingWindow(64, 0.5)),
+        (["--scales", "0.75,1.5", "--flip"], WholeImage((0.75, 1.5), flip=True)),
+    ],
+)
+def test_a_segmenter_labels_as_it_is_told(options, method, segmenter, photos, capsys):
+    assert main(["predict", segmenter, str(photos / "a.png"), "--json", *options]) == 0
+    assert json_lines(capsys)[0]["areas"] == Predictor(segmenter, method=method)(photos / "a.png").to_dict()["areas"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top", "3"], "segments images, which --top does not apply to"),
+        (["--batch-size", "3", "--top", "2"], "--top, --batch-size"),
+        (["--overlap", "0.5"], "add --window 512"),
+        (["--window", "64", "--scales", "1.0"], "choose one"),
+        (["--window", "100"], "as 104"),
+    ],
+)
+def test_a_segmenter_refuses_what_is_not_for_it(options, message, segmenter, photos, capsys):
+    assert main(["predict", segmenter, str(photos / "a.png"), *options]) == 1
+    text, errors = capsys.readouterr()
+    assert message in errors
+    assert text == ""
+
+
+@pytest.mark.parametrize("options", [["--window", "64"], ["--overlap", "0.5"], ["--scales", "1.0"], ["--flip"]])
+def test_a_classifier_refuses_what_is_for_segmenters(options, checkpoint, photos, capsys):
+    assert main(["predict", checkpoint, str(photos / "a.png"), *options]) == 1
+    text, errors = capsys.readouterr()
+    assert f"classifies images, which {options[0]} does not apply to" in errors
+    assert text == ""
 
 
 def test_random_weights_are_told(photos, capsys):

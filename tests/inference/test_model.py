@@ -4,7 +4,13 @@ import torch
 from torch import nn
 
 import gpvit
-from gpvit.inference.model import class_names_of, preprocessing_of
+from gpvit.inference.model import (
+    class_colors_of,
+    class_names_of,
+    preprocessing_of,
+    segmentation_preprocessing_of,
+    task_of,
+)
 
 
 def test_a_checkpoint_tells_classes_and_preprocessing(tmp_path):
@@ -22,6 +28,22 @@ def test_class_names_without_a_checkpoint():
     assert len(names) == 1000
     assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
     assert class_names_of(timm.create_model("gpvit_nano", num_classes=2)) == ("class 0", "class 1")
+
+
+def test_a_segmenter_tells_its_task_preprocessing_and_classes():
+    model = gpvit.create_model("segformer_gpvit_nano")
+    assert (task_of(model), task_of(timm.create_model("resnet10t"))) == ("segmentation", "classification")
+    assert segmentation_preprocessing_of(model).fit_size == (2048, 512)
+    names, colors = class_names_of(model), class_colors_of(model)
+    assert (len(names), names[0], names[149]) == (150, "wall", "flag")
+    assert len(set(colors)) == 150
+    assert all(0 <= value <= 255 for color in colors for value in color)
+    gray = gpvit.create_model("segformer_gpvit_nano", num_classes=2, in_chans=1)
+    assert segmentation_preprocessing_of(gray).input_size[0] == 1
+    assert class_names_of(gray) == ("class 0", "class 1")
+    gray.pretrained_cfg |= {"label_names": ["a", "b"], "label_colors": [[1, 2, 3], [4, 5, 6]]}
+    assert class_names_of(gray) == ("a", "b")
+    assert class_colors_of(gray) == ((1, 2, 3), (4, 5, 6))
 
 
 def test_one_channel_takes_gray_and_others_are_refused():

@@ -3,7 +3,8 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,11 +30,22 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     Raises:
         ValueError: If the ending is no format that matplotlib writes; it lists those.
     """
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path, of the same name, to write to; what was written there then takes the path's place.
+
+    Args:
+        path: The file to write; its folder is made where it is missing, and an error leaves the old file.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
         temporary = Path(folder) / path.name
-        figure.savefig(temporary)
+        yield temporary
         os.replace(temporary, path)
 
 

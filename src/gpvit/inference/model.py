@@ -5,9 +5,19 @@ from typing import cast
 from timm.data import ImageNetInfo
 from torch import nn
 
+from gpvit.data.palette import distinct_colours
 from gpvit.data.preprocessing import Preprocessing
+from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
 
 NUM_IMAGENET_CLASSES = 1000
+NUM_ADE20K_CLASSES = 150
+
+Color = tuple[int, int, int]
+
+
+def task_of(model: nn.Module) -> str:
+    """Tell what a model does: ``"segmentation"``, or ``"classification"`` where it does not say, as timm's models."""
+    return str(getattr(model, "task", "classification"))
 
 
 def preprocessing_of(model: nn.Module) -> Preprocessing:
@@ -16,16 +26,46 @@ def preprocessing_of(model: nn.Module) -> Preprocessing:
     Raises:
         ValueError: If the model takes neither gray nor colour pictures.
     """
-    cfg = cast(dict[str, object], getattr(model, "pretrained_cfg", {}))
-    return Preprocessing.from_pretrained_cfg(cfg, cast(int | None, getattr(model, "in_chans", None)))
+    return Preprocessing.from_pretrained_cfg(_cfg(model), cast(int | None, getattr(model, "in_chans", None)))
+
+
+def segmentation_preprocessing_of(model: nn.Module) -> SegmentationPreprocessing:
+    """Read from a segmenter how its pictures are prepared, as :func:`preprocessing_of` does from a classifier.
+
+    Raises:
+        ValueError: If the model takes neither gray nor colour pictures.
+    """
+    return SegmentationPreprocessing.from_pretrained_cfg(
+        _cfg(model), cast(int | None, getattr(model, "in_chans", None))
+    )
 
 
 def class_names_of(model: nn.Module) -> tuple[str, ...]:
-    """Name a model's classes: by its checkpoint, else those of ImageNet-1k for 1,000 classes, else by number."""
-    names = getattr(model, "pretrained_cfg", {}).get("label_names")
-    if names:
-        return tuple(names)
+    """Name a model's classes: by its checkpoint, else those of the task's usual data set, else by number.
+
+    A classifier of 1,000 classes is taken to know ImageNet-1k, a segmenter of 150 ADE20K.
+    """
+    if names := _cfg(model).get("label_names"):
+        return tuple(cast(list[str], names))
     num_classes = cast(int, model.num_classes)
-    if num_classes == NUM_IMAGENET_CLASSES:
+    if (task_of(model), num_classes) == ("classification", NUM_IMAGENET_CLASSES):
         return tuple(synonyms.split(", ")[0] for synonyms in ImageNetInfo().label_descriptions())
+    if (task_of(model), num_classes) == ("segmentation", NUM_ADE20K_CLASSES):
+        from gpvit.data.segmentation.ade20k import ade20k_classes  # loads what training needs
+
+        return ade20k_classes()
     return tuple(f"class {index}" for index in range(num_classes))
+
+
+def class_colors_of(model: nn.Module) -> tuple[Color, ...]:
+    """Give each class of a segmenter an RGB colour, 0 to 255: by its checkpoint, else distinct ones."""
+    if colors := _cfg(model).get("label_colors"):
+        return tuple((red, green, blue) for red, green, blue in cast(list[list[int]], colors))
+    return tuple(
+        (round(255 * red), round(255 * green), round(255 * blue))
+        for red, green, blue in distinct_colours(cast(int, model.num_classes))
+    )
+
+
+def _cfg(model: nn.Module) -> dict[str, object]:
+    return cast(dict[str, object], getattr(model, "pretrained_cfg", {}))

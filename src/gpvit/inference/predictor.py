@@ -1,4 +1,4 @@
-"""Any image in, classes out."""
+"""Any image in, classes out: of the image, or of each of its pixels."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -10,27 +10,38 @@ import torch
 from torch import nn
 
 from gpvit.data.images import ImageSource, read_image
-from gpvit.inference.model import class_names_of, preprocessing_of
-from gpvit.inference.result import ClassificationResult
+from gpvit.inference.classification import Classification
+from gpvit.inference.model import task_of
+from gpvit.inference.segmentation import Segmentation
 from gpvit.models.devices import choose_device
+from gpvit.models.labelling import LabellingMethod
 from gpvit.models.opening import is_untrained, open_model
 
 OnError = Callable[[ImageSource, Exception], object]
+Result = Any  # the model's task decides: ClassificationResult or SegmentationResult; a union would need isinstance
+
+_TASKS: dict[str, type[Classification] | type[Segmentation]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+}
 
 
 class Predictor:
-    """Classifies images, prepared as the model's ``pretrained_cfg`` says.
+    """Classifies or segments images, prepared as the model's ``pretrained_cfg`` says.
 
     Args:
-        model: A classifier, a name of the catalog as ``"gpvit_l1.in1k"``, or the path of a checkpoint that describes
-            itself. A module is put into evaluation mode.
+        model: A classifier or segmenter, a name of the catalog as ``"gpvit_l1.in1k"``, or the path of a checkpoint
+            that describes itself. A module is put into evaluation mode.
         device: Where to compute. By default a module stays where it is, and any other model goes to this machine's
             accelerator, if it has one.
-        batch_size: Images that go through the model at once.
+        batch_size: Images that go through a classifier at once, 16 by default; a segmenter takes one at a time.
+        method: How a segmenter labels a picture: :class:`~gpvit.models.labelling.WholeImage` by default, or
+            :class:`~gpvit.models.labelling.SlidingWindow` for pictures too large for that.
 
     Raises:
         FileNotFoundError: If a checkpoint's path leads nowhere.
-        ValueError: If the model is unknown, no classifier of pictures, or the device is not there.
+        ValueError: If the model is unknown or neither a classifier nor a segmenter of pictures, the device is not
+            there, or a setting is not one of the model's task.
 
     Example:
         >>> predictor = Predictor("gpvit_l1.in1k")
@@ -38,12 +49,17 @@ class Predictor:
         [Prediction(class_name='tabby', class_index=281, probability=0.83)]
         >>> for result in predictor.stream(Path("photos").glob("*.jpg")):
         ...     print(result)
+        >>> Predictor("upernet_gpvit_l1.ade20k", method=SlidingWindow(size=512))("street.jpg").save("street.png")
     """
 
     def __init__(
-        self, model: nn.Module | str | Path, device: str | torch.device | None = None, batch_size: int = 16
+        self,
+        model: nn.Module | str | Path,
+        device: str | torch.device | None = None,
+        batch_size: int | None = None,
+        method: LabellingMethod | None = None,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         if not isinstance(model, nn.Module):
             name, model, device = model, open_model(model), choose_device(device)
@@ -51,24 +67,22 @@ class Predictor:
                 warnings.warn(f"{name} has no weights, so its answers mean nothing", stacklevel=2)
         elif device is not None:
             device = choose_device(device)
-        if not getattr(model, "num_classes", 0):
-            raise ValueError(f"{type(model).__name__} has no classifier; create it with num_classes above 0")
-        self.model = model.to(device).eval()
-        self.preprocessing = preprocessing_of(model)
-        self.class_names = class_names_of(model)
-        self.batch_size = batch_size
-        self._transform = self.preprocessing.transform()
+        if (task := task_of(model)) not in _TASKS:
+            raise ValueError(f"{type(model).__name__} is for {task}; Predictor answers for {' and '.join(_TASKS)}")
+        self._task = _TASKS[task](model.to(device).eval(), batch_size, method)
+        self.model: nn.Module = model
+        self.preprocessing = self._task.preprocessing
+        self.class_names = self._task.class_names
+        self.batch_size = self._task.batch_size
 
     @overload
-    def __call__(self, images: ImageSource) -> ClassificationResult: ...
+    def __call__(self, images: ImageSource) -> Result: ...
 
     @overload
-    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[ClassificationResult]: ...
+    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Result]: ...
 
-    def __call__(
-        self, images: ImageSource | list[Any] | tuple[Any, ...]
-    ) -> ClassificationResult | list[ClassificationResult]:
-        """Classify an image, or each image of a list or tuple.
+    def __call__(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> Result | list[Result]:
+        """Classify or segment an image, or each image of a list or tuple.
 
         Args:
             images: Paths, PIL images, arrays or tensors, as :func:`gpvit.data.read_image` takes them.
@@ -81,8 +95,8 @@ class Predictor:
             return list(self.stream(images))
         return next(self.stream([images]))
 
-    def stream(self, images: Iterable[ImageSource], on_error: OnError | None = None) -> Iterator[ClassificationResult]:
-        """Classify any number of images in constant memory, a batch at a time, in their order.
+    def stream(self, images: Iterable[ImageSource], on_error: OnError | None = None) -> Iterator[Result]:
+        """Answer for any number of images in constant memory, a batch at a time, in their order.
 
         Args:
             images: As for a call, from any iterable; no more than a batch is taken in advance.
@@ -90,26 +104,16 @@ class Predictor:
                 error is raised.
         """
         remaining = iter(images)
-        while sources := list(islice(remaining, self.batch_size)):
-            prepared = []
-            for source in sources:
+        while batch := list(islice(remaining, self.batch_size)):
+            prepared: list[Any] = []
+            sources: list[ImageSource] = []
+            for source in batch:
                 try:
-                    prepared.append((source, self._transform(read_image(source))))
+                    prepared.append(self._task.prepare(read_image(source)))
+                    sources.append(source)
                 except (ValueError, OSError) as error:
                     if on_error is None:
                         raise
                     on_error(source, error)
             if prepared:
-                yield from self._classify(prepared)
-
-    @torch.inference_mode()
-    def _classify(self, prepared: list[tuple[ImageSource, torch.Tensor]]) -> list[ClassificationResult]:
-        weight = next(self.model.parameters())
-        batch = torch.stack([image for _, image in prepared]).to(weight.device, weight.dtype)
-        logits = self.model(batch).float().cpu()
-        if not logits.isfinite().all():
-            raise ValueError(f"the model's answers are not finite; are its weights, or is {weight.dtype} too narrow?")
-        return [
-            ClassificationResult(row, self.class_names, source)
-            for row, (source, _) in zip(logits, prepared, strict=True)
-        ]
+                yield from self._task.answer(prepared, sources)

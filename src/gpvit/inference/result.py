@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 
-from gpvit.data.images import ImageSource, read_image
+from gpvit.data.images import ImageSource
 from gpvit.inference.figures import new_figure, save_figure
+from gpvit.inference.sourced import Sourced
 
 _HEIGHT_IN = 3.4
 _BARS_IN = 3.6  # width of the panel of bars, in inches
@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassificationResult:
+class ClassificationResult(Sourced):
     """The classes of one image.
 
     Args:
@@ -44,11 +44,6 @@ class ClassificationResult:
     def probabilities(self) -> torch.Tensor:
         """Softmax of the logits, ``(num_classes,)``."""
         return self.logits.softmax(dim=0)
-
-    @property
-    def image(self) -> Image.Image:
-        """The image, upright and in RGB; read again from the source each time, so that results stay small."""
-        return read_image(self.source)
 
     def top(self, k: int = 5) -> list[Prediction]:
         """Return the most probable classes, the first first.
@@ -72,7 +67,7 @@ class ClassificationResult:
         Args:
             k: Number of classes.
         """
-        return {"source": self._path, "top": [prediction._asdict() for prediction in self.top(k)]}
+        return {"source": self.path, "top": [prediction._asdict() for prediction in self.top(k)]}
 
     def figure(self, k: int = 5) -> Figure:
         """Show the image and, beside it, the most probable classes as bars.
@@ -106,14 +101,9 @@ class ClassificationResult:
         """
         save_figure(self.figure(k), path)
 
-    @property
-    def _path(self) -> str | None:
-        return str(self.source) if isinstance(self.source, str | Path) else None
-
     def __repr__(self) -> str:
-        source = self._path or type(self.source).__name__
         best = ", ".join(f"{name} {probability:.1%}" for name, _, probability in self.top(3))
-        return f"ClassificationResult({source}: {best})"
+        return f"ClassificationResult({self.source_name}: {best})"
 
 
 def _shortened(name: str) -> str:

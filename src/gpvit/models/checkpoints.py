@@ -97,7 +97,7 @@ def save(
     description = {
         **config,
         "kwargs": {**config["kwargs"], **head},
-        "inputs": {key: facts[key] for key in INPUT_FACTS if facts.get(key) is not None},
+        "inputs": {key: facts[key] for key in INPUT_FACTS if key in facts},
         "version": __version__,
         "source": source,
     }

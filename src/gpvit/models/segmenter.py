@@ -76,7 +76,7 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.pretrained_cfg: dict[str, Any] = {
-            "input_size": (in_chans, 512, 512),
+            "input_size": (3, 512, 512),  # colour, as are mean and std, whatever in_chans
             "mean": IMAGENET_DEFAULT_MEAN,
             "std": IMAGENET_DEFAULT_STD,
             "fit_size": (2048, 512),

@@ -1,0 +1,59 @@
+"""Bilinear resize of maps by bands of rows, for outputs too large to be held whole.
+
+The values are those of ``interpolate(maps, size, mode="bilinear", align_corners=False)``, up to rounding.
+
+Shape letters: C channels, h w size of the source, H W size of the output.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def source_rows(height: int, new_height: int, rows: range) -> range:
+    """Tell which rows of the source some rows of the output are made of.
+
+    Args:
+        height: Rows of the source, ``h``.
+        new_height: Rows of the output, ``H``.
+        rows: Rows of the output, at least one.
+    """
+    lower, upper, _ = _neighbours(height, new_height, rows)
+    return range(int(lower[0]), int(upper[-1]) + 1)
+
+
+def resize_rows(
+    maps: torch.Tensor, size: tuple[int, int], rows: range, height: int | None = None, first: int = 0
+) -> torch.Tensor:
+    """Make some rows of the resized maps, and no others.
+
+    Args:
+        maps: ``(C, h, w)``, float32; of a source that is not held whole, at least the rows that :func:`source_rows`
+            names.
+        size: Height and width of the whole output, ``(H, W)``.
+        rows: Rows of the output to make, at least one.
+        height: Rows of the whole source, where ``maps`` is a part of it.
+        first: Row of the whole source that ``maps`` begins with.
+
+    Returns:
+        ``(C, len(rows), W)``.
+
+    Example:
+        >>> resize_rows(torch.rand(150, 64, 64), (4096, 4096), range(100, 116)).shape
+        torch.Size([150, 16, 4096])
+    """
+    lower, upper, share = _neighbours(height or maps.shape[1], size[0], rows)
+    start, stop = int(lower[0]), int(upper[-1]) + 1
+    needed = maps[None, :, start - first : stop - first]
+    wide = F.interpolate(needed, (stop - start, size[1]), mode="bilinear", align_corners=False)[0]
+    above, below = (wide.index_select(1, (index - start).to(maps.device)) for index in (lower, upper))
+    return above.lerp_(below, share[:, None].to(maps.device))
+
+
+def _neighbours(height: int, new_height: int, rows: range) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return, for each row of the output, the source's row above it and below it, and the share of the latter."""
+    # torch rounds the scale to float32, and then once more after multiplying and subtracting in one step
+    scale = torch.tensor(height / new_height).double()
+    centre = (torch.arange(rows.start, rows.stop).double() + 0.5) * scale - 0.5
+    centre = centre.float().clamp(0, height - 1)
+    lower = centre.long()
+    return lower, (lower + 1).clamp(max=height - 1), centre - lower

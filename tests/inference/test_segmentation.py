@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import gpvit
+from gpvit import Predictor
+from gpvit.data import load_photograph
+from gpvit.models.labelling import SlidingWindow, WholeImage
+
+NAMES = ["sky", "water", "stone", "leaf"]
+COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128], [0, 128, 0]]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = gpvit.create_model("segformer_gpvit_nano", num_classes=4, backbone_kwargs={"img_size": 64})
+    model.pretrained_cfg |= {"label_names": NAMES, "label_colors": COLORS, "fit_size": (128, 64), "divisor": 16}
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    names = ("china", "astronaut", "coffee")
+    return [
+        load_photograph(name).resize(size) for name, size in zip(names, [(150, 100), (70, 90), (64, 64)], strict=True)
+    ]
+
+
+def test_labels_are_those_of_the_method(model, photographs):
+    for method in (None, WholeImage(scales=(1.0, 1.5), flip=True), SlidingWindow(64)):
+        predictor = Predictor(model, method=method)
+        assert (predictor.preprocessing.fit_size, predictor.preprocessing.divisor) == ((128, 64), 16)
+        results = predictor(photographs)
+        for picture, result in zip(photographs, results, strict=True):
+            expected = (method or WholeImage())(model, picture, predictor.preprocessing)
+            assert np.array_equal(result.labels, expected)
+            assert result.labels.shape == picture.size[::-1]
+            assert result.source is picture
+            assert result.class_names == tuple(NAMES)
+            assert result.colors == tuple(map(tuple, COLORS))
+
+
+def test_a_checkpoint_is_all_it_needs(model, photographs, tmp_path):
+    path = tmp_path / "own.safetensors"
+    gpvit.save(model, path)
+    loaded, given = Predictor(path, device="cpu"), Predictor(model)
+    assert loaded.preprocessing == given.preprocessing
+    result, expected = loaded(photographs[0]), given(photographs[0])
+    assert np.array_equal(result.labels, expected.labels)
+    assert result.areas() == expected.areas()
+    assert result.colors == expected.colors
+
+
+def test_one_picture_at_a_time_is_taken_and_what_is_none_is_handed_over(model, tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    taken = []
+
+    def sources():
+        for source in (np.zeros((40, 50), np.uint8), text, Image.new("RGB", (64, 33))):
+            taken.append(source)
+            yield source
+
+    errors = []
+    stream = Predictor(model).stream(sources(), on_error=lambda source, error: errors.append(source))
+    assert next(stream).labels.shape == (40, 50)
+    assert len(taken) == 1
+    assert [result.labels.shape for result in stream] == [(33, 64)]
+    assert errors == [text]
+    with pytest.raises(ValueError, match=r"text\.png"):
+        Predictor(model)(text)
+
+
+def test_gray_and_bfloat16_models_work(photographs):
+    model = gpvit.create_model("upernet_gpvit_nano", num_classes=3, in_chans=1, backbone_kwargs={"img_size": 64})
+    result = Predictor(model.bfloat16(), method=SlidingWindow(64))(photographs[0])
+    assert result.labels.shape == (100, 150)
+    assert result.labels.max() < 3
+
+
+def test_settings_of_the_other_task_are_refused(model):
+    with pytest.raises(ValueError, match="one picture at a time; leave out batch_size 4"):
+        Predictor(model, batch_size=4)
+    with pytest.raises(ValueError, match=r"GPViT classifies; leave out SlidingWindow\(size=512"):
+        Predictor(gpvit.create_model("gpvit_nano"), method=SlidingWindow())
+
+
+def test_other_tasks_are_refused():
+    model = nn.Linear(2, 2)
+    model.task = "translation"
+    with pytest.raises(ValueError, match="Linear is for translation"):
+        Predictor(model)
+
+
+def test_a_checkpoint_keeps_that_pictures_keep_their_size(tmp_path):
+    model = gpvit.create_model("segformer_gpvit_nano", num_classes=2, backbone_kwargs={"img_size": 64})
+    model.pretrained_cfg |= {"fit_size": None, "divisor": 8}
+    gpvit.save(model, tmp_path / "own.safetensors")
+    assert Predictor(tmp_path / "own.safetensors", device="cpu").preprocessing == Predictor(model).preprocessing
