@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gpvit.models.catalog import find
 from gpvit.tasks import train_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -19,13 +20,13 @@ def resolve(recipe: Path, capsys: pytest.CaptureFixture, *overrides: str) -> dic
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 6
+    assert len(RECIPES) >= 15
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_recipe_fits_the_signatures_and_says_what_to_expect(recipe, capsys):
     config = resolve(recipe, capsys)
-    assert config["model"]["class_path"] == "gpvit.tasks.ClassificationTask"
+    assert config["model"]["class_path"] in ("gpvit.tasks.ClassificationTask", "gpvit.tasks.SegmentationTask")
     head = recipe.read_text().split("model:")[0]
     assert all(word in head for word in ("Hardware:", "Expected"))
 
@@ -55,6 +56,52 @@ def test_imagenet_recipes_are_the_released_configuration(level, drop_path, capsy
     assert data["preprocessing"]["input_size"] == [3, 224, 224]
     assert data["preprocessing"]["crop_pct"] == 0.875
     assert data["augmentation"]["rand_augment"] == "rand-m9-n2-mstd0.5-inc1"
+
+
+HEADS = {
+    "upernet": {"spared": "layer_norms", "head_lr_scale": 1.0},
+    "segformer": {"spared": "backbone_norms_and_biases", "head_lr_scale": 10.0},
+}
+
+
+@pytest.mark.parametrize(("level", "drop_path"), [(1, 0.1), (2, 0.1), (3, 0.2), (4, 0.2)])
+@pytest.mark.parametrize("decoder", ["upernet", "segformer"])
+def test_ade20k_recipes_are_the_released_configuration(decoder, level, drop_path, capsys):
+    recipe = FOLDER / "ade20k" / f"{decoder}_gpvit_l{level}.yaml"
+    config = resolve(recipe, capsys)
+    assert config["model"]["class_path"] == "gpvit.tasks.SegmentationTask"
+    assert config["model"]["init_args"] == {
+        "name": f"{decoder}_gpvit_l{level}",
+        "model_kwargs": {"drop_path_rate": drop_path},
+        "weights": None,
+        "backbone_weights": "in1k",
+        "lr": 6e-5 * 2,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.01,
+        **HEADS[decoder],
+        "warmup_steps": 1500,
+        "warmup_ratio": 1e-6,
+        "power": 1.0,
+        "min_lr_ratio": 0.0,
+        "auxiliary_weight": 0.4,
+    }
+    assert config["data"]["class_path"] == "gpvit.data.segmentation.ADE20K"
+    trainer, data = config["trainer"], config["data"]["init_args"]
+    assert trainer["devices"] * trainer["num_nodes"] * data["batch_size"] == 32
+    assert (trainer["max_steps"], trainer["max_epochs"]) == (160_000, None)
+    assert (trainer["val_check_interval"], trainer["check_val_every_n_epoch"]) == (16_000, None)
+    assert trainer["sync_batchnorm"]
+    assert (trainer["precision"], trainer["gradient_clip_val"]) == (None, None)  # float32, unclipped
+    assert data["preprocessing"]["input_size"] == [3, 512, 512]
+    assert (data["preprocessing"]["fit_size"], data["preprocessing"]["divisor"]) == ([2048, 512], 32)
+    assert data["augmentation"] == {
+        "scale": [0.5, 2.0],
+        "max_class_share": 0.75,
+        "horizontal_flip": 0.5,
+        "photometric": True,
+    }
+    published = find(f"{decoder}_gpvit_l{level}").weights["ade20k"].metrics["miou"]
+    assert f"{published} % mIoU" in recipe.read_text()
 
 
 def test_the_command_line_wins_over_the_recipe(capsys):

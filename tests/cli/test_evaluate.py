@@ -9,6 +9,8 @@ from PIL import Image
 import gpvit
 from gpvit.cli import main
 from gpvit.data import Digits, Preprocessing
+from gpvit.data.segmentation import DigitScenes, SegmentationPreprocessing
+from gpvit.data.segmentation.ade20k import ade20k_classes
 
 CLASSES = ("cat", "dog")
 
@@ -112,3 +114,117 @@ def test_progress_leaves_stdout_alone(for_digits, monkeypatch, capsys):
 def test_absent_data_are_refused(for_digits, capsys):
     assert main(["evaluate", str(for_digits), "--data", "no/such/folder"]) == 1
     assert "no/such/folder" in capsys.readouterr().err
+
+
+def segmenter(path: Path, class_names: list[str], preprocessing: SegmentationPreprocessing) -> Path:
+    torch.manual_seed(0)
+    channels = preprocessing.input_size[0]
+    model = gpvit.create_model("segformer_gpvit_nano", num_classes=len(class_names), in_chans=channels).eval()
+    with torch.no_grad():  # every class is the most probable one somewhere
+        model.decoder.classifier.bias -= model(torch.randn(2, channels, 64, 64)).mean((0, 2, 3))
+    gpvit.save(model, path, class_names, preprocessing.to_dict())
+    return path
+
+
+@pytest.fixture
+def for_masks(tmp_path) -> Path:
+    preprocessing = SegmentationPreprocessing((3, 64, 64), fit_size=(128, 64))
+    return segmenter(tmp_path / "shapes.safetensors", ["ground", "cat", "dog"], preprocessing)
+
+
+@pytest.fixture
+def masks(tmp_path) -> Path:
+    """Three pictures of different sizes; no pixel is a dog."""
+    root = tmp_path / "shapes"
+    random = np.random.default_rng(0)
+    for i in range(3):
+        size = (40 + i, 60 - i)
+        label = random.integers(0, 2, size).astype(np.uint8)
+        label[:5] = 255
+        for kind, pixels in (("images", random.integers(0, 255, (*size, 3), dtype=np.uint8)), ("masks", label)):
+            path = root / kind / "val" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    (root / "classes.yaml").write_text("names: [ground, cat, dog]")
+    return root
+
+
+def test_a_folder_of_masks_is_scored(for_masks, masks, tmp_path, capsys):
+    assert main(["evaluate", str(for_masks), "--data", str(masks), "--json", str(tmp_path / "scores.json")]) == 0
+    table = capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["images"] == 3
+    assert 0 <= scores["miou"] <= 1
+    assert f"{scores['miou']:.2%}" in table
+    assert list(scores["classes"]) == ["ground", "cat", "dog"]
+    assert scores["classes"]["dog"]["acc"] is None
+    known = {name: facts["iou"] for name, facts in scores["classes"].items() if facts["iou"] is not None}
+    worst = [line for line in table.splitlines() if "worst" in line]
+    assert [any(name in line for line in worst) for name in known] == [v == min(known.values()) for v in known.values()]
+
+
+@pytest.mark.parametrize(
+    "options", [["--flip"], ["--scales", "0.5,1.0"], ["--window", "32"], ["--window", "32", "--flip"]]
+)
+def test_every_way_to_label_scores_the_same_pictures(options, for_masks, masks, capsys):
+    assert main(["evaluate", str(for_masks), "--data", str(masks), "--json", "-"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", str(for_masks), "--data", str(masks), "--json", "-", *options]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores.keys() == plain.keys()
+    assert scores["images"] == 3
+    assert scores["aacc"] != plain["aacc"]  # random weights answer each view in another way
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scales", "0.5;1"], "scales '0.5;1': give numbers separated by commas"),
+        (["--scales", "1", "--window", "64"], "choose one"),
+        (["--scales", "-1"], "each above 0"),
+        (["--window", "30"], "32 or more"),
+        (["--batch-size", "8"], "leave out --batch-size: a segmenter takes its images one by one"),
+        (["--data", "no/such/folder"], "no/such/folder: no such folder"),
+    ],
+)
+def test_wrong_options_of_a_segmenter_are_named(options, message, for_masks, masks, capsys):
+    data = [] if "--data" in options else ["--data", str(masks)]
+    assert main(["evaluate", str(for_masks), *data, *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--flip"], ["--scales", "1.0"], ["--window", "512"], ["--overlap", "0"]])
+def test_a_classifier_takes_no_option_of_segmenters(options, for_digits, capsys):
+    assert main(["evaluate", str(for_digits), *options]) == 1
+    error = capsys.readouterr().err
+    assert f"leave out {options[0]}: it is for segmenters, and this is a classifier" in error
+
+
+def test_masks_of_other_classes_are_refused(for_masks, masks, capsys):
+    (masks / "classes.yaml").write_text("names: [ground, cat, horse]")
+    assert main(["evaluate", str(for_masks), "--data", str(masks)]) == 1
+    assert "class 2 is 'dog' for the model and 'horse' in the data" in capsys.readouterr().err
+    (masks / "classes.yaml").write_text("names: [ground, cat]")
+    assert main(["evaluate", str(for_masks), "--data", str(masks)]) == 1
+    assert "tells 3 classes apart, the data have 2" in capsys.readouterr().err
+
+
+def test_digit_scenes_are_a_segmenters_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(DigitScenes.__init__, "__defaults__", (64, 1, 2, 0, 2, 0))  # two scenes of 64 pixels
+    preprocessing = SegmentationPreprocessing((3, 64, 64), fit_size=None)
+    path = segmenter(tmp_path / "scenes.safetensors", ["background", *map(str, range(10))], preprocessing)
+    assert main(["evaluate", str(path), "--json", "-"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["data"], scores["images"], len(scores["classes"])) == ("digit_scenes", 2, 11)
+
+
+def test_ade20ks_layout_is_known(tmp_path, capsys):
+    for kind, pixels in (("images", np.zeros((40, 50, 3), np.uint8)), ("annotations", np.full((40, 50), 1, np.uint8))):
+        path = tmp_path / "ade" / kind / "validation" / "1.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(path)
+    names = list(ade20k_classes())
+    path = segmenter(tmp_path / "ade.safetensors", names, SegmentationPreprocessing((3, 64, 64), fit_size=(64, 64)))
+    assert main(["evaluate", str(path), "--data", str(tmp_path / "ade"), "--json", "-"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["classes"][names[0]]["acc"] == scores["aacc"]  # label 1 is the first class

@@ -6,9 +6,9 @@ import timm
 import torch
 from golden import official
 
-import gpvit  # noqa: F401  timm learns the models
+import gpvit  # timm learns the models
 from gpvit.models.official import convert_official
-from gpvit.tasks.optimizers import adamw, no_decay_names, parameter_groups
+from gpvit.tasks.optimizers import adamw, head_groups, no_decay_names, parameter_groups
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"
 
@@ -59,3 +59,70 @@ def test_layer_decay_sets_real_learning_rates():
     assert all(later == pytest.approx(2 * earlier) for earlier, later in pairwise(rates))
     assert by_name["stem.proj.weight"]["lr"] == by_name["pos_embed"]["lr"] == pytest.approx(rates[0] / 2)
     assert all(group["lr"] == 0.1 for group in adamw(model, lr=0.1).param_groups)
+
+
+def upernet_decays(name: str) -> bool:
+    """Of UPerNet's configuration: three parts of names are given a decay of zero, nothing else is."""
+    return not any(part in name for part in ("norm", ".pos_embed", ".group_token"))
+
+
+def segformer_decays(name: str) -> bool:
+    """Of SegFormer's: classification's rule, but the more specific key `head` wins over it."""
+    return "head" in name or authors_decay(name)
+
+
+AUTHORS_RULES = {"upernet": (upernet_decays, 1.0), "segformer": (segformer_decays, 10.0)}
+OURS = {
+    "upernet": {"spared": "layer_norms"},
+    "segformer": {"spared": "backbone_norms_and_biases", "head_lr_scale": 10.0},
+}
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@pytest.mark.parametrize("decoder", ["upernet", "segformer"])
+def test_segmentation_groups_are_the_authors(decoder, level):
+    decays, head_scale = AUTHORS_RULES[decoder]
+    # Each tensor of their state dict is filled with its (decay, learning rate), which takes the rule to our names.
+    marks = {
+        name: torch.full(shape, complex(0.01 * decays(name), head_scale if "head" in name else 1.0))
+        for name, shape, _ in official.entries(f"{decoder}_L{level}")
+    }
+    expected = {name: mark.flatten()[0] for name, mark in convert_official(marks).items()}
+    with torch.device("meta"):
+        model = gpvit.create_model(f"{decoder}_gpvit_l{level}")
+    by_name = names_by_group(model, head_groups(model, 1.0, 0.01, **OURS[decoder]))
+    assert {name: (group["weight_decay"], group["lr"]) for name, group in by_name.items()} == {
+        name: pytest.approx((expected[name].real.item(), expected[name].imag.item()))
+        for name, _ in model.named_parameters()
+    }
+
+
+def test_segmentation_decay_in_words():
+    model = gpvit.create_model("upernet_gpvit_nano", num_classes=3)
+    decay = {
+        name: group["weight_decay"]
+        for name, group in names_by_group(model, head_groups(model, 1, 1, "layer_norms")).items()
+    }
+    assert decay["backbone.model.norm.weight"] == decay["backbone.model.norm.bias"] == 1  # `ln1` is not called a norm
+    assert decay["backbone.model.tap_norms.2.weight"] == decay["backbone.model.blocks.0.norm.bias"] == 0
+    assert decay["backbone.model.pos_embed"] == decay["backbone.model.blocks.1.group_tokens"] == 0
+    assert decay["backbone.model.stem.first.norm.weight"] == decay["backbone.model.stem.proj.bias"] == 1
+    assert decay["decoder.fuse.norm.bias"] == decay["auxiliary.classifier.bias"] == 1
+    groups = head_groups(model, 1, 1, "backbone_norms_and_biases", 10)
+    by_name = names_by_group(model, groups)
+    assert by_name["decoder.fuse.norm.bias"] == by_name["auxiliary.classifier.weight"]
+    assert (by_name["decoder.fuse.norm.bias"]["weight_decay"], by_name["decoder.fuse.norm.bias"]["lr"]) == (1, 10)
+    assert by_name["backbone.model.norm.weight"]["weight_decay"] == 0
+    assert by_name["backbone.model.stem.first.norm.weight"]["weight_decay"] == 0
+    assert by_name["backbone.model.blocks.0.attn.vertical.lepe.bias"]["weight_decay"] == 1
+    assert len(groups) == 3
+
+
+@pytest.mark.parametrize("spared", ["layer_norms", "backbone_norms_and_biases"])
+def test_any_backbone_can_be_grouped(spared):
+    model = gpvit.create_model("segformer_resnet10t", num_classes=3)
+    groups = head_groups(model, 1, 1, spared)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    spared_here = {name for name, group in names_by_group(model, groups).items() if not group["weight_decay"]}
+    norms = {name for name, parameter in model.backbone.named_parameters(prefix="backbone") if parameter.ndim == 1}
+    assert spared_here == (norms if spared == "backbone_norms_and_biases" else set())

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gpvit.tasks.schedules import warmup_cosine
+from gpvit.tasks.schedules import warmup_cosine, warmup_poly
 
 
 def test_released_schedule_at_given_steps():
@@ -33,3 +33,26 @@ def test_without_warmup_it_is_the_cosine_of_torch(warmup_steps):
 
 def test_steps_after_the_end_stay_at_the_minimum():
     assert warmup_cosine(1000, 100, min_lr_ratio=0.25) == pytest.approx(0.25)
+
+
+def mmcv_poly(step, total, warmup, ratio, power, least, peak):
+    """The rate that mmcv's poly policy with linear warm-up sets before a step, as its documentation says it."""
+    regular = (peak - least) * (1 - step / total) ** power + least
+    return regular * (1 - (1 - step / warmup) * (1 - ratio)) if step < warmup else regular
+
+
+@pytest.mark.parametrize(("power", "least"), [(1.0, 0.0), (0.9, 1e-5), (2.0, 0.0)])
+@pytest.mark.parametrize("step", [0, 1, 749, 1499, 1500, 80_000, 159_999, 160_000])
+def test_the_poly_schedule_is_mmcvs(step, power, least):
+    expected = mmcv_poly(step, 160_000, 1500, 1e-6, power, least, 1.2e-4)
+    ours = 1.2e-4 * warmup_poly(step, 160_000, 1500, 1e-6, power, least / 1.2e-4)
+    assert ours == pytest.approx(expected, rel=1e-9, abs=1e-18)
+
+
+def test_the_poly_schedule_at_given_steps():
+    factor = [warmup_poly(step, 160_000, 1500) for step in range(160_001)]
+    assert factor[0] == pytest.approx(1e-6)
+    assert factor.index(max(factor)) == 1500
+    assert factor[80_000] == pytest.approx(0.5)
+    assert factor[160_000] == 0
+    assert warmup_poly(200_000, 160_000, min_lr_ratio=0.1) == pytest.approx(0.1)

@@ -3,20 +3,27 @@
 import json as json_format
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from gpvit.inference.model import preprocessing_of
+from gpvit.cli.labelling import labelling_method
+from gpvit.inference.model import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.models.opening import is_untrained, open_model
-from gpvit.tasks.evaluation import evaluate_classifier, open_data
+from gpvit.tasks.evaluation import evaluate_classifier, evaluate_segmenter, open_data, open_segmentation_data
 
 
 def evaluate(
     checkpoint: str,
-    data: str = "digits",
-    batch_size: int = 64,
-    num_workers: int = 4,
+    data: str | None = None,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    window: int | None = None,
+    overlap: float | None = None,
+    scales: str | None = None,
+    flip: bool = False,
     device: str | None = None,
     json: str | None = None,
 ) -> None:
@@ -24,24 +31,69 @@ def evaluate(
 
     Args:
         checkpoint: A .safetensors file of a run, or published weights as `gpvit_l1.in1k`.
-        data: `digits`, a folder with val/CLASS/ images, or a folder of WebDataset shards.
-        batch_size: Images that are computed at once.
-        num_workers: Processes that load images.
+        data: For a classifier `digits`, the default, a folder with val/CLASS/ images, or a folder of WebDataset shards;
+            for a segmenter `digit_scenes`, the default, ADE20K's folder, or one with images/val/ and masks/val/.
+        batch_size: Images that a classifier computes at once, by default 64; a segmenter takes them one by one.
+        num_workers: Processes that load images for a classifier, by default 4.
+        window: Of a segmenter, the side in pixels of windows that slide over the image at its own size.
+        overlap: Part of a window's side that its neighbour sees as well; a third if left out.
+        scales: Of a segmenter, factors of the image's size to average over, as `0.5,1.0,1.5`.
+        flip: Of a segmenter, average over the image and its mirror image.
         device: `cpu` or `cuda`; by default a GPU if there is one.
         json: File to write the scores to; `-` prints them in place of the table.
     """
-    model = open_model(checkpoint)
+    model: Any = open_model(checkpoint)
     if is_untrained(checkpoint):
         raise ValueError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
-    images = open_data(data, preprocessing_of(model), batch_size, num_workers)
-    scores = evaluate_classifier(model, images, device, progress=sys.stderr.isatty())
+    progress = sys.stderr.isatty()
+    scores: dict[str, Any]
+    if task_of(model) == "segmentation":
+        _refuse("a segmenter takes its images one by one", batch_size=batch_size, num_workers=num_workers)
+        method = labelling_method(window, overlap, flip, scales)
+        data = data or "digit_scenes"
+        pairs = open_segmentation_data(data, segmentation_preprocessing_of(model))
+        scores = evaluate_segmenter(model, pairs, method, device, progress)
+    else:
+        reason = "it is for segmenters, and this is a classifier"
+        _refuse(reason, window=window, overlap=overlap, scales=scales, flip=flip or None)
+        data = data or "digits"
+        workers = 4 if num_workers is None else num_workers
+        images = open_data(data, preprocessing_of(model), 64 if batch_size is None else batch_size, workers)
+        scores = evaluate_classifier(model, images, device, progress)
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
     if json == "-":
         print(report)
         return
+    console = Console()
+    console.print(f"{checkpoint} on {data}", soft_wrap=True)
+    classes: Any = scores.pop("classes", None)
+    if classes is not None:
+        console.print(_class_table(classes))
     table = Table("score", "value")
     for name, value in scores.items():
-        table.add_row(name, f"{value:.4g}" if name in ("loss", "images") else f"{value:.2%}")
-    Console().print(f"{checkpoint} on {data}", table, sep="\n", soft_wrap=True)
+        table.add_row(name, _percent(value) if name not in ("loss", "images") else f"{value:.4g}")
+    console.print(table)
     if json is not None:
         Path(json).write_text(report + "\n", encoding="utf-8")
+
+
+def _refuse(reason: str, **options: object) -> None:
+    """Refuse options, where any is given, that the model's task has no use for."""
+    given = ["--" + name.replace("_", "-") for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"leave out {' and '.join(given)}: {reason}")
+
+
+def _class_table(classes: dict[str, dict[str, float | None]]) -> Table:
+    known = [facts["iou"] for facts in classes.values() if facts["iou"] is not None]
+    table = Table("class", "iou", "acc", "")
+    for name, facts in classes.items():
+        is_worst = bool(known) and facts["iou"] == min(known)
+        mark = "worst" if is_worst else ""
+        row = (Text(name), _percent(facts["iou"]), _percent(facts["acc"]), mark)
+        table.add_row(*row, style="bold" if is_worst else None)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "none here" if value is None else f"{value:.2%}"

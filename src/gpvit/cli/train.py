@@ -12,5 +12,7 @@ def train(arguments: list[str]) -> None:
         arguments: A recipe's path, then settings that override it.
     """
     folder, summary = train_recipe(arguments)
-    best = "  ".join(f"{name} {value:.4g}" for name, value in summary["best"].items())
+    best = "  ".join(
+        f"{name} {value if isinstance(value, int) else f'{value:.4g}'}" for name, value in summary["best"].items()
+    )
     rank_zero_only(print)(f"{summary['seconds']:.0f} s; best weights: {best}\n{folder}")

@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classification": ["ClassificationTask"],
-        "evaluation": ["evaluate_classifier"],
+        "evaluation": ["evaluate_classifier", "evaluate_segmenter"],
         "recipes": ["train_recipe"],
+        "segmentation": ["SegmentationTask"],
         "training": ["build_trainer", "fit"],
         "weights": ["WeightsWriter"],
     },

@@ -1,26 +1,20 @@
 """Image classification: loss, mixing of images, optimiser, schedule and accuracy."""
 
-import difflib
-import inspect
-import math
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning import LightningModule
 from timm.data import Mixup
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.models.backbone import GPViT
-from gpvit.models.catalog import create_model, find
 from gpvit.tasks.accuracy import accuracies
 from gpvit.tasks.optimizers import adamw
 from gpvit.tasks.schedules import warmup_cosine
+from gpvit.tasks.task import Task, check_model, scheduled
 
 
-class ClassificationTask(LightningModule):
+class ClassificationTask(Task):
     """Trains a classifier on batches `(images (B, C, H, W), labels (B,))`.
 
     The number of classes, the image channels and the image size come from the data module, so that they are said
@@ -44,9 +38,6 @@ class ClassificationTask(LightningModule):
     """
 
     best_metric = "val/top1"
-    """What tells the best weights: higher is better."""
-
-    network: nn.Module
 
     def __init__(
         self,
@@ -65,8 +56,7 @@ class ClassificationTask(LightningModule):
         cutmix_alpha: float = 1.0,
     ) -> None:
         super().__init__()
-        find(name.partition(".")[0])
-        _check_model_kwargs(model_kwargs or {})
+        check_model(name, "classification", model_kwargs, GPViT)
         self.save_hyperparameters()
         self.mixup: Mixup | None = None
 
@@ -77,11 +67,7 @@ class ClassificationTask(LightningModule):
         options: Any = self.hparams
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         channels, *size = data.preprocessing.input_size
-        facts = {"num_classes": data.num_classes, "in_chans": channels, "img_size": tuple(size)}
-        kwargs = dict(options.model_kwargs or {})
-        if stated_twice := sorted(facts.keys() & kwargs.keys()):
-            raise ValueError(f"model_kwargs states {', '.join(stated_twice)}; the data says so already: leave it out")
-        self.network = create_model(options.name, options.weights, new_head=True, **facts, **kwargs)
+        self.network = self.create_network(num_classes=data.num_classes, in_chans=channels, img_size=tuple(size))
         self.val_accuracy = accuracies(data.num_classes, prefix="val/")
         if options.mixup_alpha or options.cutmix_alpha:
             self.mixup = Mixup(
@@ -90,10 +76,6 @@ class ClassificationTask(LightningModule):
                 label_smoothing=options.label_smoothing,
                 num_classes=data.num_classes,
             )
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Classify images `(B, C, H, W)`: logits `(B, num_classes)`."""
-        return self.network(images)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch, mixed if so configured."""
@@ -106,15 +88,7 @@ class ClassificationTask(LightningModule):
                 raise ValueError(f"Mixup and CutMix pair images, but a batch has {len(images)}: make batch_size even")
             images, soft_labels = self.mixup(images, labels)
             loss = F.cross_entropy(self(images), soft_labels)
-        if not loss.isfinite():
-            raise ValueError(
-                f"the loss is {loss.item()} at step {self.global_step}, so nothing more can be learned; "
-                "lower lr, or clip gradients: trainer.gradient_clip_val 1.0"
-            )
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
-        self.log("loss", loss, prog_bar=True)
-        self.log("lr", max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
-        return loss
+        return self.log_step(loss, len(images))
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         """Score a batch."""
@@ -128,26 +102,13 @@ class ClassificationTask(LightningModule):
         """Create AdamW and its schedule, which moves at every step."""
         options: Any = self.hparams
         optimizer = adamw(self.network, options.lr, options.betas, options.weight_decay, options.layer_decay)
-        total_steps = self.trainer.estimated_stepping_batches
-        if math.isinf(total_steps):
-            raise ValueError("a cosine schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        self.trainer.fit_loop.setup_data()  # counts the batches of an epoch
         epoch_steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         factor = partial(
             warmup_cosine,
-            total_steps=int(total_steps),
+            total_steps=self.total_steps(),
             warmup_steps=round(options.warmup_epochs * epoch_steps),
             warmup_ratio=options.warmup_ratio,
             min_lr_ratio=options.min_lr_ratio,
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
-        }
-
-
-def _check_model_kwargs(kwargs: dict[str, Any]) -> None:
-    options = inspect.signature(GPViT).parameters
-    for unknown in kwargs.keys() - options.keys():
-        near = difflib.get_close_matches(unknown, options, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
-        raise ValueError(f"model_kwargs: the model has no option {unknown!r}; {hint}")
+        return scheduled(optimizer, factor)

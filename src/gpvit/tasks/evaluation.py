@@ -1,8 +1,9 @@
-"""Scores a trained classifier on a data set."""
+"""Scores a trained model on a data set."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -13,10 +14,17 @@ from torchmetrics import MeanMetric
 from gpvit.data.classification import ClassificationData
 from gpvit.data.digits import Digits
 from gpvit.data.folders import ImageFolder
+from gpvit.data.module import ImageData
 from gpvit.data.preprocessing import Preprocessing
+from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder, SegmentationData, SegmentationPreprocessing
 from gpvit.data.shards import Shards
 from gpvit.models.devices import choose_device
+from gpvit.models.labelling import LabellingMethod, WholeImage
+from gpvit.models.segmenter import Segmenter
 from gpvit.tasks.accuracy import accuracies
+from gpvit.tasks.segmentation_scores import SegmentationScores
+
+T = TypeVar("T")
 
 
 def open_data(data: str, preprocessing: Preprocessing, batch_size: int, num_workers: int) -> ClassificationData:
@@ -33,6 +41,21 @@ def open_data(data: str, preprocessing: Preprocessing, batch_size: int, num_work
     if (Path(data) / "_info.json").is_file():
         return Shards(data, preprocessing=preprocessing, **options)
     return ImageFolder(data, preprocessing=preprocessing, **options)
+
+
+def open_segmentation_data(data: str, preprocessing: SegmentationPreprocessing) -> SegmentationData:
+    """Open `digit_scenes`, ADE20K (with `annotations/validation`) or a folder of pictures and masks.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    if data == "digit_scenes":
+        scenes = DigitScenes()
+        scenes.preprocessing = preprocessing
+        return scenes
+    if (Path(data).expanduser() / "annotations" / "validation").is_dir():
+        return ADE20K(data, preprocessing=preprocessing)
+    return MaskFolder(data, preprocessing=preprocessing)
 
 
 def evaluate_classifier(
@@ -61,10 +84,7 @@ def evaluate_classifier(
     data.setup("validate")
     images_seen = 0
     with torch.inference_mode():
-        batches = track(
-            data.val_dataloader(), "evaluating", console=Console(stderr=True), disable=not progress, transient=True
-        )
-        for images, labels in batches:
+        for images, labels in _tracked(data.val_dataloader(), progress):
             images, labels = images.to(where), labels.to(where)
             logits = model(images)
             metrics.update(logits, labels)
@@ -75,7 +95,57 @@ def evaluate_classifier(
     return {**{name: round(float(scores[name]), 6) for name in order if name in scores}, "images": images_seen}
 
 
-def _check_classes(model: Any, data: ClassificationData) -> None:
+def evaluate_segmenter(
+    model: Segmenter,
+    data: SegmentationData,
+    method: LabellingMethod | None = None,
+    device: str | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Score a segmenter on all validation pictures, each at its own size.
+
+    Args:
+        model: A segmenter; its `pretrained_cfg` may name its classes.
+        data: What to score it on.
+        method: How a picture is labelled, a `WholeImage` or a `SlidingWindow`; None takes `WholeImage()`, as the
+            published scores do.
+        device: Where to compute; None takes a GPU if there is one.
+        progress: Show a progress bar, on stderr.
+
+    Returns:
+        `miou`, `macc` and `aacc`, all in [0, 1], `images`, their number, and `classes`: of each class by its name,
+        `iou` and `acc`, None where no pixel tells.
+
+    Raises:
+        ValueError: If the classes of the model are not those of the data, or there is no such device.
+    """
+    _check_classes(model, data)
+    model = model.eval().to(choose_device(device))
+    method = method or WholeImage()
+    pairs = data.val_pairs()
+    metric = SegmentationScores(data.num_classes)
+    for index in _tracked(range(len(pairs)), progress):
+        pair = pairs[index]
+        labels = method(model, pair.picture, data.preprocessing)
+        metric.update(torch.from_numpy(labels), torch.from_numpy(pair.mask))
+    scores = {name: [_rounded(v) for v in values.view(-1).tolist()] for name, values in metric.compute().items()}
+    classes = zip(data.class_names, scores["iou"], scores["acc"], strict=True)
+    return {
+        **{name: scores[name][0] for name in ("miou", "macc", "aacc")},
+        "images": len(pairs),
+        "classes": {name: {"iou": iou, "acc": acc} for name, iou, acc in classes},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _tracked(items: Iterable[T], progress: bool) -> Iterable[T]:
+    return track(items, "evaluating", console=Console(stderr=True), disable=not progress, transient=True)
+
+
+def _check_classes(model: Any, data: ImageData) -> None:
     if model.num_classes != data.num_classes:
         raise ValueError(
             f"the model tells {model.num_classes} classes apart, the data have {data.num_classes}; "

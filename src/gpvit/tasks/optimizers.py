@@ -1,10 +1,21 @@
 """Which parameters learn at which rate, and which of them decay."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 from torch.optim import AdamW
+
+Spared = Literal["layer_norms", "backbone_norms_and_biases"]
+"""What weight decay spares in a model with a backbone and a head, beside the position embedding and group tokens.
+
+code: the two differ because the authors' configurations match parameters by parts of their names.
+
+`layer_norms` is how UPerNet was trained: all layer norms but the backbone's last are spared. That one, batch norms and
+all other biases decay. `backbone_norms_and_biases` is how SegFormer was trained: as in classification, but of the
+backbone alone. The whole head decays, its norms and biases too.
+"""
 
 
 def no_decay_names(model: nn.Module) -> set[str]:
@@ -43,6 +54,27 @@ def parameter_groups(
     return [{**group, "lr": lr * group.pop("lr_scale", 1.0)} for group in groups]
 
 
+def head_groups(
+    model: nn.Module, lr: float, weight_decay: float, spared: Spared, head_lr_scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Sort the parameters of a model with a `backbone` into groups: backbone or head, decaying or spared.
+
+    Args:
+        model: A model whose backbone's parameters start with `backbone.`; all others are the head's.
+        lr: Peak learning rate of the backbone.
+        weight_decay: Weight decay of what decays.
+        spared: What does not decay, see `Spared`.
+        head_lr_scale: Factor of the head's learning rate.
+    """
+    names = _SPARED[spared](model)
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        in_head, is_spared = not name.startswith("backbone."), name in names
+        group = {"lr": lr * (head_lr_scale if in_head else 1.0), "weight_decay": 0.0 if is_spared else weight_decay}
+        groups.setdefault((in_head, is_spared), {"params": [], **group})["params"].append(parameter)
+    return list(groups.values())
+
+
 def adamw(
     model: nn.Module,
     lr: float,
@@ -52,3 +84,24 @@ def adamw(
 ) -> AdamW:
     """Create AdamW over the groups of `parameter_groups`."""
     return AdamW(parameter_groups(model, lr, weight_decay, layer_decay), lr=lr, betas=betas)
+
+
+def _layer_norm_names(model: nn.Module) -> set[str]:
+    own: set[str] = model.no_weight_decay()  # type: ignore[operator]
+    layer_norms = {
+        f"{name}.{leaf}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm) and name != "backbone.model.norm"
+        for leaf, _ in module.named_parameters()
+    }
+    return own | layer_norms
+
+
+def _backbone_norm_and_bias_names(model: nn.Module) -> set[str]:
+    return {name for name in no_decay_names(model) if name.startswith("backbone.")}
+
+
+_SPARED: dict[Spared, Callable[[nn.Module], set[str]]] = {
+    "layer_norms": _layer_norm_names,
+    "backbone_norms_and_biases": _backbone_norm_and_bias_names,
+}

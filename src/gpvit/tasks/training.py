@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from gpvit.tasks.progress import EpochLines
+from gpvit.tasks.progress import DataReport, EpochLines
 from gpvit.tasks.weights import WeightsWriter
 from gpvit.version import __version__
 
@@ -44,8 +44,8 @@ def build_trainer(
 ) -> Trainer:
     """Create a Trainer whose run is kept in one folder.
 
-    The folder will hold `metrics.csv`, TensorBoard's events, `last.ckpt` to resume from, and the weights
-    `best.safetensors` and `last.safetensors`.
+    The folder will hold `metrics.csv`, TensorBoard's events, `last.ckpt` to resume from, the weights
+    `best.safetensors` and `last.safetensors`, and what data modules with a `report` write there.
 
     Args:
         folder: The run folder; new or empty.
@@ -63,9 +63,11 @@ def build_trainer(
     if options.get("enable_progress_bar") is None:
         options["enable_progress_bar"] = sys.stdout.isatty()
     own: list[Callback] = [
+        DataReport(),
         RichProgressBar(leave=True) if options["enable_progress_bar"] else EpochLines(),
         WeightsWriter(folder),
-        ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
+        # At the end of every epoch, or after every validation where there are more or fewer of them.
+        ModelCheckpoint(folder, filename="last", enable_version_counter=False),
     ]
     if logger in (None, True):
         logger = [kind(folder, name="", version="") for kind in (CSVLogger, TensorBoardLogger)]
@@ -89,8 +91,8 @@ def fit(
         resume: The `last.ckpt` of a run to go on with; that run's folder is left as it is.
 
     Returns:
-        What `metrics.json` holds: the metrics of the `best` and the `last` weights, each with the number of epochs that
-        led to them; the seconds of this run, the seed if one was set, and this package's version.
+        What `metrics.json` holds: the metrics of the `best` and the `last` weights, each with the number of epochs or
+        steps that led to them; the seconds of this run, the seed if one was set, and this package's version.
 
     Raises:
         FileNotFoundError: If there is no checkpoint to resume from.
@@ -107,7 +109,9 @@ def fit(
     start = time.monotonic()
     with quiet():
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-    (writer,) = (callback for callback in trainer.callbacks if isinstance(callback, WeightsWriter))  # type: ignore[attr-defined]
+        (writer,) = (callback for callback in trainer.callbacks if isinstance(callback, WeightsWriter))  # type: ignore[attr-defined]
+        if trainer.global_step > writer.last_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(folder / "last.ckpt")
     summary = {
         "best": writer.best,
         "last": writer.last,

@@ -1,0 +1,121 @@
+"""Semantic segmentation: loss, optimiser, schedule and intersection over union."""
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.optim import AdamW
+
+from gpvit.data.segmentation.masks import IGNORE
+from gpvit.models.segmenter import Segmenter
+from gpvit.tasks.optimizers import Spared, head_groups
+from gpvit.tasks.schedules import warmup_poly
+from gpvit.tasks.segmentation_scores import SegmentationScores
+from gpvit.tasks.task import Task, check_model, scheduled
+
+
+class SegmentationTask(Task):
+    """Trains a segmenter on batches `(images (B, C, H, W), masks (B, H, W))`, where label 255 is ignored.
+
+    The number of classes and the image channels come from the data module, so that they are said once. The defaults
+    are those of UPerNet's released training on ADE20K, for 32 images a step.
+
+    Args:
+        name: A model of the catalog, as `segformer_gpvit_l1`, or a decoder on any timm backbone, `upernet_resnet50`.
+        model_kwargs: More arguments of the model, as `drop_path_rate`.
+        weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
+            A classifier of other classes is left out, and that is printed.
+        backbone_weights: The same for the backbone alone, as `in1k`.
+        lr: Peak learning rate.
+        betas: AdamW's coefficients of the running averages.
+        weight_decay: Weight decay.
+        spared: What does not decay: `layer_norms` (UPerNet as released) or `backbone_norms_and_biases` (SegFormer);
+            in both also the position embedding and group tokens. See `gpvit.tasks.optimizers.Spared`.
+        head_lr_scale: Factor of the learning rate outside the backbone.
+        warmup_steps: Steps of linear warm-up.
+        warmup_ratio: Factor of the learning rate that the warm-up starts from.
+        power: Power of the share of steps left that the learning rate falls with; 1 for a straight line.
+        min_lr_ratio: Factor of the learning rate that the schedule ends at.
+        auxiliary_weight: Weight of the auxiliary head's loss, where the model has such a head.
+    """
+
+    best_metric = "val/miou"
+    network: Segmenter
+
+    def __init__(
+        self,
+        name: str,
+        model_kwargs: dict[str, Any] | None = None,
+        weights: str | None = None,
+        backbone_weights: str | None = None,
+        lr: float = 1.2e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        spared: Spared = "layer_norms",
+        head_lr_scale: float = 1.0,
+        warmup_steps: int = 1500,
+        warmup_ratio: float = 1e-6,
+        power: float = 1.0,
+        min_lr_ratio: float = 0.0,
+        auxiliary_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        check_model(name, "segmentation", model_kwargs, Segmenter)
+        self.save_hyperparameters()
+
+    def configure_model(self) -> None:
+        """Build the network for the data, once."""
+        if hasattr(self, "network"):
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        channels = data.preprocessing.input_size[0]
+        self.network = self.create_network(num_classes=data.num_classes, in_chans=channels)  # type: ignore[assignment]
+        self.val_scores = SegmentationScores(data.num_classes)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Compute the loss of a batch, with the auxiliary head's share."""
+        images, masks = batch
+        options: Any = self.hparams
+        logits, auxiliary = self.network.forward_with_auxiliary(images)
+        loss = pixel_cross_entropy(logits, masks)
+        if auxiliary is not None:
+            loss = loss + options.auxiliary_weight * pixel_cross_entropy(auxiliary, masks)
+        return self.log_step(loss, len(images))
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Score a batch, whose masks `(B, H0, W0)` may be of another size than its images."""
+        images, masks = batch
+        logits = F.interpolate(self(images), size=masks.shape[1:], mode="bilinear", align_corners=False)
+        self.val_scores.update(logits.max(1).indices, masks)  # argmax takes twice as long on a CPU
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over all validation images."""
+        super().on_validation_epoch_end()
+        scores = self.val_scores.compute()  # of all processes together, so that they agree before `sync_dist` averages
+        shown = {f"val/{name}": scores[name] for name in ("miou", "macc", "aacc")}
+        self.log_dict(shown, prog_bar=True, sync_dist=True)
+        self.val_scores.reset()
+
+    def configure_optimizers(self) -> Any:
+        """Create AdamW and its schedule, which moves at every step."""
+        options: Any = self.hparams
+        groups = head_groups(self.network, options.lr, options.weight_decay, options.spared, options.head_lr_scale)
+        factor = partial(
+            warmup_poly,
+            total_steps=self.total_steps(),
+            warmup_steps=options.warmup_steps,
+            warmup_ratio=options.warmup_ratio,
+            power=options.power,
+            min_lr_ratio=options.min_lr_ratio,
+        )
+        return scheduled(AdamW(groups, lr=options.lr, betas=options.betas), factor)
+
+
+def pixel_cross_entropy(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Compute the cross-entropy of logits `(B, K, H, W)` with masks `(B, H, W)`, as a mean over all pixels.
+
+    code: ignored pixels add nothing but are counted, as in the authors' training, so that a crop without any label has
+    a loss of zero.
+    """
+    return F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum") / masks.numel()
