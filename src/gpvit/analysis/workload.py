@@ -14,7 +14,7 @@ import timm
 import torch
 from torch import nn
 
-from gpvit.models.catalog import SYSTEMS, create_model, find
+from gpvit.models.catalog import create_model, find, split_system
 from gpvit.models.devices import choose_device
 
 Mode = Literal["forward", "train"]
@@ -105,8 +105,8 @@ def create_for_size(name: str, size: tuple[int, int], in_chans: int = 3, feature
         ValueError: If no model has this name, or features are asked of one that is no backbone.
     """
     _require_model(name)
-    system, _, backbone = name.partition("_")
-    if system in SYSTEMS:
+    system, backbone = split_system(name)
+    if system:
         if features:
             raise ValueError(f"{name} is no backbone; for its features name {backbone}")
         return create_model(name, in_chans=in_chans, backbone_kwargs=_size_argument(backbone, size))
@@ -174,7 +174,7 @@ def _forward_step(case: Case, model: nn.Module, images: torch.Tensor) -> Callabl
 
 def _training_step(case: Case, model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
     run = _compiled(model) if case.compiled else model
-    labelled = images.shape[2:] if case.model.partition("_")[0] in SYSTEMS else ()  # every pixel, or the image
+    labelled = images.shape[2:] if getattr(model, "task", "") == "segmentation" else ()  # every pixel, or the image
     labels = torch.randint(cast(int, model.num_classes), (case.batch_size, *labelled), device=images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
@@ -210,7 +210,7 @@ def _memory_errors() -> Iterator[None]:
 
 
 def _require_model(name: str) -> None:
-    if name.partition("_")[0] in SYSTEMS:
+    if split_system(name)[0]:
         find(name)
         return
     if not timm.is_model(name):

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gpvit.models.catalog import MODELS
+from gpvit.models.catalog import MODELS, split_system
 
 # Parameters, and multiply-accumulates of one image, as `gpvit profile` counts them: to count takes seconds.
 _COSTS = {
@@ -63,7 +63,7 @@ def facts(name: str) -> dict[str, Any]:
         "origin": entry.origin,
         "parameters": parameters,
         "macs": macs,
-        "macs_size": _SIZES.get(name.partition("_")[0], "224x224"),
+        "macs_size": _SIZES.get(split_system(name)[0], "224x224"),
         "weights": {tag: weights.metrics for tag, weights in entry.weights.items()},
     }
 

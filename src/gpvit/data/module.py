@@ -25,6 +25,7 @@ class ImageData(LightningDataModule):
         num_classes: How many classes there are.
     """
 
+    fewest_classes = 2
     preprocessing: Any
     train_set: Dataset[Any] | None = None
     val_set: Dataset[Any] | None = None
@@ -36,8 +37,8 @@ class ImageData(LightningDataModule):
             raise ValueError(
                 f"batch_size {batch_size} and num_workers {num_workers}: give at least 1 image and 0 workers"
             )
-        if len(class_names) < 2 or len(set(class_names)) != len(class_names):
-            raise ValueError(f"class names {list(class_names)}: give two or more, each once")
+        if len(class_names) < self.fewest_classes or len(set(class_names)) != len(class_names):
+            raise ValueError(f"class names {list(class_names)}: give {self.fewest_classes} or more, each once")
         self.class_names = tuple(class_names)
         self.preprocessing = preprocessing
         self.batch_size = batch_size

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from gpvit.models.backbone import GPViT
 from gpvit.models.checkpoints import load_weights, read_checkpoint
@@ -12,19 +13,20 @@ _OPTIONAL = ("tap_norms.", "norm.")  # what only some uses of a backbone have
 _CLASSIFIER = ("head.", "pool.")
 
 
-def load_backbone_weights(backbone: GPViT, path: str | Path) -> None:
-    """Load a backbone, and say on stderr what was loaded, what stays new and what was left out.
+def load_backbone_weights(model: nn.Module, path: str | Path) -> None:
+    """Load the GPViT inside a model, and say on stderr what was loaded, what stays new and what was left out.
 
     Only norms of features may be missing, and only the classifier and norms be left out.
 
     Args:
-        backbone: What to load into; image channels and token grid may differ from the file's.
+        model: Holds the GPViT to load into; image channels and token grid may differ from the file's.
         path: A classifier's file, of this package or of the authors, or that of a model with such a backbone.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If anything else is missing, unexpected or misshapen.
     """
+    backbone = next(module for module in model.modules() if isinstance(module, GPViT))
     given = _of_backbone(read_checkpoint(path).state_dict)
     own = backbone.state_dict()
     new = {n: t for n, t in own.items() if n not in given and n.startswith(_OPTIONAL)}

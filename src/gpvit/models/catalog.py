@@ -29,7 +29,7 @@ class CatalogEntry:
     """What is known about a model beside its code.
 
     Attributes:
-        task: What the model does: ``"classification"`` or ``"segmentation"``.
+        task: What the model does: ``"classification"``, ``"segmentation"`` or ``"detection"``.
         origin: ``"paper"``, or ``"ours"`` for sizes that are not the paper's.
         weights: Published weights by tag; the first is the default.
         published_params_m: The authors' figure for the parameters, in millions.
@@ -76,7 +76,12 @@ MODELS: dict[str, CatalogEntry] = {
     "segformer_gpvit_l4": CatalogEntry("segmentation", "paper", _ade20k("segformer", 4, 51.3), 76),
 }
 
-SYSTEMS = {"upernet": "segmentation", "segformer": "segmentation"}
+SYSTEMS = {
+    "upernet": "segmentation",
+    "segformer": "segmentation",
+    "mask_rcnn": "detection",
+    "retinanet": "detection",
+}
 """What stands before a backbone's name, and the task that it makes of it."""
 
 
@@ -91,8 +96,8 @@ def find(name: str) -> CatalogEntry:
     """
     if name in MODELS:
         return MODELS[name]
-    system, _, backbone = name.partition("_")
-    if system in SYSTEMS:
+    system, backbone = split_system(name)
+    if system:
         import timm
 
         if timm.is_model(backbone):
@@ -100,6 +105,17 @@ def find(name: str) -> CatalogEntry:
     near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
     raise ValueError(f"unknown model {name!r}; {hint}")
+
+
+def split_system(name: str) -> tuple[str, str]:
+    """Divide the name of a model into system, empty for a backbone alone, and backbone.
+
+    Example:
+        >>> split_system("mask_rcnn_gpvit_l1"), split_system("gpvit_l1")
+        (('mask_rcnn', 'gpvit_l1'), ('', 'gpvit_l1'))
+    """
+    system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
+    return system, name.removeprefix(f"{system}_") if system else name
 
 
 def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
@@ -173,10 +189,11 @@ def create_model(
 
 
 def _builder(name: str) -> "Callable[..., nn.Module]":
-    if find(name).task == "segmentation":
-        from gpvit.models.segmenter import create_segmenter
+    find(name)
+    if split_system(name)[0]:
+        from gpvit.models.systems import create_system
 
-        return partial(create_segmenter, name)
+        return partial(create_system, name)
     import timm
 
     return partial(timm.create_model, name)
@@ -185,15 +202,15 @@ def _builder(name: str) -> "Callable[..., nn.Module]":
 def _with_backbone_weights(
     name: str, build: "Callable[..., nn.Module]", weights: str, kwargs: dict[str, Any]
 ) -> "nn.Module":
-    system, _, backbone = name.partition("_")
-    if system not in SYSTEMS:
+    system, backbone = split_system(name)
+    if not system:
         raise ValueError(f"{name} is a backbone itself: give its weights as weights={weights!r}")
     if backbone in MODELS:
         from gpvit.models.backbone_weights import load_backbone_weights
 
         path = _path_of(backbone, weights)
         model: Any = build(**kwargs)
-        load_backbone_weights(model.backbone.model, path)
+        load_backbone_weights(model, path)
         return model
     if not weights.isidentifier():
         raise ValueError(f"backbone_weights={weights!r}: of {backbone}, give a tag of timm's pretrained weights")

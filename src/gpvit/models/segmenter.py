@@ -3,8 +3,6 @@
 Shape letters: B batch, K classes, H W image size, C_i h_i w_i channels and size of feature i.
 """
 
-import difflib
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -20,7 +18,6 @@ from gpvit.models.backbone import VARIANTS
 DECODERS: dict[str, Callable[..., nn.Module]] = {"upernet": UPerNetHead, "segformer": SegFormerHead}
 """The decoders by name; each maps a list of ``(B, C_i, h_i, w_i)`` to logits ``(B, K, h_0, w_0)``."""
 
-_SMALL_CHANNELS = {"gpvit_nano": 128, "gpvit_tiny": 192}  # of the decoders on our own small backbones
 _LAST_FOUR = (-4, -3, -2, -1)
 _TAPS = (2, 5, 8, 11)  # blocks whose features the paper's segmentation models take
 
@@ -132,29 +129,6 @@ class Segmenter(nn.Module):
         """Return the model that timm's wrapper holds, where it holds one."""
         inner = getattr(self.backbone, "model", None)
         return inner if isinstance(inner, nn.Module) else self.backbone
-
-
-def create_segmenter(name: str, **kwargs: Any) -> Segmenter:
-    """Create a segmentation model by its name.
-
-    Args:
-        name: A decoder and a backbone, ``"upernet_gpvit_l1"``; any timm model can be the backbone.
-        **kwargs: Arguments of :class:`Segmenter`, but for the two that the name says.
-
-    Raises:
-        ValueError: If an argument is unknown; the nearest one is proposed.
-    """
-    decoder, _, backbone = name.partition("_")
-    options = [p for p in inspect.signature(Segmenter).parameters if p not in ("backbone", "decoder")]
-    for unknown in kwargs.keys() - set(options):
-        near = difflib.get_close_matches(unknown, options, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
-        raise ValueError(f"{name} has no option {unknown!r}; {hint}")
-    small = {"channels": _SMALL_CHANNELS[backbone]} if backbone in _SMALL_CHANNELS else {}
-    decoder_kwargs = {**small, **(kwargs.get("decoder_kwargs") or {})}
-    model = Segmenter(backbone, decoder, **{**kwargs, "decoder_kwargs": decoder_kwargs})
-    model.gpvit_config = {"name": name, "kwargs": kwargs}
-    return model
 
 
 def _resize(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """What all tasks share: a network for the data, a loss that must be finite, a schedule that knows its end."""
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.models.catalog import create_model, find
+from gpvit.models.options import check_options
 
 
 class Task(LightningModule):
@@ -110,8 +110,4 @@ def check_model(name: str, task: str, model_kwargs: dict[str, Any] | None, model
     entry = find(name.partition(".")[0])
     if entry.task != task:
         raise ValueError(f"{name} is a model for {entry.task}, not for {task}; choose one that `gpvit models` lists so")
-    options = inspect.signature(model_class).parameters
-    for unknown in (model_kwargs or {}).keys() - options.keys():
-        near = difflib.get_close_matches(unknown, options, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
-        raise ValueError(f"model_kwargs: the model has no option {unknown!r}; {hint}")
+    check_options("model_kwargs: the model", model_kwargs or {}, inspect.signature(model_class).parameters)
