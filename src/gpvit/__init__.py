@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from gpvit.inference.predictor import Predictor
     from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
     from gpvit.layers.segmentation_heads import SegFormerHead, UPerNetHead
+    from gpvit.models.adapter import ViTAdapter
     from gpvit.models.backbone import GPViT
     from gpvit.models.catalog import create_model
     from gpvit.models.checkpoints import load, save
+    from gpvit.models.detection.mask_rcnn import MaskRCNN
+    from gpvit.models.detection.retinanet import RetinaNet
     from gpvit.models.segmenter import Segmenter
 
 _HOMES = {
     "GPViT": "gpvit.models.backbone",
     "GroupMaps": "gpvit.layers.group_propagation",
     "GroupPropagationBlock": "gpvit.layers.group_propagation",
+    "MaskRCNN": "gpvit.models.detection.mask_rcnn",
     "Predictor": "gpvit.inference.predictor",
+    "RetinaNet": "gpvit.models.detection.retinanet",
     "SegFormerHead": "gpvit.layers.segmentation_heads",
     "Segmenter": "gpvit.models.segmenter",
     "UPerNetHead": "gpvit.layers.segmentation_heads",
+    "ViTAdapter": "gpvit.models.adapter",
     "create_model": "gpvit.models.catalog",
     "load": "gpvit.models.checkpoints",
     "save": "gpvit.models.checkpoints",
@@ -37,10 +43,13 @@ __all__ = [
     "GPViT",
     "GroupMaps",
     "GroupPropagationBlock",
+    "MaskRCNN",
     "Predictor",
+    "RetinaNet",
     "SegFormerHead",
     "Segmenter",
     "UPerNetHead",
+    "ViTAdapter",
     "__version__",
     "create_model",
     "load",

@@ -69,14 +69,14 @@ def _measure_here(case: Case) -> Memory:
         torch.cuda.reset_peak_memory_stats(device)
         idle = torch.cuda.memory_allocated(device)
     else:
-        idle = _status_bytes("VmRSS")
+        idle = status_bytes("VmRSS")
     for _ in range(NUM_STEPS):
         step()
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status_bytes("VmHWM")
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else status_bytes("VmHWM")
     return Memory(idle, peak)
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
     # Not resource.getrusage: its maximum includes that of the process which started this one.
     match = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert match is not None

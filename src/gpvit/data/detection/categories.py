@@ -1,0 +1,113 @@
+"""The classes of a data set: which category of an annotation file is which label of a model."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Category ids, which annotation files number as they like, and the labels 1 to K that models learn.
+
+    This is the one place where the two meet. Label 0 is the background, as in torchvision; label 1 the first category.
+
+    Args:
+        names: Name of each category, in the order of the labels.
+        ids: Its id in annotation files and result files.
+
+    Example:
+        >>> Categories(("cat", "dog"), (17, 18)).label(18)
+        2
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for field in ("names", "ids"):  # lists from JSON
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if not self.names or len(self.names) != len(self.ids):
+            raise ValueError(
+                f"{len(self.names)} category names for {len(self.ids)} ids: give one or more, and one of each"
+            )
+        for what, values in (("name", self.names), ("id", self.ids)):
+            if repeated := [value for value, count in Counter(values).items() if count > 1]:
+                raise ValueError(f"category {what}s {repeated} are given more than once; give each category its own")
+        object.__setattr__(self, "_labels", {category: label for label, category in enumerate(self.ids, start=1)})
+
+    @classmethod
+    def from_coco(cls, entries: Iterable[Mapping[str, Any]]) -> "Categories":
+        """Take the `categories` of a COCO file, in the order of their ids, wherever they stand in the file."""
+        ordered = sorted(entries, key=lambda entry: entry["id"])
+        return cls(tuple(str(entry["name"]) for entry in ordered), tuple(entry["id"] for entry in ordered))
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> "Categories":
+        """Number the categories of data that come without ids like their labels, from 1."""
+        return cls(tuple(names), tuple(range(1, len(names) + 1)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Categories":
+        """Restore what `to_dict` gave, also after a trip through JSON."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give names and ids as plain data, to be stored with a model's weights."""
+        return asdict(self)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __str__(self) -> str:
+        """Show label, id and name, a line each."""
+        rows = zip(self.ids, self.names, strict=True)
+        return "\n".join(
+            ["label     id  name", *(f"{label:5d} {id_:6d}  {name}" for label, (id_, name) in enumerate(rows, start=1))]
+        )
+
+    def label(self, category_id: int) -> int:
+        """Say which label, from 1, a category of a file has.
+
+        Raises:
+            ValueError: There is no such category.
+        """
+        labels: dict[int, int] = self._labels  # type: ignore[attr-defined]
+        if category_id not in labels:
+            raise ValueError(f"category id {category_id!r} is none of the {len(self)} categories, {list(self.ids)}")
+        return labels[category_id]
+
+    def category_id(self, label: int) -> int:
+        """Say which id a label, from 1, has in files.
+
+        Raises:
+            ValueError: There is no such label.
+        """
+        if not 1 <= label <= len(self):
+            raise ValueError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
+        return self.ids[label - 1]
+
+    def require_same(self, other: "Categories", name: str, other_name: str) -> None:
+        """Check that other data, or a model's weights, mean the same by every label.
+
+        Args:
+            other: Their categories.
+            name: What the message calls these.
+            other_name: What it calls the others.
+
+        Raises:
+            ValueError: Names, ids or their order differ; the message says which.
+        """
+        if self == other:
+            return
+        mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))
+        if set(mine) != set(theirs):
+            only_mine, only_theirs = sorted(set(mine) - set(theirs)), sorted(set(theirs) - set(mine))
+            differ = f"only {name} has {only_mine}, only {other_name} has {only_theirs}"
+        elif mine != theirs:
+            differ = ", ".join(
+                f"{key!r} has id {mine[key]} and {theirs[key]}" for key in mine if mine[key] != theirs[key]
+            )
+        else:
+            differ = f"the order is {list(self.names)} and {list(other.names)}"
+        raise ValueError(f"{name} and {other_name} must have the same categories: {differ}")

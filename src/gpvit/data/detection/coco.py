@@ -1,0 +1,116 @@
+"""Detection of one's own objects, in pictures annotated in COCO's format, and of COCO itself."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from gpvit.data.detection.annotations import Annotations, read_annotations
+from gpvit.data.detection.augmentation import SCHEDULE_1X, DetectionAugmentation
+from gpvit.data.detection.dataset import AnnotatedFiles
+from gpvit.data.detection.module import DetectionData
+
+
+class CocoFolder(DetectionData):
+    """Pictures in `root/train/` and `root/val/`, annotated in `root/annotations/train.json` and `.../val.json`.
+
+    To evaluate, the validation part alone will do.
+
+    Args:
+        root: The folder that holds the rest.
+        masks: Read masks, too; then every object needs one. Without, boxes are enough.
+        drop_invalid: Leave out annotations that cannot be used, rather than refuse them.
+        empty_images: Train on images without objects, too.
+        train_images: Folder of the training images, from `root` on; like the other three, it may also be absolute.
+        train_annotations: Their annotations.
+        val_images: Folder of the validation images.
+        val_annotations: Their annotations.
+        augmentation: What training varies.
+        batch_size: Images per batch and process.
+        num_workers: Loader processes; 0 loads in the training process.
+        max_damaged: How often training may pass over an image that cannot be read.
+
+    Raises:
+        FileNotFoundError: A file or folder is missing; those of training are looked for by `setup`.
+        ValueError: Annotations cannot be used, or are not of the same categories in both parts.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        masks: bool = True,
+        drop_invalid: bool = False,
+        empty_images: bool = True,
+        train_images: str | Path = "train",
+        train_annotations: str | Path = "annotations/train.json",
+        val_images: str | Path = "val",
+        val_annotations: str | Path = "annotations/val.json",
+        augmentation: DetectionAugmentation = SCHEDULE_1X,
+        batch_size: int = 2,
+        num_workers: int = 4,
+        max_damaged: int = 10,
+    ) -> None:
+        root = Path(root).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f"{root}: no such folder; it should hold the images and annotations, as 'train/'")
+        self._folders = {"train": root / train_images, "val": root / val_images}
+        self._files = {"train": root / train_annotations, "val": root / val_annotations}
+        self._read: dict[str, Annotations] = {}
+        self._rules: dict[str, Any] = {"masks": masks, "drop_invalid": drop_invalid}
+        self.empty_images = empty_images
+        annotations = self.annotations("val")
+        super().__init__(annotations.categories, masks, augmentation, batch_size, num_workers, max_damaged)
+
+    def annotations(self, split: Literal["train", "val"]) -> Annotations:
+        """Give the annotations of one part, read when they are first asked for."""
+        if split not in self._read:
+            annotations = read_annotations(self._files[split], **self._rules)
+            if split == "train":
+                names = str(self._files["val"]), str(self._files["train"])
+                self.categories.require_same(annotations.categories, *names)
+                if not self.empty_images:
+                    annotations = annotations.without_empty()
+            self._read[split] = annotations
+        return self._read[split]
+
+    def pictures(self, split: Literal["train", "val"]) -> AnnotatedFiles:
+        """Give the pictures of one part, each loaded when it is asked for."""
+        return AnnotatedFiles(self.annotations(split), self._folders[split], self.masks)
+
+
+class COCO(CocoFolder):
+    """COCO 2017 as it is downloaded: `root/train2017/`, `root/val2017/` and `root/annotations/instances_*.json`.
+
+    As in the released training, images without objects are not trained on, and the few annotations of COCO without an
+    area are left out.
+
+    Args:
+        root: The folder that holds the three.
+        masks: Read masks, too.
+        augmentation: What training varies.
+        batch_size: Images per batch and process.
+        num_workers: Loader processes; 0 loads in the training process.
+        max_damaged: How often training may pass over an image that cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        masks: bool = True,
+        augmentation: DetectionAugmentation = SCHEDULE_1X,
+        batch_size: int = 2,
+        num_workers: int = 4,
+        max_damaged: int = 10,
+    ) -> None:
+        super().__init__(
+            root,
+            masks,
+            drop_invalid=True,
+            empty_images=False,
+            train_images="train2017",
+            train_annotations="annotations/instances_train2017.json",
+            val_images="val2017",
+            val_annotations="annotations/instances_val2017.json",
+            augmentation=augmentation,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            max_damaged=max_damaged,
+        )

@@ -1,0 +1,119 @@
+"""Handwritten digits on photographs, to be found one by one: real data without a download."""
+
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from gpvit.data.detection.annotations import Objects
+from gpvit.data.detection.augmentation import DetectionAugmentation
+from gpvit.data.detection.categories import Categories
+from gpvit.data.detection.dataset import Picture
+from gpvit.data.detection.module import DetectionData
+from gpvit.data.digit_scenes import Scene, digit_scene
+
+_AS_DRAWN = DetectionAugmentation(horizontal_flip=0.0, short_sides=())  # a mirrored digit is none
+
+
+class DigitScenes(DetectionData):
+    """Scenes of `digit_scene` with the boxes and masks of ten classes of digits.
+
+    Scenes are drawn as they are needed; digits and photographs of training and validation are different ones.
+
+    Args:
+        image_size: Height and width of a scene in pixels.
+        train_scenes: Scenes to train on in an epoch, the same ones in every epoch.
+        test_scenes: Scenes to validate and test with.
+        digits: Fewest and most digits in a scene.
+        digit_size: Smallest and largest height of a digit in pixels.
+        seed: Another seed gives other scenes, of training and of validation.
+        masks: Give masks, too.
+        batch_size: Scenes per batch and process.
+        num_workers: Loader processes; 0 draws in the training process, which takes some 4 ms a scene.
+
+    Raises:
+        ValueError: The numbers leave nothing to draw.
+
+    Example:
+        >>> scenes = DigitScenes(batch_size=4)
+        >>> scenes.setup("validate")
+        >>> images, targets = next(iter(scenes.val_dataloader()))
+        >>> images[0].shape, sorted(targets[0])
+        (torch.Size([3, 128, 128]), ['area', 'boxes', 'image_id', 'iscrowd', 'labels', 'masks'])
+    """
+
+    examined = 200  # of scenes that are drawn for it
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        train_scenes: int = 4000,
+        test_scenes: int = 250,
+        digits: tuple[int, int] = (2, 8),
+        digit_size: tuple[float, float] = (10, 60),
+        seed: int = 0,
+        masks: bool = True,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        if min(train_scenes, test_scenes) < 1:
+            raise ValueError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
+        categories = Categories(tuple(str(digit) for digit in range(10)), tuple(range(10)))
+        super().__init__(categories, masks, _AS_DRAWN, batch_size, num_workers)
+        self.num_scenes = {"train": train_scenes, "val": test_scenes}
+        size = (image_size, image_size)
+        self._options: dict[str, Any] = {"seed": seed, "size": size, "digits": digits, "digit_size": digit_size}
+        digit_scene("train", 0, **self._options)  # says at once what is wrong with the numbers
+
+    def pictures(self, split: Literal["train", "val"]) -> "DrawnScenes":
+        """Give the scenes of one part, each drawn when it is asked for."""
+        drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
+        return DrawnScenes(drawn_from, self.num_scenes[split], self.masks, self._options)
+
+
+class DrawnScenes:
+    """Scenes 0 to `count` - 1 as pictures with objects.
+
+    Args:
+        split: "train" or "test".
+        count: How many there are.
+        masks: Give masks, too.
+        options: Further arguments of `digit_scene`.
+    """
+
+    def __init__(self, split: Literal["train", "test"], count: int, masks: bool, options: dict[str, Any]) -> None:
+        self.split = split
+        self.count = count
+        self.masks = masks
+        self.options = options
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Picture:
+        scene = self._scene(index)
+        masks = scene.masks.view(np.uint8) if self.masks else None
+        return Picture(index, self.name(index), Image.fromarray(scene.image), _objects(scene), masks)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Height and width of every scene, `(N, 2)`."""
+        return np.tile(self.options["size"], (self.count, 1))
+
+    def name(self, index: int) -> str:
+        """Say what messages call a scene."""
+        return f"digits_{self.split}_{index:05d}"
+
+    def objects(self, index: int) -> Objects:
+        """Give the digits of a scene."""
+        return _objects(self._scene(index))
+
+    def _scene(self, index: int) -> Scene:
+        if not 0 <= index < self.count:
+            raise IndexError(f"scene {index} of {self.count}")
+        return digit_scene(self.split, index, **self.options)
+
+
+def _objects(scene: Scene) -> Objects:
+    areas = scene.masks.sum((1, 2), dtype=np.float32)
+    return Objects(scene.boxes, scene.digits + 1, areas, np.zeros(len(areas), bool), [])
