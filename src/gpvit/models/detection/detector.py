@@ -1,0 +1,182 @@
+"""What Mask R-CNN and RetinaNet have in common: images in, losses or detections out, as torchvision's detectors.
+
+Shape letters: B batch, N detections, M objects, K classes, H W image size.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import timm
+import torch
+from torch import nn
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
+
+from gpvit.models.adapter import ViTAdapter
+from gpvit.models.detection.postprocessing import Detections, Size
+from gpvit.models.detection.pyramid import PyramidBackbone
+from gpvit.models.detection.targets import check_images, check_targets
+from gpvit.models.detection.transform import DIVISOR, RoundedResize
+
+
+class Detector(nn.Module):
+    """A ViT-Adapter on a backbone, a feature pyramid, and what a subclass makes of it.
+
+    Subclasses say how many maps they take, what adds the coarser ones (:meth:`extra_levels`) and what works on them
+    (:meth:`build_heads`), and define :meth:`losses` and :meth:`detect`.
+
+    Args:
+        backbone: Name of a timm model that is a plain transformer, this package's among them.
+        num_classes: Number of classes without background, ``K``; labels are 1 to K.
+        in_chans: Channels of the image.
+        drop_path_rate: Stochastic depth of the backbone and of the adapter.
+        backbone_kwargs: More arguments of the backbone, as ``img_size``.
+        adapter_kwargs: More arguments of :class:`gpvit.ViTAdapter`, as ``blocks``.
+        channels: Channels of the pyramid and of the heads.
+        head_kwargs: Arguments of :meth:`build_heads`.
+        min_size: Short side, in pixels, that images are resized to; of several, training draws one for each image and
+            evaluation takes the last.
+        max_size: Long side that resized images must not exceed.
+        resize_in_training: Resize in training too; else the images are taken as they come.
+        image_mean: Mean of each channel, which is taken off; by default the backbone's.
+        image_std: Standard deviation of each channel, which is divided by; by default the backbone's.
+
+    Attributes:
+        backbone: ``body``, the adapter with the backbone in it, and ``fpn``.
+        transform: Normalises, resizes and pads.
+    """
+
+    task = "detection"
+    num_outputs: int
+    """Maps taken of the adapter."""
+    coarsest_norm: int
+    """Stride of the coarsest map that batch norm works on."""
+    has_masks = False
+    gpvit_config: dict[str, Any] | None = None
+    """``name`` and ``kwargs`` that the model was created with; its weights' file repeats them."""
+
+    def __init__(
+        self,
+        backbone: str = "gpvit_l1",
+        num_classes: int = 80,
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+        backbone_kwargs: dict[str, Any] | None = None,
+        adapter_kwargs: dict[str, Any] | None = None,
+        channels: int = 256,
+        head_kwargs: dict[str, Any] | None = None,
+        min_size: int | Sequence[int] = 800,
+        max_size: int = 1333,
+        resize_in_training: bool = True,
+        image_mean: Sequence[float] | None = None,
+        image_std: Sequence[float] | None = None,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        drop_path: dict[str, Any] = {"drop_path_rate": drop_path_rate}
+        options = {"in_chans": in_chans, **drop_path, **(backbone_kwargs or {})}
+        transformer: Any = timm.create_model(backbone, num_classes=0, **options)
+        mean = _by_channel(image_mean, transformer.pretrained_cfg["mean"], in_chans, "image_mean")
+        std = _by_channel(image_std, transformer.pretrained_cfg["std"], in_chans, "image_std")
+        sizes = [min_size] if isinstance(min_size, int) else list(min_size)
+        self.pretrained_cfg: dict[str, Any] = {
+            "input_size": (in_chans, sizes[-1], max_size),
+            "mean": mean,
+            "std": std,
+            "fit_size": (max_size, sizes[-1]),
+            "divisor": DIVISOR,
+        }
+        self.transform = RoundedResize(
+            sizes, max_size, list(mean), list(std), DIVISOR, _skip_resize=not resize_in_training
+        )
+        body = ViTAdapter(transformer, num_outputs=self.num_outputs, **{**drop_path, **(adapter_kwargs or {})})
+        self.backbone = PyramidBackbone(body, body.feature_info.channels(), channels, self.extra_levels(channels))
+        self.build_heads(channels, **(head_kwargs or {}))
+
+    def extra_levels(self, channels: int) -> ExtraFPNBlock:
+        """Make what adds the coarser maps."""
+        raise NotImplementedError
+
+    def build_heads(self, channels: int, **options: Any) -> None:
+        """Make the modules that work on the maps."""
+        raise NotImplementedError
+
+    def forward(
+        self, images: Sequence[torch.Tensor], targets: Sequence[dict[str, torch.Tensor]] | None = None
+    ) -> dict[str, torch.Tensor] | list[Detections]:
+        """Compute the losses in training, the detections in evaluation.
+
+        Args:
+            images: Images ``(in_chans, H, W)`` of any sizes, floats in [0, 1].
+            targets: For training, ``boxes`` ``(M, 4)`` (left, top, right, bottom, in pixels), ``labels`` ``(M,)`` from
+                1, and for Mask R-CNN ``masks`` ``(M, H, W)`` of each image. M may be 0.
+
+        Returns:
+            The losses by name, to be added up; or for each image ``boxes`` ``(N, 4)``, ``labels`` ``(N,)``, ``scores``
+            ``(N,)``, best first, and of Mask R-CNN ``masks`` ``(N, 1, H, W)``.
+
+        Raises:
+            ValueError: If images or, in training, targets make no sense.
+        """
+        check_images(images, self.in_chans)
+        if self.training:
+            check_targets(targets, images, self.num_classes, self.has_masks)
+        sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
+        batch, resized = self.transform(list(images), list(targets) if self.training and targets else None)
+        if self.training:
+            self._check_batch_norm(batch.tensors)
+        features = list(self.backbone(batch.tensors).values())
+        if self.training:
+            return self.losses(features, batch.image_sizes, resized)
+        return self.detect(features, batch.image_sizes, sizes)
+
+    def _check_batch_norm(self, batch: torch.Tensor) -> None:
+        count, _, height, width = batch.shape
+        if count == 1 and max(height, width) <= self.coarsest_norm:
+            raise ValueError(
+                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, of which "
+                "batch norm makes no statistics; train on two images or more at a time, or on larger ones"
+            )
+
+    def losses(
+        self, features: list[torch.Tensor], image_sizes: list[Size], targets: list[dict[str, torch.Tensor]]
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses by name.
+
+        Args:
+            features: Maps ``(B, channels, h_i, w_i)`` of the pyramid.
+            image_sizes: Height and width of each resized image before padding.
+            targets: What is to be found in the resized images.
+        """
+        raise NotImplementedError
+
+    def detect(
+        self, features: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
+    ) -> list[Detections]:
+        """Detect objects.
+
+        Args:
+            features: Maps ``(B, channels, h_i, w_i)`` of the pyramid.
+            image_sizes: Height and width of each resized image before padding.
+            original_sizes: Height and width that each was resized from, which the answer is for.
+        """
+        raise NotImplementedError
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters, beside norms and biases, that weight decay should spare: those of the backbone."""
+        return {f"backbone.body.{name}" for name in cast(Any, self.backbone.body).no_weight_decay()}
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep less of the backbone for the backward pass and compute it again there."""
+        cast(Any, self.backbone.body).set_grad_checkpointing(enable)
+
+
+def _by_channel(given: Sequence[float] | None, colour: Sequence[float], in_chans: int, name: str) -> tuple[float, ...]:
+    """Return one value for each channel: those given, else those of colour or, for other channels, their mean."""
+    if given is None:
+        return tuple(colour) if in_chans == len(colour) else (sum(colour) / len(colour),) * in_chans
+    if len(given) != in_chans:
+        raise ValueError(f"{name} has {len(given)} values for images of {in_chans} channels; give one for each")
+    return tuple(given)

@@ -1,0 +1,112 @@
+"""The region proposal network of Mask R-CNN (Faster R-CNN, arXiv 1506.01497)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+
+from gpvit.models.detection.anchors import ASPECT_RATIOS, BoundedBoxCoder, FixedStrideAnchors, within_padding
+from gpvit.models.detection.matching import BestMatcher
+from gpvit.models.detection.transform import DIVISOR
+
+
+class L1RegionProposalNetwork(RegionProposalNetwork):
+    """Region proposals with plain L1 box losses, anchors of fixed strides and bounded deltas.
+
+    Boxes and scores are float32 whatever the maps are.
+
+    Args:
+        channels: Channels of the maps.
+        strides: Pixels per cell of each map.
+        anchor_scale: Side of the square anchor of each map, in strides.
+
+    code: ``rpn_head`` and ``train_cfg.rpn`` of the released configurations.
+    """
+
+    def __init__(self, channels: int, strides: Sequence[int], anchor_scale: float = 8.0):
+        super().__init__(
+            anchor_generator=FixedStrideAnchors(strides, [anchor_scale]),
+            head=RPNHead(channels, len(ASPECT_RATIOS)),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=256,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": 2000, "testing": 1000},
+            post_nms_top_n={"training": 1000, "testing": 1000},
+            nms_thresh=0.7,
+        )
+        self.box_coder = BoundedBoxCoder((1.0, 1.0, 1.0, 1.0))
+        self.proposal_matcher = BestMatcher(0.7, 0.3, least_best=0.3)
+        self.min_size = torch.finfo(torch.float32).tiny  # any box that is not empty
+
+    def forward(
+        self,
+        features: list[torch.Tensor],
+        image_sizes: list[tuple[int, int]],
+        targets: list[dict[str, torch.Tensor]] | None = None,
+    ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        """Propose boxes, and compute the losses where targets are given.
+
+        Args:
+            features: Maps ``(B, channels, h_i, w_i)``.
+            image_sizes: Height and width of each image before padding.
+            targets: ``boxes`` ``(M, 4)`` of each image, on the padded image.
+
+        Returns:
+            Boxes ``(N, 4)`` of each image, best first, and the losses by name.
+        """
+        objectness, deltas = self.head(features)
+        per_level = [level[0].numel() for level in objectness]
+        objectness, deltas = (t.float() for t in concat_box_prediction_layers(objectness, deltas))
+        anchors = [torch.cat(self.anchor_generator(features))] * len(image_sizes)
+        proposals = self.box_coder.decode(deltas.detach(), anchors).view(len(image_sizes), -1, 4)
+        boxes, _ = self.filter_proposals(proposals, objectness, image_sizes, per_level)
+        if targets is None:
+            return boxes, {}
+        labels, matched = self.assign_targets_to_anchors(anchors, targets, image_sizes)
+        objectness_loss, box_loss = self.compute_loss(
+            objectness, deltas, labels, self.box_coder.encode(matched, anchors)
+        )
+        return boxes, {"loss_objectness": objectness_loss, "loss_rpn_box_reg": box_loss}
+
+    def assign_targets_to_anchors(
+        self,
+        anchors: list[torch.Tensor],
+        targets: list[dict[str, torch.Tensor]],
+        image_sizes: list[tuple[int, int]],
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Label each image's anchors: 1.0 object, 0.0 background, -1.0 neither; and give those of objects their box."""
+        labels, matched = [], []
+        for own, target, size in zip(anchors, targets, image_sizes, strict=True):
+            matches = self.proposal_matcher(target["boxes"], own)
+            matches[~within_padding(own, size, DIVISOR)] = self.proposal_matcher.BETWEEN_THRESHOLDS
+            found = matches >= 0
+            neither = matches == self.proposal_matcher.BETWEEN_THRESHOLDS
+            labels.append(found.float().masked_fill(neither, -1.0))
+            boxes = own.clone()
+            boxes[found] = target["boxes"][matches[found]].to(boxes)
+            matched.append(boxes)
+        return labels, matched
+
+    def compute_loss(
+        self,
+        objectness: torch.Tensor,
+        pred_bbox_deltas: torch.Tensor,
+        labels: list[torch.Tensor],
+        regression_targets: list[torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sample anchors, and compute the losses of objectness (cross-entropy) and of boxes (L1).
+
+        Args:
+            objectness: Logits of all images' anchors, ``(B * N, 1)``.
+            pred_bbox_deltas: Their deltas, ``(B * N, 4)``.
+            labels: Of each image's anchors, ``(N,)``.
+            regression_targets: Deltas that lead to the box of the object, ``(N, 4)`` for each image.
+        """
+        positive, negative = (torch.where(torch.cat(chosen))[0] for chosen in self.fg_bg_sampler(labels))
+        sampled = torch.cat([positive, negative])
+        wanted = torch.cat(labels)[sampled]
+        objectness_loss = F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], wanted)
+        distance = F.l1_loss(pred_bbox_deltas[positive], torch.cat(regression_targets)[positive], reduction="sum")
+        return objectness_loss, distance / len(sampled)
