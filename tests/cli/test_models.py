@@ -9,6 +9,15 @@ from gpvit.analysis.workload import parse_size
 from gpvit.cli import main
 from gpvit.models.catalog import MODELS, create_model
 
+# The recorded systems, and how their models' names begin.
+SYSTEMS = {
+    "cls": "",
+    "upernet": "upernet_",
+    "segformer": "segformer_",
+    "maskrcnn": "mask_rcnn_",
+    "retinanet": "retinanet_",
+}
+
 
 def rows(capsys, *filters):
     assert main(["models", *filters, "--json"]) == 0
@@ -18,13 +27,15 @@ def rows(capsys, *filters):
 def test_every_model_with_the_authors_exact_figures(capsys):
     listed = rows(capsys)
     assert list(listed) == list(MODELS)
-    for system, prefix in (("cls", ""), ("upernet", "upernet_"), ("segformer", "segformer_")):
+    for system, prefix in SYSTEMS.items():
         for level in (1, 2, 3, 4):
             name = f"{prefix}gpvit_l{level}"
             row = listed[name]
             assert row["parameters"] == official.parameter_counts()[system][f"L{level}"]["parameters"]
             assert row["weights"] == {tag: weights.metrics for tag, weights in MODELS[name].weights.items()}
             assert row["origin"] == "paper"
+            if system != "cls":
+                assert row["macs"] == official.macs()[f"{system}_L{level}"]["total"]
     assert listed["gpvit_nano"]["weights"] == {}
 
 
@@ -42,7 +53,7 @@ def test_the_figures_are_those_that_profile_counts(name, capsys):
     [
         (["nano", "classification"], ["gpvit_nano"]),
         (["ours", "upernet"], ["upernet_gpvit_nano", "upernet_gpvit_tiny"]),
-        (["L1"], ["gpvit_l1", "upernet_gpvit_l1", "segformer_gpvit_l1"]),
+        (["L1"], [f"{prefix}gpvit_l1" for prefix in SYSTEMS.values()]),
         (["paper", "l3", "segformer"], ["segformer_gpvit_l3"]),
         (["classification", "tiny"], ["gpvit_tiny"]),
     ],

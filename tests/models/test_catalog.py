@@ -50,5 +50,6 @@ def test_published_scores():
 
 def test_a_system_on_any_timm_backbone_is_known():
     assert find("upernet_resnet18").task == "segmentation"
+    assert find("retinanet_vit_small_patch16_224").task == "detection"
     with pytest.raises(ValueError, match="unknown model 'upernet_resnet0'"):
         find("upernet_resnet0")

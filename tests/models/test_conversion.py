@@ -5,7 +5,16 @@ from gpvit.models.conversion import identify
 from gpvit.models.official import convert_official
 
 
-@pytest.mark.parametrize(("system", "prefix"), [("cls", ""), ("upernet", "upernet_"), ("segformer", "segformer_")])
+@pytest.mark.parametrize(
+    ("system", "prefix"),
+    [
+        ("cls", ""),
+        ("upernet", "upernet_"),
+        ("segformer", "segformer_"),
+        ("maskrcnn", "mask_rcnn_"),
+        ("retinanet", "retinanet_"),
+    ],
+)
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
 def test_every_official_model_is_found_by_its_shapes(system, prefix, level):
     weights = convert_official(official.meta_state_dict(f"{system}_L{level}"))

@@ -9,7 +9,7 @@ from golden import fill, official
 
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import VARIANTS, GPViT
-from gpvit.models.official_adapter import convert_adapter
+from gpvit.models.official.adapter import convert_adapter
 
 SYSTEMS = {"maskrcnn": 4, "retinanet": 3}  # number of outputs
 LEVELS = (1, 2, 3, 4)

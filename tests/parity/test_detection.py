@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 
 import gpvit  # noqa: F401  timm learns the models
 from gpvit.models.detection import Detector, MaskRCNN, RetinaNet
-from gpvit.models.official_detection import convert_official_detector, is_official_detector
+from gpvit.models.official import convert_official
 
 MODELS = {"maskrcnn": MaskRCNN, "retinanet": RetinaNet}
 SIZES = [(system, level) for system in MODELS for level in (1, 2, 3, 4)]
@@ -35,7 +35,7 @@ def recorded(system) -> dict[str, np.ndarray]:
 def model(system) -> Detector:
     with torch.device("meta"):
         model = MODELS[system]("gpvit_l1")
-    model.load_state_dict(convert_official_detector(official.state_dict(f"{system}_L1")), assign=True)
+    model.load_state_dict(convert_official(official.state_dict(f"{system}_L1")), assign=True)
     return model.eval()
 
 
@@ -172,7 +172,7 @@ class TestSecondStage:
 
 @pytest.mark.parametrize(("system", "level"), SIZES)
 def test_names_shapes_and_parameter_counts(system, level):
-    converted = convert_official_detector(official.meta_state_dict(f"{system}_L{level}"))
+    converted = convert_official(official.meta_state_dict(f"{system}_L{level}"))
     with torch.device("meta"):
         model = MODELS[system](f"gpvit_l{level}")
     own = model.state_dict()
@@ -188,13 +188,11 @@ def test_names_shapes_and_parameter_counts(system, level):
 def test_the_background_comes_first():
     given = official.meta_state_dict("maskrcnn_L1")
     given["roi_head.bbox_head.fc_cls.bias"] = torch.arange(81)
-    converted = convert_official_detector(given)["roi_heads.box_predictor.cls_score.bias"]
+    converted = convert_official(given)["roi_heads.box_predictor.cls_score.bias"]
     assert converted.tolist() == [80, *range(80)]
 
 
 def test_an_entry_without_counterpart_is_named():
     given = official.meta_state_dict("retinanet_L1")
-    assert is_official_detector(given)
-    assert not is_official_detector(official.meta_state_dict("cls_L1"))
     with pytest.raises(ValueError, match=r"no counterpart for bbox_head\.more\.weight, neck\.other"):
-        convert_official_detector({**given, "bbox_head.more.weight": torch.zeros(1), "neck.other": torch.zeros(1)})
+        convert_official({**given, "bbox_head.more.weight": torch.zeros(1), "neck.other": torch.zeros(1)})

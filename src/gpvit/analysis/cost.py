@@ -8,6 +8,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ WEIGHT_OPERATIONS = {
     torch.ops.aten.convolution,
     torch.ops.aten._convolution,
 }
+
+_PROPOSALS, _DETECTIONS = 1000, 100  # of an image, that Mask R-CNN classifies and makes masks of at the most
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 OWN = "(own)"
@@ -108,7 +111,8 @@ def profile_model(
     Nothing is computed, so any size takes the same short time; the model itself is neither run nor changed.
 
     Args:
-        model: A module whose forward takes images (B, in_chans, H, W).
+        model: A module whose forward takes images (B, in_chans, H, W), or a detector of this package; of Mask R-CNN's
+            second stage 1,000 proposals and 100 masks of each image are counted.
         size: Image height and width in pixels.
         in_chans: Image channels.
         batch_size: Images in the batch; the counts are those of the whole batch.
@@ -118,6 +122,8 @@ def profile_model(
     if depth < 1:
         raise ValueError(f"depth is {depth}; give 1 for the model's own parts, or more to look into them")
     shadow = _on_meta(model).eval()
+    if getattr(model, "task", "") == "detection":
+        shadow.forward = partial(_forward_detector, shadow)
     counter = FlopCounterMode(display=False)
     # Without gradients, a linear layer on a transposed input becomes a batched product and would pass for attention.
     with torch.enable_grad(), counter:
@@ -141,6 +147,19 @@ def profile_model(
         if row.parameters or row.macs:
             rows.append(row)
     return Cost(size, in_chans, batch_size, tuple(rows))
+
+
+def _forward_detector(model: Any, images: torch.Tensor) -> None:
+    """Run a detector as far as shapes tell what it does; its second stage does the most that it is asked for."""
+    features = list(model.backbone(images).values())
+    if not model.has_masks:
+        model.head(features)
+        return
+    model.rpn.head(features)
+    heads, channels = model.roi_heads, features[0].shape[1]
+    boxes, masks = (images.new_empty(len(images) * n, channels, s, s) for n, s in ((_PROPOSALS, 7), (_DETECTIONS, 14)))
+    heads.box_predictor(heads.box_head(boxes))
+    heads.mask_predictor(heads.mask_head(masks))
 
 
 def _flops_inside(module: nn.Module, name: str, counts: dict[str, dict[Any, int]]) -> Counter[Any]:

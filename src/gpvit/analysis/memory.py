@@ -77,6 +77,7 @@ def _measure_here(case: Case) -> Memory:
 
 
 def status_bytes(field: str) -> int:
+    """Read how much memory this process has, ``VmRSS``, or had at the most, ``VmHWM``; on Linux."""
     # Not resource.getrusage: its maximum includes that of the process which started this one.
     match = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert match is not None

@@ -19,7 +19,7 @@ VERBS: dict[str, str] = {
     "models": "list the models, their size and their published scores",
     "train": "train from a recipe (YAML), any setting overridable",
     "evaluate": "score a checkpoint on a data set",
-    "predict": "classify or segment images",
+    "predict": "classify or segment images, or detect objects in them",
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",

@@ -28,8 +28,25 @@ _COSTS = {
     "segformer_gpvit_l2": (24_353_226, 84_785_632_000),
     "segformer_gpvit_l3": (36_969_270, 126_277_562_368),
     "segformer_gpvit_l4": (75_805_430, 255_740_293_120),
+    "mask_rcnn_gpvit_nano": (3_911_404, 66_701_287_776),
+    "mask_rcnn_gpvit_tiny": (11_652_552, 174_708_344_512),
+    "mask_rcnn_gpvit_l1": (33_518_676, 472_854_675_744),
+    "mask_rcnn_gpvit_l2": (50_308_778, 715_160_567_376),
+    "mask_rcnn_gpvit_l3": (64_870_808, 915_361_045_056),
+    "mask_rcnn_gpvit_l4": (109_585_720, 1_534_305_340_224),
+    "retinanet_gpvit_nano": (3_388_304, 64_042_944_096),
+    "retinanet_gpvit_tiny": (8_917_004, 147_260_068_032),
+    "retinanet_gpvit_l1": (21_459_448, 333_228_758_304),
+    "retinanet_gpvit_l2": (37_908_990, 568_066_617_936),
+    "retinanet_gpvit_l3": (52_181_724, 762_353_495_616),
+    "retinanet_gpvit_l4": (96_023_420, 1_364_389_502_784),
 }
-_SIZES = {"upernet": "512x2048", "segformer": "512x512"}  # that MACs of a system are told for; of a classifier 224x224
+_SIZES = {
+    "upernet": "512x2048",
+    "segformer": "512x512",
+    "mask_rcnn": "800x1280",
+    "retinanet": "800x1280",
+}  # that MACs of a system are told for; of a classifier 224x224
 
 
 def models(filters: list[str], json: bool = False) -> None:
@@ -70,7 +87,7 @@ def facts(name: str) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     sizes = ", ".join(f"{system} {size}" for system, size in _SIZES.items())
-    title = f"Models\nGMACs at 224x224, {sizes}, with attention's products; scores as published, in percent"
+    title = f"Models\nGMACs at 224x224, {sizes}, with attention's products; first scores as published, in percent"
     table = Table("model", title=title)
     for header in ("parameters", "GMACs", "score"):
         table.add_column(header, justify="right")

@@ -53,6 +53,24 @@ def _ade20k(decoder: str, level: int, miou: float) -> dict[str, Weights]:
     return {"ade20k": Weights(f"gpvit_l{level}_{decoder}.pth", {"miou": miou})}
 
 
+def _coco(detector: str, level: int, **scores: tuple[float, float]) -> dict[str, Weights]:
+    """Name the weights of both schedules; of each score, 1x comes before 3x."""
+    return {
+        f"coco_{schedule}": Weights(
+            f"gpvit_l{level}_{detector}_{schedule}.pth", {name: both[i] for name, both in scores.items()}
+        )
+        for i, schedule in enumerate(("1x", "3x"))
+    }
+
+
+def _mask_rcnn(level: int, box: tuple[float, float], mask: tuple[float, float], params: float) -> CatalogEntry:
+    return CatalogEntry("detection", "paper", _coco("maskrcnn", level, box_ap=box, mask_ap=mask), params)
+
+
+def _retinanet(level: int, box: tuple[float, float], params: float) -> CatalogEntry:
+    return CatalogEntry("detection", "paper", _coco("retinanet", level, box_ap=box), params)
+
+
 MODELS: dict[str, CatalogEntry] = {
     "gpvit_nano": CatalogEntry("classification", "ours", {}),
     "gpvit_tiny": CatalogEntry("classification", "ours", {}),
@@ -74,6 +92,19 @@ MODELS: dict[str, CatalogEntry] = {
     "segformer_gpvit_l2": CatalogEntry("segmentation", "paper", _ade20k("segformer", 2, 49.2), 24),
     "segformer_gpvit_l3": CatalogEntry("segmentation", "paper", _ade20k("segformer", 3, 50.8), 36),
     "segformer_gpvit_l4": CatalogEntry("segmentation", "paper", _ade20k("segformer", 4, 51.3), 76),
+    # Tables 3 and 4.
+    "mask_rcnn_gpvit_nano": CatalogEntry("detection", "ours", {}),
+    "mask_rcnn_gpvit_tiny": CatalogEntry("detection", "ours", {}),
+    "mask_rcnn_gpvit_l1": _mask_rcnn(1, (48.1, 50.2), (42.7, 44.3), 33),
+    "mask_rcnn_gpvit_l2": _mask_rcnn(2, (49.9, 51.4), (43.9, 45.1), 50),
+    "mask_rcnn_gpvit_l3": _mask_rcnn(3, (50.4, 51.6), (44.4, 45.2), 64),
+    "mask_rcnn_gpvit_l4": _mask_rcnn(4, (51.0, 52.1), (45.0, 45.7), 109),
+    "retinanet_gpvit_nano": CatalogEntry("detection", "ours", {}),
+    "retinanet_gpvit_tiny": CatalogEntry("detection", "ours", {}),
+    "retinanet_gpvit_l1": _retinanet(1, (45.8, 48.1), 21),
+    "retinanet_gpvit_l2": _retinanet(2, (48.0, 49.0), 37),
+    "retinanet_gpvit_l3": _retinanet(3, (48.3, 49.4), 52),
+    "retinanet_gpvit_l4": _retinanet(4, (48.7, 49.8), 96),
 }
 
 SYSTEMS = {

@@ -34,6 +34,7 @@ INPUT_FACTS = (
     "divisor",
     "label_names",
     "label_colors",
+    "category_ids",
 )
 
 

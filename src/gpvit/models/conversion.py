@@ -1,6 +1,7 @@
 """Official checkpoints turned into self-describing files."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,14 @@ from torch import nn
 from gpvit.models.backbone import STRIDE, VARIANTS
 from gpvit.models.catalog import create_model, find
 from gpvit.models.checkpoints import load_weights, read_checkpoint, save
+
+_STEM = re.compile(r"(^|\.)stem\.(first|extra|proj)\b")  # the spatial prior of an adapter has a stem of its own
+_PARTS = {
+    "upernet": "decoder.bottleneck.conv.weight",
+    "segformer": "decoder.project.0.conv.weight",
+    "mask_rcnn": "roi_heads.box_predictor.cls_score.weight",
+    "retinanet": "head.regression_head.bbox_reg.weight",
+}
 
 
 def convert_file(official: str | Path, out: str | Path, name: str | None = None) -> tuple[str, nn.Module]:
@@ -69,17 +78,28 @@ def _arguments(weights: dict[str, torch.Tensor], task: str) -> dict[str, Any]:
     size = {"img_size": (grid[0] * STRIDE, grid[1] * STRIDE)}
     if task == "segmentation":
         return {"num_classes": len(weights["decoder.classifier.weight"]), "backbone_kwargs": size}
+    if task == "detection":
+        return {"num_classes": _detected_classes(weights), "backbone_kwargs": size}
     return {"num_classes": len(weights["head.weight"]) if "head.weight" in weights else 0, **size}
 
 
+def _detected_classes(weights: dict[str, torch.Tensor]) -> int:
+    if "roi_heads.box_predictor.cls_score.bias" in weights:
+        return len(weights["roi_heads.box_predictor.cls_score.bias"]) - 1  # the first is the background
+    anchors = len(weights["head.regression_head.bbox_reg.bias"]) // 4
+    return len(weights["head.classification_head.cls_logits.bias"]) // anchors
+
+
 def _system(weights: dict[str, torch.Tensor]) -> str:
-    if "decoder.classifier.weight" not in weights:
-        return ""
-    return "upernet_" if "decoder.bottleneck.conv.weight" in weights else "segformer_"
+    """Tell by a part that no other has which system weights are of, as its models' names begin."""
+    for system, part in _PARTS.items():
+        if part in weights:
+            return f"{system}_"
+    return ""
 
 
 def _traits(state_dict: dict[str, torch.Tensor]) -> tuple[int, int]:
-    stem_convs = sum("stem." in name and tensor.ndim == 4 for name, tensor in state_dict.items())
+    stem_convs = sum(bool(_STEM.search(name)) and tensor.ndim == 4 for name, tensor in state_dict.items())
     return _find(state_dict, "pos_embed").shape[-1], stem_convs
 
 

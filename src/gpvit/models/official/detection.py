@@ -6,16 +6,14 @@ background, ours begin with it.
 
 import re
 
-import torch
-
-from gpvit.models.official_adapter import convert_adapter
+from gpvit.models.official.adapter import rename_in_adapter
+from gpvit.models.official.backbone import convert_with_backbone
+from gpvit.models.official.renaming import Renaming, Weights, first_match
 
 _LEVELS = r"neck\.lateral_convs\.(\d+)\.conv\.weight"
 _BACKGROUND_LAST = re.compile(r"roi_head\.bbox_head\.fc_cls\.(?:weight|bias)")
 
-# Tried in this order; a group's number stands for what it matched. Convolution and batch norm are `conv` and `bn`
-# there, 0 and 1 here.
-_RENAMED: tuple[tuple[str, str], ...] = (
+_RENAMED: Renaming = (
     (r"neck\.lateral_convs\.(\d+)", r"backbone.fpn.inner_blocks.\1"),
     (r"neck\.fpn_convs\.(\d+)", r"backbone.fpn.layer_blocks.\1"),
     (r"neck\.extra_convs\.(\d+)", r"backbone.fpn.extra_blocks.convs.\1"),
@@ -36,42 +34,25 @@ _RENAMED: tuple[tuple[str, str], ...] = (
     (r"bbox_head\.retina_cls", "head.classification_head.cls_logits"),
     (r"bbox_head\.retina_reg", "head.regression_head.bbox_reg"),
 )
-_LEAF = r"(?:\.(conv|bn))?(\.(?:weight|bias|running_mean|running_var|num_batches_tracked))$"
-_PART = {None: "", "conv": ".0", "bn": ".1"}
+_PART = {"conv": "0", "norm": "1"}  # torchvision's names of a convolution and of the norm after it
 
 
-def is_official_detector(state_dict: dict[str, torch.Tensor]) -> bool:
-    """Tell whether these are the names of a detector of the authors."""
-    return "neck.lateral_convs.0.conv.weight" in state_dict
-
-
-def convert_official_detector(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def convert_detector(state_dict: Weights) -> Weights:
     """Give the tensors of an official detector the names and shapes that they have in ours.
 
     Raises:
         ValueError: If an entry has no counterpart; all such entries are listed.
     """
     levels = sum(re.fullmatch(_LEVELS, name) is not None for name in state_dict)
-    backbone, converted, unknown = {}, {}, []
-    for name, tensor in state_dict.items():
-        if name.startswith("backbone."):
-            backbone[name] = tensor
-        elif new := _rename(name, levels):
-            converted[new] = tensor.roll(1, 0) if _BACKGROUND_LAST.fullmatch(name) else tensor
-        else:
-            unknown.append(name)
-    if unknown:
-        raise ValueError(f"not an official GPViT detector: no counterpart for {', '.join(unknown)}")
-    body = convert_adapter(backbone)
-    return {**{f"backbone.body.{name}": tensor for name, tensor in body.items()}, **converted}
+    ordered = {n: tensor.roll(1, 0) if _BACKGROUND_LAST.fullmatch(n) else tensor for n, tensor in state_dict.items()}
+    return convert_with_backbone(ordered, "backbone.body.backbone.", lambda name: _rename(name, levels))
 
 
 def _rename(name: str, levels: int) -> str | None:
     """Give an entry its name here; of the pyramid's convolutions those after the backbone's levels are extra."""
+    if in_adapter := rename_in_adapter(name):
+        return f"backbone.body.{in_adapter}"
     if (conv := re.match(r"neck\.fpn_convs\.(\d+)", name)) and int(conv[1]) >= levels:
         name = f"neck.extra_convs.{int(conv[1]) - levels}{name[conv.end() :]}"
-    for pattern, replacement in _RENAMED:
-        if match := re.match(pattern + _LEAF, name):
-            part, leaf = match.groups()[-2:]
-            return match.expand(replacement) + _PART[part] + leaf
-    return None
+    new = first_match(_RENAMED, name)
+    return new and re.sub(r"\.(conv|norm)(\.\w+)$", lambda part: f".{_PART[part[1]]}{part[2]}", new)
