@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gpvit.data.detection.augmentation import SCHEDULE_1X, SCHEDULE_3X, DetectionAugmentation
 from gpvit.models.catalog import find
 from gpvit.tasks import train_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
+TASKS = [f"gpvit.tasks.{kind}Task" for kind in ("Classification", "Segmentation", "Detection")]
 
 
 def resolve(recipe: Path, capsys: pytest.CaptureFixture, *overrides: str) -> dict:
@@ -20,13 +22,13 @@ def resolve(recipe: Path, capsys: pytest.CaptureFixture, *overrides: str) -> dic
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 15
+    assert len(RECIPES) >= 33
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_recipe_fits_the_signatures_and_says_what_to_expect(recipe, capsys):
     config = resolve(recipe, capsys)
-    assert config["model"]["class_path"] in ("gpvit.tasks.ClassificationTask", "gpvit.tasks.SegmentationTask")
+    assert config["model"]["class_path"] in TASKS
     head = recipe.read_text().split("model:")[0]
     assert all(word in head for word in ("Hardware:", "Expected"))
 
@@ -102,6 +104,54 @@ def test_ade20k_recipes_are_the_released_configuration(decoder, level, drop_path
     }
     published = find(f"{decoder}_gpvit_l{level}").weights["ade20k"].metrics["miou"]
     assert f"{published} % mIoU" in recipe.read_text()
+
+
+# Box and mask AP of L1 to L4: the paper's tables 3 and 4.
+PUBLISHED_AP = {
+    ("mask_rcnn", "1x"): [(48.1, 42.7), (49.9, 43.9), (50.4, 44.4), (51.0, 45.0)],
+    ("mask_rcnn", "3x"): [(50.2, 44.3), (51.4, 45.1), (51.6, 45.2), (52.1, 45.7)],
+    ("retinanet", "1x"): [(45.8,), (48.0,), (48.3,), (48.7,)],
+    ("retinanet", "3x"): [(48.1,), (49.0,), (49.4,), (49.8,)],
+}
+DROP_PATH = {
+    ("mask_rcnn", "1x"): [0.1, 0.1, 0.1, 0.2],
+    ("mask_rcnn", "3x"): [0.1, 0.1, 0.2, 0.2],
+    ("retinanet", "1x"): [0.1, 0.1, 0.1, 0.1],
+    ("retinanet", "3x"): [0.1, 0.1, 0.2, 0.2],
+}
+SCHEDULES = {"1x": (12, [8, 11], SCHEDULE_1X), "3x": (36, [27, 33], SCHEDULE_3X)}
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@pytest.mark.parametrize("schedule", ["1x", "3x"])
+@pytest.mark.parametrize("detector", ["mask_rcnn", "retinanet"])
+def test_coco_recipes_are_the_released_configuration(detector, schedule, level, capsys):
+    recipe = FOLDER / "coco" / f"{detector}_gpvit_l{level}_{schedule}.yaml"
+    config = resolve(recipe, capsys)
+    epochs, milestones, augmentation = SCHEDULES[schedule]
+    assert config["model"]["class_path"] == "gpvit.tasks.DetectionTask"
+    assert config["model"]["init_args"] == {
+        "name": f"{detector}_gpvit_l{level}",
+        "model_kwargs": {"drop_path_rate": DROP_PATH[detector, schedule][level - 1]},
+        "weights": None,
+        "backbone_weights": "in1k",
+        "lr": 2e-4,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.05,
+        "milestones": milestones,
+        "warmup_steps": 500,
+        "warmup_ratio": 1e-3,
+    }
+    assert config["data"]["class_path"] == "gpvit.data.detection.COCO"
+    trainer, data = config["trainer"], config["data"]["init_args"]
+    assert trainer["devices"] * trainer["num_nodes"] * data["batch_size"] == 32
+    assert (trainer["max_epochs"], trainer["precision"], trainer["sync_batchnorm"]) == (epochs, "16-mixed", True)
+    assert trainer["gradient_clip_val"] == (35.0 if detector == "retinanet" else None)
+    assert DetectionAugmentation(**data["augmentation"]) == augmentation
+    assert data["masks"] == (detector == "mask_rcnn")
+    published = zip(PUBLISHED_AP[detector, schedule][level - 1], ("box", "mask"), strict=False)
+    figures = " and ".join(f"{ap} % {kind} AP" for ap, kind in published)
+    assert f"after {epochs} epochs: {figures} (published; not reproduced here)" in recipe.read_text()
 
 
 def test_the_command_line_wins_over_the_recipe(capsys):

@@ -9,6 +9,7 @@ from PIL import Image
 import gpvit
 from gpvit.cli import main
 from gpvit.data import Digits, Preprocessing
+from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.segmentation import DigitScenes, SegmentationPreprocessing
 from gpvit.data.segmentation.ade20k import ade20k_classes
 
@@ -228,3 +229,104 @@ def test_ade20ks_layout_is_known(tmp_path, capsys):
     assert main(["evaluate", str(path), "--data", str(tmp_path / "ade"), "--json", "-"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["classes"][names[0]]["acc"] == scores["aacc"]  # label 1 is the first class
+
+
+def detector(path: Path, system: str, class_names: list[str], category_ids: list[int] | None = None) -> Path:
+    torch.manual_seed(0)
+    model = gpvit.create_model(f"{system}_gpvit_nano", num_classes=len(class_names), min_size=64, channels=16)
+    if system == "retinanet":  # at first it takes nothing for an object
+        torch.nn.init.zeros_(model.head.classification_head.cls_logits.bias)
+    gpvit.save(model, path, class_names, {"category_ids": category_ids})
+    return path
+
+
+@pytest.fixture
+def objects(tmp_path) -> Path:
+    """Three pictures of different sizes with an object each; none is a horse."""
+    root = tmp_path / "objects"
+    (root / "annotations").mkdir(parents=True)
+    (root / "val").mkdir()
+    random = np.random.default_rng(0)
+    document: dict = {
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}, {"id": 11, "name": "horse"}],
+        "images": [],
+        "annotations": [],
+    }
+    for i in range(3):
+        height, width = 60 + i, 80 - i
+        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(root / "val" / f"{i}.png")
+        document["images"].append({"id": 10 + i, "file_name": f"{i}.png", "height": height, "width": width})
+        box = {"bbox": [5, 5, 40, 30], "segmentation": [[5, 5, 45, 5, 45, 35, 5, 35]]}
+        document["annotations"].append({"id": i, "image_id": 10 + i, "category_id": (3, 9)[i % 2], **box})
+    (root / "annotations" / "val.json").write_text(json.dumps(document))
+    return root
+
+
+ANIMALS = (["cat", "dog", "horse"], [3, 9, 11])
+
+
+@pytest.mark.parametrize("layout", ["folder", "coco"])
+@pytest.mark.parametrize(("system", "kinds"), [("mask_rcnn", ["box", "mask"]), ("retinanet", ["box"])])
+def test_a_folder_in_cocos_format_is_scored(system, kinds, layout, objects, tmp_path, capsys):
+    if layout == "coco":
+        (objects / "val").rename(objects / "val2017")
+        (objects / "annotations" / "val.json").rename(objects / "annotations" / "instances_val2017.json")
+    path = detector(tmp_path / "animals.safetensors", system, *ANIMALS)
+    files = ["--json", str(tmp_path / "scores.json"), "--results", str(tmp_path / "found" / "results.json")]
+    assert main(["evaluate", str(path), "--data", str(objects), "--num-workers", "0", *files]) == 0
+    table = capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["images"] == 3
+    assert [name for name in scores if name.endswith("_ap50")] == [f"{kind}_ap50" for kind in kinds]
+    assert scores["classes"]["horse"] == {f"{kind}_ap": None for kind in kinds}
+    assert f"{scores['box_ap']:.2%}" in table
+    assert all(f"{kind}_ap" in table for kind in kinds)
+    results = json.loads((tmp_path / "found" / "results.json").read_text())
+    assert {entry["image_id"] for entry in results} == {10, 11, 12}
+    assert {entry["category_id"] for entry in results} <= {3, 9, 11}
+
+
+def test_detection_scores_do_not_depend_on_the_batch(objects, tmp_path, capsys):
+    path = detector(tmp_path / "animals.safetensors", "retinanet", *ANIMALS)
+    printed = []
+    for batch_size in ("1", "3"):
+        arguments = ["--batch-size", batch_size, "--num-workers", "0", "--json", "-"]
+        assert main(["evaluate", str(path), "--data", str(objects), *arguments]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "message"),
+    [
+        (["cat", "dog", "sheep"], [3, 9, 11], "only the model has ['sheep'], only the data has ['horse']"),
+        (["cat", "dog"], [3, 9], "only the model has [], only the data has ['horse']"),
+        (["cat", "dog", "horse"], [3, 9, 12], "'horse' has id 12 and 11"),
+    ],
+)
+def test_objects_of_other_classes_are_refused(names, ids, message, objects, tmp_path, capsys):
+    path = detector(tmp_path / "animals.safetensors", "retinanet", names, ids)
+    assert main(["evaluate", str(path), "--data", str(objects), "--num-workers", "0"]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--flip"], ["--scales", "1.0"], ["--window", "512"], ["--overlap", "0"]])
+def test_a_detector_takes_no_option_of_segmenters(options, tmp_path, capsys):
+    path = detector(tmp_path / "animals.safetensors", "retinanet", *ANIMALS)
+    assert main(["evaluate", str(path), *options]) == 1
+    assert f"leave out {options[0]}: it is for segmenters, and this is a detector" in capsys.readouterr().err
+
+
+def test_only_a_detector_writes_results(for_digits, for_masks, capsys):
+    for path, kind in ((for_digits, "classifier"), (for_masks, "segmenter")):
+        assert main(["evaluate", str(path), "--results", "results.json"]) == 1
+        assert f"leave out --results: it is for detectors, and this is a {kind}" in capsys.readouterr().err
+
+
+def test_digit_scenes_are_a_detectors_default(tmp_path, monkeypatch, capsys):
+    defaults = list(DetectionScenes.__init__.__defaults__)
+    monkeypatch.setattr(DetectionScenes.__init__, "__defaults__", (64, 1, 2, *defaults[3:]))  # two scenes of 64 pixels
+    path = detector(tmp_path / "scenes.safetensors", "mask_rcnn", [*map(str, range(10))], [*range(10)])
+    assert main(["evaluate", str(path), "--num-workers", "0", "--json", "-"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["data"], scores["images"], len(scores["classes"])) == ("digit_scenes", 2, 10)

@@ -212,6 +212,16 @@ def test_list_images_of_files_folders_and_patterns(tmp_path):
     assert names([tmp_path / "b.png", tmp_path]) == ["b.png", "a.JPG", "deep/d.webp", "deep/er/c.tiff", "other/e.png"]
 
 
+def test_list_images_counts_as_people_do(tmp_path):
+    names = ["1.png", "02.png", "2.png", "10.png", "clip 2/frame9.png", "clip 2/frame10.png", "clip 10/frame1.png"]
+    names += ["frame2.png", "frame2a3.png", "frame2a20.png", "frame2a.png", "frame10.png", "frame²3.png"]
+    for name in reversed(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for entry in (tmp_path, tmp_path / "**/*.png"):
+        assert [path.relative_to(tmp_path).as_posix() for path in list_images(entry)] == names
+
+
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
     path = saved(Image.fromarray(COLOUR), tmp_path / "image[1].png")
     assert list_images([path]) == [path]

@@ -8,7 +8,7 @@ from golden import official
 
 import gpvit  # timm learns the models
 from gpvit.models.official import convert_official
-from gpvit.tasks.optimizers import adamw, head_groups, no_decay_names, parameter_groups
+from gpvit.tasks.optimizers import adamw, detector_groups, head_groups, no_decay_names, parameter_groups
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"
 
@@ -126,3 +126,39 @@ def test_any_backbone_can_be_grouped(spared):
     spared_here = {name for name, group in names_by_group(model, groups).items() if not group["weight_decay"]}
     norms = {name for name, parameter in model.backbone.named_parameters(prefix="backbone") if parameter.ndim == 1}
     assert spared_here == (norms if spared == "backbone_norms_and_biases" else set())
+
+
+def detector_decays(name: str) -> bool:
+    """Of the detectors' configurations: five parts of names are given a decay of zero, nothing else is."""
+    return not any(part in name for part in ("level_embed", "pos_embed", "norm", "bias", ".group_token"))
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@pytest.mark.parametrize(("detector", "authors_detector"), [("mask_rcnn", "maskrcnn"), ("retinanet", "retinanet")])
+def test_detection_groups_are_the_authors(detector, authors_detector, level):
+    marks = {
+        name: torch.full(shape, float(detector_decays(name)))
+        for name, shape, _ in official.entries(f"{authors_detector}_L{level}")
+    }
+    expected = {name: 0.05 * mark.flatten()[0].item() for name, mark in convert_official(marks).items()}
+    with torch.device("meta"):
+        model = gpvit.create_model(f"{detector}_gpvit_l{level}")
+    groups = detector_groups(model, 0.05)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert {name: group["weight_decay"] for name, group in names_by_group(model, groups).items()} == {
+        name: pytest.approx(expected[name]) for name, _ in model.named_parameters()
+    }
+    assert not any("lr" in group for group in groups)  # one learning rate for all
+
+
+@pytest.mark.parametrize("detector", ["mask_rcnn_gpvit_nano", "mask_rcnn_vit_tiny_patch16_224"])
+def test_detection_decay_in_words(detector):
+    model = gpvit.create_model(detector, num_classes=3, channels=16)
+    decay = {name: group["weight_decay"] for name, group in names_by_group(model, detector_groups(model, 1)).items()}
+    assert decay["backbone.body.injectors.0.gamma"] == decay["backbone.body.spatial_prior.stem.0.norm.weight"] == 1
+    assert decay["backbone.fpn.inner_blocks.0.1.weight"] == decay["roi_heads.box_head.0.1.weight"] == 1
+    assert decay["backbone.body.norms.4.weight"] == decay["backbone.body.level_embed"] == 0
+    assert decay["backbone.body.backbone.pos_embed"] == decay["roi_heads.box_predictor.cls_score.bias"] == 0
+    layer_norms = [name for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)]
+    assert layer_norms
+    assert {decay[f"{name}.weight"] for name in layer_norms} == {0}

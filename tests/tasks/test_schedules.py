@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gpvit.tasks.schedules import warmup_cosine, warmup_poly
+from gpvit.tasks.schedules import warmup_cosine, warmup_multistep, warmup_poly
 
 
 def test_released_schedule_at_given_steps():
@@ -56,3 +56,26 @@ def test_the_poly_schedule_at_given_steps():
     assert factor[80_000] == pytest.approx(0.5)
     assert factor[160_000] == 0
     assert warmup_poly(200_000, 160_000, min_lr_ratio=0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("epochs", "milestones"), [(12, (8, 11)), (36, (27, 33))])
+def test_the_released_schedules_of_detection(epochs, milestones):
+    epoch = 3665  # 117,266 images of COCO with objects, 32 at a time, rounded up
+    factor = [
+        warmup_multistep(step, [each * epoch for each in milestones], 500, 1e-3) for step in range(epochs * epoch)
+    ]
+    assert factor[0] == pytest.approx(1e-3)
+    assert factor[250] == pytest.approx((1 + 1e-3) / 2)  # halfway
+    assert set(factor[500 : milestones[0] * epoch]) == {1.0}
+    assert {round(each, 9) for each in factor[milestones[0] * epoch : milestones[1] * epoch]} == {0.1}
+    assert {round(each, 9) for each in factor[milestones[1] * epoch :]} == {0.01}
+
+
+@pytest.mark.parametrize("milestones", [[], [5], [11, 4], [3, 3, 20]])
+def test_without_warmup_milestones_are_those_of_torch(milestones):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.3)
+    for step in range(25):
+        assert 2.0 * warmup_multistep(step, milestones, gamma=0.3) == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()

@@ -12,7 +12,16 @@ from rich.text import Text
 from gpvit.cli.labelling import labelling_method
 from gpvit.inference.model import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.models.opening import is_untrained, open_model
-from gpvit.tasks.evaluation import evaluate_classifier, evaluate_segmenter, open_data, open_segmentation_data
+from gpvit.tasks.evaluation import (
+    evaluate_classifier,
+    evaluate_detector,
+    evaluate_segmenter,
+    open_data,
+    open_detection_data,
+    open_segmentation_data,
+)
+
+_MODELS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
 
 
 def evaluate(
@@ -24,6 +33,7 @@ def evaluate(
     overlap: float | None = None,
     scales: str | None = None,
     flip: bool = False,
+    results: str | None = None,
     device: str | None = None,
     json: str | None = None,
 ) -> None:
@@ -32,13 +42,16 @@ def evaluate(
     Args:
         checkpoint: A .safetensors file of a run, or published weights as `gpvit_l1.in1k`.
         data: For a classifier `digits`, the default, a folder with val/CLASS/ images, or a folder of WebDataset shards;
-            for a segmenter `digit_scenes`, the default, ADE20K's folder, or one with images/val/ and masks/val/.
-        batch_size: Images that a classifier computes at once, by default 64; a segmenter takes them one by one.
-        num_workers: Processes that load images for a classifier, by default 4.
+            for a segmenter `digit_scenes`, the default, ADE20K's folder, or one with images/val/ and masks/val/; for a
+            detector `digit_scenes`, the default, COCO's folder, or one with val/ and annotations/val.json.
+        batch_size: Images that a classifier computes at once, by default 64, or that a detector does where all are of
+            one size, by default 1; a segmenter takes them one by one.
+        num_workers: Processes that load images for a classifier or a detector, by default 4.
         window: Of a segmenter, the side in pixels of windows that slide over the image at its own size.
         overlap: Part of a window's side that its neighbour sees as well; a third if left out.
         scales: Of a segmenter, factors of the image's size to average over, as `0.5,1.0,1.5`.
         flip: Of a segmenter, average over the image and its mirror image.
+        results: Of a detector, file to write all detections to, in COCO's result format.
         device: `cpu` or `cuda`; by default a GPU if there is one.
         json: File to write the scores to; `-` prints them in place of the table.
     """
@@ -47,17 +60,25 @@ def evaluate(
         raise ValueError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
     progress = sys.stderr.isatty()
     scores: dict[str, Any]
-    if task_of(model) == "segmentation":
+    task = task_of(model)
+    if task != "segmentation":
+        reason = f"it is for segmenters, and this is a {_MODELS[task]}"
+        _refuse(reason, window=window, overlap=overlap, scales=scales, flip=flip or None)
+    if task != "detection":
+        _refuse(f"it is for detectors, and this is a {_MODELS[task]}", results=results)
+    workers = 4 if num_workers is None else num_workers
+    if task == "segmentation":
         _refuse("a segmenter takes its images one by one", batch_size=batch_size, num_workers=num_workers)
         method = labelling_method(window, overlap, flip, scales)
         data = data or "digit_scenes"
         pairs = open_segmentation_data(data, segmentation_preprocessing_of(model))
         scores = evaluate_segmenter(model, pairs, method, device, progress)
+    elif task == "detection":
+        data = data or "digit_scenes"
+        pictures = open_detection_data(data, model.has_masks, 1 if batch_size is None else batch_size, workers)
+        scores = evaluate_detector(model, pictures, device, progress, results)
     else:
-        reason = "it is for segmenters, and this is a classifier"
-        _refuse(reason, window=window, overlap=overlap, scales=scales, flip=flip or None)
         data = data or "digits"
-        workers = 4 if num_workers is None else num_workers
         images = open_data(data, preprocessing_of(model), 64 if batch_size is None else batch_size, workers)
         scores = evaluate_classifier(model, images, device, progress)
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
@@ -85,12 +106,13 @@ def _refuse(reason: str, **options: object) -> None:
 
 
 def _class_table(classes: dict[str, dict[str, float | None]]) -> Table:
-    known = [facts["iou"] for facts in classes.values() if facts["iou"] is not None]
-    table = Table("class", "iou", "acc", "")
+    """Lay out what is known of each class; the worst by the first score stands out."""
+    scores = list(next(iter(classes.values())))
+    known = [facts[scores[0]] for facts in classes.values() if facts[scores[0]] is not None]
+    table = Table("class", *scores, "")
     for name, facts in classes.items():
-        is_worst = bool(known) and facts["iou"] == min(known)
-        mark = "worst" if is_worst else ""
-        row = (Text(name), _percent(facts["iou"]), _percent(facts["acc"]), mark)
+        is_worst = bool(known) and facts[scores[0]] == min(known)  # type: ignore[type-var]
+        row = (Text(name), *map(_percent, facts.values()), "worst" if is_worst else "")
         table.add_row(*row, style="bold" if is_worst else None)
     return table
 

@@ -1,6 +1,7 @@
 """Any image a user has, as an 8-bit RGB picture."""
 
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
 
     Args:
         inputs: Files, and files that a pattern matches, are taken as they are, whatever their extension. Folders,
-            and folders that a pattern matches, give their images at any depth, sorted, by extension.
+            and folders that a pattern matches, give their images at any depth, by extension. They are sorted as
+            people count: `frame2.png` comes before `frame10.png`.
 
     Raises:
         FileNotFoundError: A path does not exist, a pattern matches nothing, or a folder holds no image.
@@ -69,16 +71,26 @@ def _expand(entry: Path) -> list[Path]:
     if entry.is_file():
         return [entry]
     if entry.is_dir():
-        found = sorted(path for path in entry.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+        images = (path for path in entry.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+        found = sorted(images, key=_counted)
         if not found:
             raise FileNotFoundError(f"folder {entry} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
         return found
     if not glob.has_magic(str(entry)):
         raise FileNotFoundError(f"{entry}: no such file or folder; check the path (relative to {Path.cwd()})")
-    matches = sorted(glob.glob(str(entry), recursive=True))
+    matches = sorted(map(Path, glob.glob(str(entry), recursive=True)), key=_counted)
     if not matches:
         raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
-    return [path for match in matches for path in _expand(Path(match))]
+    return [path for match in matches for path in _expand(match)]
+
+
+def _counted(path: Path) -> list[tuple[list[str | int], str]]:
+    """Order paths folder by folder, the numbers in their names by value."""
+    # Texts and numbers take turns, so that equal places are of one type; names that count alike go by their letters.
+    return [
+        ([int(piece) if place % 2 else piece for place, piece in enumerate(re.split("([0-9]+)", name))], name)
+        for name in path.parts
+    ]
 
 
 def _read_file(path: Path) -> Image.Image:

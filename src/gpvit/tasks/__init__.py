@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classification": ["ClassificationTask"],
-        "evaluation": ["evaluate_classifier", "evaluate_segmenter"],
+        "detection": ["DetectionTask"],
+        "evaluation": ["evaluate_classifier", "evaluate_detector", "evaluate_segmenter"],
         "recipes": ["train_recipe"],
         "segmentation": ["SegmentationTask"],
         "training": ["build_trainer", "fit"],

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,16 +13,22 @@ from torch import nn
 from torchmetrics import MeanMetric
 
 from gpvit.data.classification import ClassificationData
+from gpvit.data.detection import COCO, Categories, CocoFolder, DetectionData, write_coco_results
+from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.digits import Digits
 from gpvit.data.folders import ImageFolder
 from gpvit.data.module import ImageData
 from gpvit.data.preprocessing import Preprocessing
 from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder, SegmentationData, SegmentationPreprocessing
 from gpvit.data.shards import Shards
+from gpvit.models.detection.detector import Detector
+from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.models.devices import choose_device
 from gpvit.models.labelling import LabellingMethod, WholeImage
 from gpvit.models.segmenter import Segmenter
 from gpvit.tasks.accuracy import accuracies
+from gpvit.tasks.detection import detect
+from gpvit.tasks.detection_scores import DetectionScores
 from gpvit.tasks.segmentation_scores import SegmentationScores
 
 T = TypeVar("T")
@@ -56,6 +63,26 @@ def open_segmentation_data(data: str, preprocessing: SegmentationPreprocessing) 
     if (Path(data).expanduser() / "annotations" / "validation").is_dir():
         return ADE20K(data, preprocessing=preprocessing)
     return MaskFolder(data, preprocessing=preprocessing)
+
+
+def open_detection_data(data: str, masks: bool, batch_size: int, num_workers: int) -> DetectionData:
+    """Open `digit_scenes`, COCO 2017 (with `annotations/instances_val2017.json`) or a folder in COCO's format.
+
+    Args:
+        data: Which.
+        masks: Read masks, too.
+        batch_size: Images that are loaded together.
+        num_workers: Processes that load images, or draw scenes.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or it lacks annotations.
+        ValueError: If the annotations cannot be used.
+    """
+    options: dict[str, Any] = {"masks": masks, "batch_size": batch_size, "num_workers": num_workers}
+    if data == "digit_scenes":
+        return DetectionScenes(**options)
+    is_coco = (Path(data).expanduser() / "annotations" / "instances_val2017.json").is_file()
+    return (COCO if is_coco else CocoFolder)(data, **options)
 
 
 def evaluate_classifier(
@@ -137,6 +164,57 @@ def evaluate_segmenter(
     }
 
 
+def evaluate_detector(
+    model: Detector,
+    data: DetectionData,
+    device: str | None = None,
+    progress: bool = False,
+    results: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score a detector on all validation pictures with COCO's average precision.
+
+    Pictures of a batch that are of one size are computed together.
+
+    Args:
+        model: A detector; its `pretrained_cfg` may name its classes.
+        data: What to score it on.
+        device: Where to compute; None takes a GPU if there is one.
+        progress: Show a progress bar, on stderr.
+        results: File for all detections in COCO's result format.
+
+    Returns:
+        `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium`, `box_ap_large` and, of a model with masks,
+        the same of masks, all in [0, 1], or None where the data have no such object; `images`, their number; and
+        `classes`: of each class by its name, `box_ap` and perhaps `mask_ap`.
+
+    Raises:
+        ValueError: If the classes of the model are not those of the data, or there is no such device.
+    """
+    _check_categories(model, data)
+    where = choose_device(device)
+    model = copy(model.eval().to(where))
+    if isinstance(model, MaskRCNN):
+        model.mask_format = "binary"  # of the copy alone: all that scores ask for, in a quarter of the memory
+    metric = DetectionScores(data.class_names, masks=model.has_masks)
+    data.setup("validate")
+    images_seen = 0
+    with torch.inference_mode():
+        for images, targets in _tracked(data.val_dataloader(), progress):
+            metric.update(detect(model, [image.to(where) for image in images]), targets)
+            images_seen += len(images)
+    scores = {name: [_rounded(v) for v in values.view(-1).tolist()] for name, values in metric.compute().items()}
+    per_class = {f"{kind}_ap": scores.pop(f"{kind}_ap_per_class") for kind in metric.kinds}
+    if results is not None:
+        write_coco_results(metric.to_coco_results(data.categories), results)
+    return {
+        **{name: value for name, (value,) in scores.items()},
+        "images": images_seen,
+        "classes": {
+            name: {score: values[i] for score, values in per_class.items()} for i, name in enumerate(data.class_names)
+        },
+    }
+
+
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 6)
 
@@ -158,3 +236,12 @@ def _check_classes(model: Any, data: ImageData) -> None:
             f"class {i} is {names[i]!r} for the model and {data.class_names[i]!r} in the data; "
             "rename the data's classes, or bring them into the model's order"
         )
+
+
+def _check_categories(model: Detector, data: DetectionData) -> None:
+    """Check names and ids where the model's file tells both."""
+    names, ids = (model.pretrained_cfg.get(fact) for fact in ("label_names", "category_ids"))
+    if names and ids:
+        Categories(names, ids).require_same(data.categories, "the model", "the data")
+    else:
+        _check_classes(model, data)

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import Muon, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
+
+OptimizerName = Literal["adamw", "muon"]
+_REST_LR_SCALE = 0.3  # of AdamW's rate beside Muon's
 
 Spared = Literal["layer_norms", "backbone_norms_and_biases"]
 """What weight decay spares in a model with a backbone and a head, beside the position embedding and group tokens.
@@ -75,6 +78,23 @@ def head_groups(
     return list(groups.values())
 
 
+def detector_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Sort a detector's parameters into those that decay and those that are spared.
+
+    code: spared are biases, layer norms, the embeddings of positions and levels, group tokens, and of the batch norms
+    those alone that end the adapter, for only these are called norms by the authors. Gates of injectors decay.
+
+    Args:
+        model: A detector, whose adapter is `backbone.body`.
+        weight_decay: Weight decay of what decays.
+    """
+    names = {name for name, _ in model.named_parameters()}
+    spared = {name for name in names if name.endswith("bias") or name.startswith("backbone.body.norms.")}
+    rule: dict[str, Any] = {"no_weight_decay_list": spared | _layer_norm_names(model), "weight_decay_exclude_1d": False}
+    groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay, **rule)
+    return groups
+
+
 def adamw(
     model: nn.Module,
     lr: float,
@@ -84,6 +104,37 @@ def adamw(
 ) -> AdamW:
     """Create AdamW over the groups of `parameter_groups`."""
     return AdamW(parameter_groups(model, lr, weight_decay, layer_decay), lr=lr, betas=betas)
+
+
+def optimizer(
+    kind: OptimizerName, model: nn.Module, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]
+) -> Optimizer:
+    """Create an optimiser over groups of a model's parameters.
+
+    Args:
+        kind: `adamw`, or `muon`, which moves weight matrices along orthogonalised momentum and needs about half the
+            steps where training is short (Jordan et al. 2024; timm's implementation). There, what is no matrix, the
+            classifier, embeddings and tokens are AdamW's, at 0.3 of the rate.
+        model: Whose parameters they are; it says by `head_names` which are the classifier's.
+        groups: Each with a learning rate and a weight decay.
+        lr: Default learning rate.
+        betas: Coefficients of the running averages.
+    """
+    if kind == "adamw":
+        return AdamW(groups, lr=lr, betas=betas)
+    heads: tuple[str, ...] = model.head_names  # type: ignore[assignment]
+    matrices = {
+        id(p)
+        for name, p in model.named_parameters()
+        if p.ndim > 1 and p.shape[0] > 1 and p.shape[1] > 1 and not name.startswith(heads)
+    }
+    divided: list[dict[str, Any]] = []
+    for group in groups:
+        own = {**group, "lr": group.get("lr", lr)}
+        parts = [[p for p in group["params"] if (id(p) in matrices) == is_matrix] for is_matrix in (True, False)]
+        divided.append({**own, "params": parts[0]})
+        divided.append({**own, "params": parts[1], "lr": own["lr"] * _REST_LR_SCALE, "use_fallback": True})
+    return Muon([group for group in divided if group["params"]], lr=lr, betas=betas, nesterov=True)
 
 
 def _layer_norm_names(model: nn.Module) -> set[str]:

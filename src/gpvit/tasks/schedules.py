@@ -1,6 +1,7 @@
 """Learning-rate schedules, as factors of the peak rate."""
 
 import math
+from collections.abc import Sequence
 
 
 def warmup_cosine(
@@ -52,6 +53,26 @@ def warmup_poly(
     """
     left = 1 - min(step / total_steps, 1.0)
     return (min_lr_ratio + (1 - min_lr_ratio) * left**power) * _warmup(step, warmup_steps, warmup_ratio)
+
+
+def warmup_multistep(
+    step: int, milestones: Sequence[int], warmup_steps: int = 0, warmup_ratio: float = 1e-3, gamma: float = 0.1
+) -> float:
+    """Compute the learning rate of a step relative to its peak: falls at milestones, times a linear warm-up.
+
+    Args:
+        step: Optimiser steps already taken.
+        milestones: Steps after each of which the rate is `gamma` of what it was.
+        warmup_steps: Steps of the warm-up.
+        warmup_ratio: Factor that the warm-up starts from.
+        gamma: Factor of each fall.
+
+    Example:
+        >>> [round(warmup_multistep(step, [80, 110], 10), 3) for step in (0, 10, 79, 80, 110)]
+        [0.001, 1.0, 1.0, 0.1, 0.01]
+    """
+    factor: float = gamma ** sum(step >= milestone for milestone in milestones)
+    return factor * _warmup(step, warmup_steps, warmup_ratio)
 
 
 def _warmup(step: int, warmup_steps: int, warmup_ratio: float) -> float:

@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.optim import AdamW
 
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.models.segmenter import Segmenter
-from gpvit.tasks.optimizers import Spared, head_groups
+from gpvit.tasks.optimizers import OptimizerName, Spared, head_groups, optimizer
 from gpvit.tasks.schedules import warmup_poly
 from gpvit.tasks.segmentation_scores import SegmentationScores
 from gpvit.tasks.task import Task, check_model, scheduled
@@ -38,6 +37,8 @@ class SegmentationTask(Task):
         power: Power of the share of steps left that the learning rate falls with; 1 for a straight line.
         min_lr_ratio: Factor of the learning rate that the schedule ends at.
         auxiliary_weight: Weight of the auxiliary head's loss, where the model has such a head.
+        background_weight: Weight of the first class in the loss, where it is a background that fills most pixels.
+        optimizer: `adamw`, or `muon` for short training from random values, see `gpvit.tasks.optimizers.optimizer`.
     """
 
     best_metric = "val/miou"
@@ -59,6 +60,8 @@ class SegmentationTask(Task):
         power: float = 1.0,
         min_lr_ratio: float = 0.0,
         auxiliary_weight: float = 0.4,
+        background_weight: float = 1.0,
+        optimizer: OptimizerName = "adamw",
     ) -> None:
         super().__init__()
         check_model(name, "segmentation", model_kwargs, Segmenter)
@@ -78,9 +81,10 @@ class SegmentationTask(Task):
         images, masks = batch
         options: Any = self.hparams
         logits, auxiliary = self.network.forward_with_auxiliary(images)
-        loss = pixel_cross_entropy(logits, masks)
+        loss = pixel_cross_entropy(logits, masks, options.background_weight)
         if auxiliary is not None:
-            loss = loss + options.auxiliary_weight * pixel_cross_entropy(auxiliary, masks)
+            share = pixel_cross_entropy(auxiliary, masks, options.background_weight)
+            loss = loss + options.auxiliary_weight * share
         return self.log_step(loss, len(images))
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
@@ -98,7 +102,7 @@ class SegmentationTask(Task):
         self.val_scores.reset()
 
     def configure_optimizers(self) -> Any:
-        """Create AdamW and its schedule, which moves at every step."""
+        """Create the optimiser and its schedule, which moves at every step."""
         options: Any = self.hparams
         groups = head_groups(self.network, options.lr, options.weight_decay, options.spared, options.head_lr_scale)
         factor = partial(
@@ -109,13 +113,18 @@ class SegmentationTask(Task):
             power=options.power,
             min_lr_ratio=options.min_lr_ratio,
         )
-        return scheduled(AdamW(groups, lr=options.lr, betas=options.betas), factor)
+        created = optimizer(options.optimizer, self.network, groups, options.lr, options.betas)
+        return scheduled(created, factor)
 
 
-def pixel_cross_entropy(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def pixel_cross_entropy(logits: torch.Tensor, masks: torch.Tensor, background_weight: float = 1.0) -> torch.Tensor:
     """Compute the cross-entropy of logits `(B, K, H, W)` with masks `(B, H, W)`, as a mean over all pixels.
 
     code: ignored pixels add nothing but are counted, as in the authors' training, so that a crop without any label has
     a loss of zero.
     """
-    return F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum") / masks.numel()
+    weight = None
+    if background_weight != 1:
+        weight = logits.new_ones(logits.shape[1])
+        weight[0] = background_weight
+    return F.cross_entropy(logits, masks, weight, ignore_index=IGNORE, reduction="sum") / masks.numel()

@@ -84,6 +84,11 @@ class Task(LightningModule):
             raise ValueError("the schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         return int(steps)
 
+    def epoch_steps(self) -> int:
+        """Count the optimiser steps of an epoch; an epoch's last batches make a step, however few they are."""
+        self.trainer.fit_loop.setup_data()  # counts the batches
+        return math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+
 
 def scheduled(optimizer: Optimizer, factor: Callable[[int], float]) -> Any:
     """Give an optimiser a schedule that moves at every step, as Lightning takes them.

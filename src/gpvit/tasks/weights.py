@@ -58,8 +58,10 @@ class WeightsWriter(Callback):
         prefix = "network."
         network.load_state_dict({n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)})
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        inputs = data.preprocessing.to_dict()
+        inputs = data.preprocessing.to_dict() if data.preprocessing else {}  # detectors prepare images themselves
         if hasattr(data, "colors"):
             inputs["label_colors"] = [list(color) for color in data.colors]
+        if hasattr(data, "categories"):
+            inputs["category_ids"] = list(data.categories.ids)
         for name in names:
             save(network, self.folder / f"{name}.safetensors", data.class_names, inputs)

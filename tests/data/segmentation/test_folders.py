@@ -160,7 +160,7 @@ def test_no_classes_to_be_found(root):
         ("{names: [grass, cat], colours: []}", r"\['colours', 'names'\]; give 'names', and nothing but .*colors"),
         ("names: {1: grass, 2: cat}", r"labels \[1, 2\]; number them from 0 to 1 .*reduce_zero_label"),
         ("names: grass", "names 'grass'; give a list"),
-        ("names: [grass]", "two or more"),
+        ("names: [grass]", "2 or more"),
         ("{names: [a, b], colors: [[0, 0, 0]]}", "1 colours for 2 names"),
         ("{names: [a, b], colors: [[0, 0, 0], [0, 0, 256]]}", r"colour \[0, 0, 256\]"),
         ("{names: [a, b], colors: [[0, 0, 0], [0, 0, 0]]}", "stands twice"),

@@ -153,7 +153,7 @@ def test_preview_of_other_data(root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_names": ["a"]}, "two or more"),
+        ({"class_names": ["a"]}, "2 or more"),
         ({"class_names": [str(label) for label in range(256)]}, "at most 255"),
         ({"batch_size": 0}, "at least 1 image"),
         ({"val_batch_size": 0}, "val_batch_size 0"),

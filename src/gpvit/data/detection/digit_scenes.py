@@ -24,7 +24,8 @@ class DigitScenes(DetectionData):
         image_size: Height and width of a scene in pixels.
         train_scenes: Scenes to train on in an epoch, the same ones in every epoch.
         test_scenes: Scenes to validate and test with.
-        digits: Fewest and most digits in a scene.
+        digits: Fewest and most digits that are drawn into a scene.
+        train_digits: The same for training, where fuller scenes teach more in the same time; None for as many.
         digit_size: Smallest and largest height of a digit in pixels.
         seed: Another seed gives other scenes, of training and of validation.
         masks: Give masks, too.
@@ -50,6 +51,7 @@ class DigitScenes(DetectionData):
         train_scenes: int = 4000,
         test_scenes: int = 250,
         digits: tuple[int, int] = (2, 8),
+        train_digits: tuple[int, int] | None = None,
         digit_size: tuple[float, float] = (10, 60),
         seed: int = 0,
         masks: bool = True,
@@ -62,13 +64,15 @@ class DigitScenes(DetectionData):
         super().__init__(categories, masks, _AS_DRAWN, batch_size, num_workers)
         self.num_scenes = {"train": train_scenes, "val": test_scenes}
         size = (image_size, image_size)
-        self._options: dict[str, Any] = {"seed": seed, "size": size, "digits": digits, "digit_size": digit_size}
-        digit_scene("train", 0, **self._options)  # says at once what is wrong with the numbers
+        common: dict[str, Any] = {"seed": seed, "size": size, "digit_size": digit_size}
+        self._options = {"train": {**common, "digits": train_digits or digits}, "val": {**common, "digits": digits}}
+        for options in self._options.values():
+            digit_scene("train", 0, **options)  # says at once what is wrong with the numbers
 
     def pictures(self, split: Literal["train", "val"]) -> "DrawnScenes":
         """Give the scenes of one part, each drawn when it is asked for."""
         drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
-        return DrawnScenes(drawn_from, self.num_scenes[split], self.masks, self._options)
+        return DrawnScenes(drawn_from, self.num_scenes[split], self.masks, self._options[split])
 
 
 class DrawnScenes:

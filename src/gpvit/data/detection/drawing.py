@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
-Box = tuple[float, float, float, float]
+Spot = tuple[int, int, int, int]
+"""Left, top, right and bottom."""
 
 _OPACITY = 0.45  # of masks
 _LEAST_FONT_SIZE = 13  # pixels; larger pictures have larger labels and lines
@@ -29,7 +30,7 @@ def draw_boxes(
 ) -> Image.Image:
     """Draw objects on a copy of a picture, the first ones on top.
 
-    A label stands above its box, or wherever the picture has room for it.
+    A label stands above its box, or in or below it where the picture ends or another label is.
 
     Args:
         picture: PIL image of mode RGB.
@@ -45,24 +46,34 @@ def draw_boxes(
     line = max(round(side * _LINE_SHARE), _LEAST_LINE)
     font = ImageFont.truetype(_FONT, max(round(side * _FONT_SHARE), _LEAST_FONT_SIZE))
     canvas = ImageDraw.Draw(drawn)
-    objects = list(zip(boxes, labels, colors, strict=True))[::-1]
-    for (left, top, right, bottom), _, color in objects:
+    spots = _spots(boxes, [math.ceil(font.getlength(label)) + 2 * _PADDING for label in labels], font, drawn.size)
+    objects = list(zip(boxes, labels, colors, spots, strict=True))[::-1]
+    for (left, top, right, bottom), _, color, _ in objects:
         left, top = round(left), round(top)
-        canvas.rectangle(
-            (left, top, max(round(right) - 1, left), max(round(bottom) - 1, top)), outline=color, width=line
-        )
-    for box, label, color in objects:  # after all boxes, whose lines would cross them
-        _draw_label(canvas, box, label, color, font)
+        corners = (left, top, max(round(right) - 1, left), max(round(bottom) - 1, top))
+        canvas.rectangle(corners, outline=color, width=line)
+    for _, label, color, (left, top, right, bottom) in objects:  # after all boxes, whose lines would cross them
+        canvas.rectangle((left, top, right - 1, bottom - 1), fill=color)
+        ink = "black" if sum(color) > 3 * 127 else "white"
+        canvas.text((left + _PADDING, top), label, fill=ink, font=font)
     return drawn
 
 
-def _draw_label(
-    canvas: ImageDraw.ImageDraw, box: Sequence[float], label: str, color: Color, font: ImageFont.FreeTypeFont
-) -> None:
-    ascent, descent = font.getmetrics()
-    width, height = math.ceil(font.getlength(label)) + 2 * _PADDING, ascent + descent
-    left = max(min(round(box[0]), canvas.im.size[0] - width), 0)
-    above = round(box[1]) - height
-    top = above if above >= 0 else max(min(round(box[1]), canvas.im.size[1] - height), 0)
-    canvas.rectangle((left, top, left + width - 1, top + height - 1), fill=color)
-    canvas.text((left + _PADDING, top), label, fill="black" if sum(color) > 3 * 127 else "white", font=font)
+def _spots(
+    boxes: Sequence[Sequence[float]], widths: Sequence[int], font: ImageFont.FreeTypeFont, size: tuple[int, int]
+) -> list[Spot]:
+    """Find a place for each label, where possible on none of those before: above the box, in it, or below."""
+    height = sum(font.getmetrics())
+    taken = np.empty((len(boxes), 4), int)
+    for place, ((box_left, box_top, _, box_bottom), width) in enumerate(zip(boxes, widths, strict=True)):
+        left = max(min(round(box_left), size[0] - width), 0)
+        tops = (round(box_top) - height, round(box_top), round(box_bottom) - height, round(box_bottom))
+        spots = [(left, top, left + width, top + height) for top in tops if 0 <= top <= size[1] - height]
+        spots.append((left, 0, left + width, height))  # a picture may be lower than a label
+        taken[place] = next((spot for spot in spots[:-1] if not _overlap(spot, taken[:place])), spots[0])
+    return [(left, top, right, bottom) for left, top, right, bottom in taken.tolist()]
+
+
+def _overlap(spot: Spot, others: np.ndarray) -> bool:
+    left, top, right, bottom = others.T
+    return bool(((spot[0] < right) & (left < spot[2]) & (spot[1] < bottom) & (top < spot[3])).any())

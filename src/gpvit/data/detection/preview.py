@@ -1,16 +1,16 @@
 """What training will see, on one sheet: the quickest way to find out whether annotations are right."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
+from torchvision.utils import make_grid
+
+from gpvit.data.detection.drawing import draw_boxes
 
 if TYPE_CHECKING:
     from gpvit.data.detection.module import DetectionData
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _CELL = 384  # of one picture on the sheet, pixels a side
 _COLUMNS = 4
 _GAP = 8
-# DejaVu, which comes with matplotlib, has far more scripts than Pillow's own font
-_FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")
 
 
 def preview_sheet(data: "DetectionData", count: int = 12) -> Image.Image:
@@ -58,16 +56,9 @@ def draw_objects(
     """
     scale = _CELL / max(image.shape[1:])
     size = [max(round(side * scale), 1) for side in image.shape[1:]]
-    image = F.to_dtype(F.resize(image, size), torch.uint8, scale=True)
+    picture = F.to_pil_image(F.to_dtype(F.resize(image, size), torch.uint8, scale=True))
     labels = target["labels"].tolist()
-    if labels:
-        chosen = [colors[label - 1] for label in labels]
-        if "masks" in target:
-            masks = F.resize(target["masks"], size, InterpolationMode.NEAREST)
-            image = draw_segmentation_masks(image, masks.bool(), alpha=0.5, colors=chosen)
-        names = [class_names[label - 1] for label in labels]
-        ink = ["black" if sum(color) > 3 * 127 else "white" for color in chosen]
-        image = draw_bounding_boxes(
-            image, target["boxes"] * scale, names, chosen, False, 2, str(_FONT), 13, label_colors=ink, fill_labels=True
-        )
-    return F.pad(image, [0, 0, _CELL - size[1], _CELL - size[0]], fill=255)
+    masks = F.resize(target["masks"], size, InterpolationMode.NEAREST).bool().numpy() if "masks" in target else ()
+    names, chosen = ([values[label - 1] for label in labels] for values in (class_names, colors))
+    drawn = draw_boxes(picture, (target["boxes"] * scale).tolist(), names, chosen, masks)
+    return F.pad(F.pil_to_tensor(drawn), [0, 0, _CELL - size[1], _CELL - size[0]], fill=255)

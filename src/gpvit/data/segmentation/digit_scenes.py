@@ -25,6 +25,8 @@ class DigitScenes(SegmentationData):
         image_size: Height and width of a scene in pixels, a multiple of 32.
         train_scenes: Scenes to train on in an epoch.
         test_scenes: Scenes to validate and test with.
+        digits: Fewest and most digits that are drawn into a scene.
+        train_digits: The same for training, where fuller scenes teach more in the same time; None for as many.
         seed: Another seed gives other scenes, of training and of validation.
         batch_size: Scenes per batch and process.
         num_workers: Loader processes; 0 draws in the training process, which takes some 4 ms a scene.
@@ -44,6 +46,8 @@ class DigitScenes(SegmentationData):
         image_size: int = 128,
         train_scenes: int = 4000,
         test_scenes: int = 250,
+        digits: tuple[int, int] = (2, 8),
+        train_digits: tuple[int, int] | None = None,
         seed: int = 0,
         batch_size: int = 16,
         num_workers: int = 0,
@@ -64,12 +68,14 @@ class DigitScenes(SegmentationData):
             colors=[[0, 0, 0], *digit_colors],
         )
         self.num_scenes = {"train": train_scenes, "val": test_scenes}
+        self.digits = {"train": train_digits or digits, "val": digits}
         self.seed = seed
 
     def pairs(self, split: Literal["train", "val"]) -> "ScenePairs":
         """Give the scenes of one part as pictures and label maps."""
         drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
-        return ScenePairs(drawn_from, self.num_scenes[split], self.seed, self.preprocessing.input_size[1:])
+        size = self.preprocessing.input_size[1:]
+        return ScenePairs(drawn_from, self.num_scenes[split], self.seed, size, self.digits[split])
 
 
 class ScenePairs(Sequence[Pair]):
@@ -80,13 +86,22 @@ class ScenePairs(Sequence[Pair]):
         num_scenes: How many there are.
         seed: Of the scenes.
         size: Their height and width.
+        digits: Fewest and most digits of each.
     """
 
-    def __init__(self, split: Literal["train", "test"], num_scenes: int, seed: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        split: Literal["train", "test"],
+        num_scenes: int,
+        seed: int,
+        size: tuple[int, int],
+        digits: tuple[int, int] = (2, 8),
+    ) -> None:
         self.split = split
         self.num_scenes = num_scenes
         self.seed = seed
         self.size = size
+        self.digits = digits
 
     def __len__(self) -> int:
         return self.num_scenes
@@ -94,5 +109,5 @@ class ScenePairs(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:  # type: ignore[override]  # one pair at a time, no slices
         if not 0 <= index < self.num_scenes:
             raise IndexError(f"scene {index} of {self.num_scenes}")
-        scene = digit_scene(self.split, index, self.seed, self.size)
+        scene = digit_scene(self.split, index, self.seed, self.size, self.digits)
         return Pair(f"digits_{self.split}_{index:05d}", Image.fromarray(scene.image), scene.labels)
