@@ -28,6 +28,15 @@ def test_one_picture_for_each_image(folder, capsys):
             assert min(picture.size) > 500
 
 
+@pytest.mark.parametrize("name", ["upernet_gpvit_nano", "mask_rcnn_gpvit_nano"])
+def test_segmenters_and_detectors_have_groups_too(name, folder, capsys):
+    gpvit.save(gpvit.create_model(name, num_classes=2, backbone_kwargs={"img_size": 64}), folder / "own.safetensors")
+    assert main(["groups", "own.safetensors", "cat.png", "--size", "32"]) == 0
+    text, errors = capsys.readouterr()
+    assert text.split() == ["groups/cat_groups.png"]
+    assert errors == ""
+
+
 def test_random_weights_are_allowed_and_told(folder, capsys):
     assert main(["groups", "gpvit_nano", "cat.png", "--size", "32"]) == 0
     text, errors = capsys.readouterr()

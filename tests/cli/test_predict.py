@@ -48,6 +48,28 @@ def segmenter(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """Random, and surer of itself than random weights are at first."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "detector.safetensors"
+    options = {"num_classes": 3, "backbone_kwargs": {"img_size": 64}, "min_size": 64, "max_size": 96}
+    model = gpvit.create_model("mask_rcnn_gpvit_nano", **options)
+    torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight, std=0.15)
+    gpvit.save(model, path, class_names=NAMES)
+    return str(path)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in (1, 2, 10):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(folder / f"frame{number}.png")
+    return folder
+
+
 def json_lines(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -159,6 +181,102 @@ def test_a_classifier_refuses_what_is_for_segmenters(options, checkpoint, photos
     text, errors = capsys.readouterr()
     assert f"classifies images, which {options[0]} does not apply to" in errors
     assert text == ""
+
+
+def test_a_detector_counts_the_objects_of_each_class(detector, photos, capsys):
+    assert main(["predict", detector, str(photos / "a.png"), str(photos / "b.jpg"), "--score", "0.3"]) == 0
+    text, errors = capsys.readouterr()
+    for result in Predictor(detector)([photos / "a.png", photos / "b.jpg"]):
+        counts = result.filtered(0.3).counts()
+        assert len(counts) > 1
+        for name, label, number, best in counts:
+            assert any(
+                name in line and f"{best:.2f}" in line and f"({label}), {number} object" in line
+                for line in text.split("\n")
+            )
+    assert errors == ""
+    assert main(["predict", detector, str(photos / "a.png"), "--score", "1", "--classes", "cat"]) == 0
+    assert "nothing of score 1 or more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ([], {"score": 0.5}),
+        (["--score", "0.3", "--classes", "cat, ant"], {"score": 0.3, "classes": ["cat", "ant"]}),
+        (["--score", "0", "--batch-size", "2"], {}),
+    ],
+)
+def test_a_detectors_json_and_pictures_are_those_of_python(options, asked, detector, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", detector, str(photos / "[ad].png"), "--json", "--out", str(out), *options]) == 0
+    predictor = Predictor(detector)
+    rows = json_lines(capsys)
+    assert [row.pop("picture") for row in rows] == [str(out / "a_predicted.png"), str(out / "d_predicted.png")]
+    for row, name in zip(rows, ("a", "d"), strict=True):
+        expected = predictor(row["source"]).filtered(**asked)
+        if "--batch-size" not in options:
+            assert row == json.loads(json.dumps(expected.to_dict()))
+            with Image.open(out / f"{name}_predicted.png") as picture:
+                assert np.array_equal(np.asarray(picture), np.asarray(expected.draw()))
+        assert len(row["objects"]) == pytest.approx(len(expected.boxes), abs=2)
+
+
+def test_frames_come_in_the_order_of_their_numbers_and_all_objects_into_one_coco_file(detector, frames, capsys):
+    path = frames.parent / "new" / "results.json"
+    assert main(["predict", detector, str(frames), "--json", "--coco", str(path), "--score", "0.3"]) == 0
+    rows = json_lines(capsys)
+    names = ["frame1.png", "frame2.png", "frame10.png"]
+    assert [(row["source"], row["image_id"]) for row in rows] == [
+        (str(frames / name), number) for number, name in enumerate(names, start=1)
+    ]
+    expected = [
+        row
+        for number, name in enumerate(names, start=1)
+        for row in Predictor(detector)(frames / name).filtered(0.3).to_coco(number)
+    ]
+    assert json.loads(path.read_text()) == expected
+    assert "segmentation" in expected[0]
+    assert [each.name for each in path.parent.iterdir()] == ["results.json"]
+
+
+def test_images_named_by_a_number_keep_it_as_their_id_in_coco_files(detector, frames, capsys):
+    for number in (1, 2, 10):
+        (frames / f"frame{number}.png").rename(frames / f"{number * 7:012d}.png")
+    path = frames.parent / "results.json"
+    arguments = ["predict", detector, str(frames), "--coco", str(path), "--score", "0"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert {row["image_id"] for row in json.loads(path.read_text())} == {7, 14, 70}
+    assert "000000000070.png, image 70" in text
+    (frames / "8.png").write_text("no image")
+    assert main(arguments) == 1
+    assert {row["image_id"] for row in json.loads(path.read_text())} == {7, 14, 70}
+    assert "1 of 4 images could not be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top", "3"], "detects objects, which --top does not apply to"),
+        (["--window", "64", "--flip"], "--window, --flip"),
+        (["--score", "1.5"], "score is 1.5"),
+        (["--classes", "ant,catt"], "did you mean 'cat'"),
+        (["--coco", "."], "--coco . is a folder"),
+    ],
+)
+def test_a_detector_refuses_what_cannot_be(options, message, detector, photos, capsys):
+    assert main(["predict", detector, str(photos / "a.png"), *options]) == 1
+    text, errors = capsys.readouterr()
+    assert message in errors
+    assert text == ""
+
+
+@pytest.mark.parametrize("options", [["--score", "0.5"], ["--classes", "ant"], ["--coco", "results.json"]])
+def test_other_models_refuse_what_is_for_detectors(options, checkpoint, segmenter, photos, capsys):
+    for model in (checkpoint, segmenter):
+        assert main(["predict", model, str(photos / "a.png"), *options]) == 1
+        assert f"{options[0]} does not apply to" in capsys.readouterr().err
 
 
 def test_random_weights_are_told(photos, capsys):

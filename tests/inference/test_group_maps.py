@@ -1,9 +1,13 @@
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as F
 
+import gpvit
 from gpvit.data import load_photograph
 from gpvit.data.palette import distinct_colours
 from gpvit.inference.group_maps import BlockGroups, GroupPicture, draw_groups
@@ -97,6 +101,54 @@ def test_the_models_own_size_is_the_default(model):
     assert min(draw_groups(model, Image.new("RGB", (50, 50))).image.size) == 224
 
 
+def normalised(model, image):
+    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    return F.normalize(F.to_dtype(F.pil_to_tensor(image), torch.float32, scale=True), list(mean), list(std))[None]
+
+
+def test_a_segmenters_groups_are_those_of_its_backbone():
+    torch.manual_seed(0)
+    model = gpvit.create_model("segformer_gpvit_nano", num_classes=2, backbone_kwargs={"img_size": 64}).eval()
+    picture = draw_groups(model, load_photograph("china"), size=44)  # tokens are padded from odd numbers
+    maps = model.backbone.model.group_maps(normalised(model, picture.image))
+    assert [block.block for block in picture.blocks] == [1, 4, 7, 10]
+    for block in picture.blocks:
+        expected = maps[block.block].grouping[0].mean(0)
+        np.testing.assert_allclose(block.strength, expected * expected[0].numel(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("system", ["mask_rcnn", "retinanet"])
+def test_a_detectors_groups_are_those_within_its_adapter(system):
+    torch.manual_seed(0)
+    options = {"num_classes": 2, "backbone_kwargs": {"img_size": 64}, "min_size": 64}
+    model = gpvit.create_model(f"{system}_gpvit_nano", **options).eval()
+    adapter = model.backbone.body
+    for injector in adapter.injectors:
+        torch.nn.init.ones_(injector.gamma)  # zero at first, as if there were no adapter
+    picture = draw_groups(model, load_photograph("china").resize((96, 64)))
+    assert picture.image.size == (96, 64)
+    seen = []
+    with ExitStack() as hooks, torch.no_grad():
+        for block in picture.blocks:
+            grouping = adapter.backbone.blocks[block.block].grouping
+            hooks.enter_context(grouping.register_forward_pre_hook(lambda grouping, inputs: seen.append(inputs[:2])))
+        model([F.to_dtype(F.pil_to_tensor(picture.image), torch.float32, scale=True)])
+    plain = adapter.backbone.group_maps(normalised(model, picture.image))
+    for block, (groups, tokens) in zip(picture.blocks, seen, strict=True):
+        with torch.no_grad():
+            weights = adapter.backbone.blocks[block.block].grouping(groups, tokens, return_weights=True)[1]
+        expected = weights[0].mean(0).unflatten(-1, (8, 12)) * 96
+        np.testing.assert_allclose(block.strength, expected, rtol=1e-3)
+        other = plain[block.block].grouping[0].mean(0) * 96
+        assert np.abs(block.strength - other.numpy()).max() > 0.01, "the adapter changes what groups look at"
+
+
+def test_large_models_are_shown_at_no_more_than_512_pixels():
+    model = gpvit.create_model("retinanet_gpvit_nano", num_classes=2, backbone_kwargs={"img_size": 64}).eval()
+    assert min(model.pretrained_cfg["input_size"][1:]) == 800
+    assert draw_groups(model, Image.new("RGB", (60, 60))).image.size == (512, 512)
+
+
 def test_figure_has_a_row_for_each_block_and_is_saved_whole(model, tmp_path):
     picture = draw_groups(model, load_photograph("rocket"), size=64, title="a $rocket")
     figure = picture.figure(num_soft=3)
@@ -114,6 +166,8 @@ def test_what_has_no_groups_is_told(model):
     image = Image.new("RGB", (64, 64))
     with pytest.raises(ValueError, match="ResNet has no group propagation"):
         draw_groups(timm.create_model("resnet10t"), image)
+    with pytest.raises(ValueError, match="Segmenter has no group propagation"):
+        draw_groups(gpvit.create_model("segformer_resnet10t", num_classes=2), image)
     local = [{"kind": "local", "num_heads": 4}]
     with pytest.raises(ValueError, match="no group propagation block"):
         draw_groups(timm.create_model("gpvit_nano", blocks=local, num_classes=0, global_pool="avg").eval(), image, 32)

@@ -5,6 +5,7 @@ from torch import nn
 
 import gpvit
 from gpvit.inference.model import (
+    categories_of,
     class_colors_of,
     class_names_of,
     preprocessing_of,
@@ -44,6 +45,24 @@ def test_a_segmenter_tells_its_task_preprocessing_and_classes():
     gray.pretrained_cfg |= {"label_names": ["a", "b"], "label_colors": [[1, 2, 3], [4, 5, 6]]}
     assert class_names_of(gray) == ("a", "b")
     assert class_colors_of(gray) == ((1, 2, 3), (4, 5, 6))
+
+
+def test_a_detector_tells_its_categories():
+    model = gpvit.create_model("retinanet_gpvit_nano")
+    assert task_of(model) == "detection"
+    categories = categories_of(model)
+    assert categories.names == class_names_of(model)
+    assert (len(categories), categories.names[0], categories.names[-1]) == (80, "person", "toothbrush")
+    assert (categories.ids[0], categories.label(18), categories.names[16], categories.ids[-1]) == (1, 17, "dog", 90)
+    model.pretrained_cfg |= {"label_names": list(categories.names)}
+    assert categories_of(model) == categories
+    small = gpvit.create_model("retinanet_gpvit_nano", num_classes=2)
+    assert categories_of(small).to_dict() == {"names": ("class 1", "class 2"), "ids": (1, 2)}
+    small.pretrained_cfg |= {"label_names": ["a", "b"]}
+    assert categories_of(small).to_dict() == {"names": ("a", "b"), "ids": (1, 2)}
+    small.pretrained_cfg |= {"category_ids": [5, 3]}
+    assert categories_of(small).to_dict() == {"names": ("a", "b"), "ids": (5, 3)}
+    assert len(set(class_colors_of(small))) == 2
 
 
 def test_one_channel_takes_gray_and_others_are_refused():

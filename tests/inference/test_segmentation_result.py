@@ -83,7 +83,7 @@ def test_a_picture_that_has_changed_meanwhile_is_told(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (20, 10)).save(path)
     result = result_of(np.zeros((10, 10), np.uint8), 2, path)
-    with pytest.raises(ValueError, match=r"a.png now measures 20 x 10 pixels, and its labels 10 x 10"):
+    with pytest.raises(ValueError, match=r"a.png now measures 20 x 10 pixels, and measured 10 x 10"):
         result.overlay()
 
 

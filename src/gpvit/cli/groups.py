@@ -22,10 +22,11 @@ def groups(
     """Draw, for each group propagation block, which group each part of an image belongs to.
 
     Args:
-        model: Name of a model, as gpvit_l1.in1k, or path of a checkpoint.
+        model: Name of a classifier, segmenter or detector, as gpvit_l1.in1k, or path of a checkpoint.
         images: Files, folders and patterns such as 'photos/*.jpg'.
         out: Folder for the pictures, one PNG for each image.
-        size: Shorter side in pixels that images are resized to; that of the model's training if left out.
+        size: Shorter side in pixels that images are resized to; that of the model's training, but at most 512,
+            if left out.
         weights: Tag or file of the weights, for a name without tag.
         device: Where to compute, such as cpu or cuda; chosen for you if left out.
     """

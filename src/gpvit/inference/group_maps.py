@@ -1,4 +1,4 @@
-"""What the groups of a GPViT look at, as pictures (paper Figure 6).
+"""What the groups of a GPViT look at, as pictures (paper Figure 6), be it a classifier or inside another model.
 
 A group gathers image tokens with an attention that sums to one over the image: ``p(token | group)``. All groups
 counting alike, the group to which a token belongs is the one with the largest ``p(group | token)``, by Bayes' rule
@@ -10,10 +10,11 @@ Shape letters: M groups, H W token grid.
 """
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -29,12 +30,15 @@ from gpvit.data.images import ImageError, ImageSource, read_image
 from gpvit.data.palette import distinct_colours
 from gpvit.inference.figures import new_figure, save_figure
 from gpvit.inference.model import preprocessing_of
+from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
 
 _COLOURING = 0.6  # of a token's picture by its group; the rest shows the picture
 _MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge picture
 _SHOWN_SIDE = 224  # shorter side, in pixels, that small pictures are enlarged to
 _CELL_IN = 1.7  # height of a picture in the figure, in inches
+_LARGEST_DEFAULT = 512  # pixels of the shorter side; detectors are trained on more than a figure shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +187,11 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     """Find out what the groups of a model look at in an image.
 
     Args:
-        model: A GPViT in evaluation mode.
+        model: A GPViT, or a segmenter or detector on one, in evaluation mode. The maps are those within the whole
+            model: a detector's adapter changes the tokens between blocks.
         source: A path, PIL image, array or tensor, as :func:`gpvit.data.read_image` takes it.
         size: Shorter side, in pixels, that the image is resized to, keeping its shape and cropping nothing; by
-            default that of the images the model was trained on. More pixels give finer maps.
+            default that of the images the model was trained on, at most 512. More pixels give finer maps.
         title: Heading of the figure.
 
     Raises:
@@ -196,14 +201,18 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     Example:
         >>> draw_groups(model, "cat.jpg").save("cat_groups.png")
     """
-    if not isinstance(model, GPViT):
-        raise ValueError(f"{type(model).__name__} has no group propagation blocks; draw the groups of a GPViT")
+    backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
+    if backbone is None:
+        raise ValueError(
+            f"{type(model).__name__} has no group propagation blocks; draw the groups of a GPViT, or of a segmenter or "
+            "detector on one"
+        )
     if model.training:
         raise ValueError(
             "the model is in training mode, where batch norm depends on the batch; call model.eval() first"
         )
     preprocessing = preprocessing_of(model)
-    size = min(preprocessing.input_size[1:]) if size is None else size
+    size = min(*preprocessing.input_size[1:], _LARGEST_DEFAULT) if size is None else size
     if size < MIN_SIDE:
         raise ValueError(f"size is {size}; the shorter side needs at least {MIN_SIDE} pixels")
     picture = read_image(source)
@@ -212,17 +221,34 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
             f"{title or 'image'}: {picture.width} x {picture.height} pixels are too long to be drawn; crop it"
         )
     seen = v2.functional.resize(picture, [size], InterpolationMode(preprocessing.interpolation))
-    seen = seen.convert("L") if model.in_chans == 1 else seen
-    whole = replace(preprocessing, input_size=(model.in_chans, seen.height, seen.width), crop_pct=1.0)
-    weight = model.stem.first.conv.weight
-    maps = model.group_maps(whole.transform()(seen)[None].to(weight.device, weight.dtype))
+    seen = seen.convert("L") if backbone.in_chans == 1 else seen
+    whole = replace(preprocessing, input_size=(backbone.in_chans, seen.height, seen.width), crop_pct=1.0)
+    weight = backbone.stem.first.conv.weight
+    maps = _group_maps(model, backbone, whole.transform()(seen)[None].to(weight.device, weight.dtype))
     if not maps:
         raise ValueError("this model's layout has no group propagation block, so there are no groups to draw")
     blocks = []
+    rows, columns = (math.ceil(side / STRIDE) for side in (seen.height, seen.width))
     for index, both in maps.items():
-        shares = both.grouping[0].float().mean(dim=0).cpu()  # (M, H, W)
+        shares = both.grouping[0, ..., :rows, :columns].float().mean(dim=0).cpu()  # (M, H, W), without padding
         blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy()))
     return GroupPicture(seen, tuple(blocks), title)
+
+
+def _group_maps(model: nn.Module, backbone: GPViT, images: torch.Tensor) -> dict[int, GroupMaps]:
+    """Compute the maps of each group propagation block, by its index, while the whole model looks at images."""
+    maps: dict[int, GroupMaps] = {}
+
+    def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
+        maps[index] = block.forward_with_maps(*inputs)[1]
+
+    with ExitStack() as hooks:
+        for index, block in enumerate(backbone.blocks):
+            if isinstance(block, GroupPropagationBlock):
+                hooks.enter_context(block.register_forward_pre_hook(partial(keep, index)))
+        # A detector would resize the images once more; its adapter takes them as they are.
+        next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)(images)
+    return maps
 
 
 def _to_image(values: np.ndarray) -> Image.Image:

@@ -4,19 +4,22 @@ from typing import cast
 
 from timm.data import ImageNetInfo
 from torch import nn
+from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
+from gpvit.data.detection.categories import Categories
 from gpvit.data.palette import distinct_colours
 from gpvit.data.preprocessing import Preprocessing
 from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
 
 NUM_IMAGENET_CLASSES = 1000
 NUM_ADE20K_CLASSES = 150
+NUM_COCO_CLASSES = 80
 
 Color = tuple[int, int, int]
 
 
 def task_of(model: nn.Module) -> str:
-    """Tell what a model does: ``"segmentation"``, or ``"classification"`` where it does not say, as timm's models."""
+    """Tell what a model does: ``"segmentation"``, ``"detection"``, or ``"classification"`` where it does not say."""
     return str(getattr(model, "task", "classification"))
 
 
@@ -43,7 +46,8 @@ def segmentation_preprocessing_of(model: nn.Module) -> SegmentationPreprocessing
 def class_names_of(model: nn.Module) -> tuple[str, ...]:
     """Name a model's classes: by its checkpoint, else those of the task's usual data set, else by number.
 
-    A classifier of 1,000 classes is taken to know ImageNet-1k, a segmenter of 150 ADE20K.
+    A classifier of 1,000 classes is taken to know ImageNet-1k, a segmenter of 150 ADE20K, a detector of 80 COCO.
+    A detector's numbers are its labels, which begin with 1.
     """
     if names := _cfg(model).get("label_names"):
         return tuple(cast(list[str], names))
@@ -54,11 +58,33 @@ def class_names_of(model: nn.Module) -> tuple[str, ...]:
         from gpvit.data.segmentation.ade20k import ade20k_classes  # loads what training needs
 
         return ade20k_classes()
+    if task_of(model) == "detection":
+        if num_classes == NUM_COCO_CLASSES:
+            return coco_categories().names
+        return tuple(f"class {label}" for label in range(1, num_classes + 1))
     return tuple(f"class {index}" for index in range(num_classes))
 
 
+def categories_of(model: nn.Module) -> Categories:
+    """Say what a detector's labels mean: their names, and their ids in annotation and result files.
+
+    The ids are those of the checkpoint, else COCO's for the classes of COCO, else the labels.
+    """
+    names, ids = class_names_of(model), _cfg(model).get("category_ids")
+    if ids is not None:
+        return Categories(names, tuple(cast(list[int], ids)))
+    return coco if names == (coco := coco_categories()).names else Categories.from_names(names)
+
+
+def coco_categories() -> Categories:
+    """Return the 80 classes of COCO, whose ids go up to 90."""
+    names = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # by id, with gaps and the background as 0
+    ids = [category for category, name in enumerate(names) if category and name != "N/A"]
+    return Categories(tuple(names[category] for category in ids), tuple(ids))
+
+
 def class_colors_of(model: nn.Module) -> tuple[Color, ...]:
-    """Give each class of a segmenter an RGB colour, 0 to 255: by its checkpoint, else distinct ones."""
+    """Give each class of a segmenter or detector an RGB colour, 0 to 255: by its checkpoint, else distinct ones."""
     if colors := _cfg(model).get("label_colors"):
         return tuple((red, green, blue) for red, green, blue in cast(list[list[int]], colors))
     return tuple(

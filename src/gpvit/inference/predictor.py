@@ -1,4 +1,4 @@
-"""Any image in, classes out: of the image, or of each of its pixels."""
+"""Any image in, classes out: of the image, of each of its pixels, or of the objects in it."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +11,7 @@ from torch import nn
 
 from gpvit.data.images import ImageSource, read_image
 from gpvit.inference.classification import Classification
+from gpvit.inference.detection import Detection
 from gpvit.inference.model import task_of
 from gpvit.inference.segmentation import Segmentation
 from gpvit.models.devices import choose_device
@@ -18,30 +19,32 @@ from gpvit.models.labelling import LabellingMethod
 from gpvit.models.opening import is_untrained, open_model
 
 OnError = Callable[[ImageSource, Exception], object]
-Result = Any  # the model's task decides: ClassificationResult or SegmentationResult; a union would need isinstance
+Result = Any  # the model's task decides which of the three; a union would need isinstance
 
-_TASKS: dict[str, type[Classification] | type[Segmentation]] = {
+_TASKS: dict[str, type[Classification] | type[Segmentation] | type[Detection]] = {
     "classification": Classification,
     "segmentation": Segmentation,
+    "detection": Detection,
 }
 
 
 class Predictor:
-    """Classifies or segments images, prepared as the model's ``pretrained_cfg`` says.
+    """Classifies or segments images or finds the objects in them, prepared as the model's ``pretrained_cfg`` says.
 
     Args:
-        model: A classifier or segmenter, a name of the catalog as ``"gpvit_l1.in1k"``, or the path of a checkpoint
-            that describes itself. A module is put into evaluation mode.
+        model: A classifier, segmenter or detector; a name of the catalog as ``"gpvit_l1.in1k"``; or the path of a
+            checkpoint that describes itself. A module is put into evaluation mode.
         device: Where to compute. By default a module stays where it is, and any other model goes to this machine's
             accelerator, if it has one.
-        batch_size: Images that go through a classifier at once, 16 by default; a segmenter takes one at a time.
+        batch_size: Images that go through the model at once: by default 16 through a classifier and 1 through a
+            detector; a segmenter takes one at a time.
         method: How a segmenter labels a picture: :class:`~gpvit.models.labelling.WholeImage` by default, or
             :class:`~gpvit.models.labelling.SlidingWindow` for pictures too large for that.
 
     Raises:
         FileNotFoundError: If a checkpoint's path leads nowhere.
-        ValueError: If the model is unknown or neither a classifier nor a segmenter of pictures, the device is not
-            there, or a setting is not one of the model's task.
+        ValueError: If the model is unknown or for another task or other images than pictures, the device is not there,
+            or a setting is not one of the model's task.
 
     Example:
         >>> predictor = Predictor("gpvit_l1.in1k")
@@ -50,6 +53,8 @@ class Predictor:
         >>> for result in predictor.stream(Path("photos").glob("*.jpg")):
         ...     print(result)
         >>> Predictor("upernet_gpvit_l1.ade20k", method=SlidingWindow(size=512))("street.jpg").save("street.png")
+        >>> Predictor("mask_rcnn_gpvit_l1.coco_3x")("street.jpg").filtered(score=0.5, classes=["car"]).counts()
+        [ClassCount(class_name='car', label=3, num_objects=4, best_score=0.98)]
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class Predictor:
         elif device is not None:
             device = choose_device(device)
         if (task := task_of(model)) not in _TASKS:
-            raise ValueError(f"{type(model).__name__} is for {task}; Predictor answers for {' and '.join(_TASKS)}")
+            raise ValueError(f"{type(model).__name__} is for {task}; Predictor answers for {', '.join(_TASKS)}")
         self._task = _TASKS[task](model.to(device).eval(), batch_size, method)
         self.model: nn.Module = model
         self.preprocessing = self._task.preprocessing
@@ -82,7 +87,7 @@ class Predictor:
     def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Result]: ...
 
     def __call__(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> Result | list[Result]:
-        """Classify or segment an image, or each image of a list or tuple.
+        """Answer for an image, or for each image of a list or tuple.
 
         Args:
             images: Paths, PIL images, arrays or tensors, as :func:`gpvit.data.read_image` takes them.

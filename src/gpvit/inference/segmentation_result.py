@@ -81,12 +81,7 @@ class SegmentationResult(Sourced):
         """
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha {alpha}: give a share from 0, the gray image alone, to 1, the colours alone")
-        image, (height, width) = self.image, self.labels.shape
-        if image.size != (width, height):
-            raise ValueError(
-                f"{self.source_name} now measures {image.width} x {image.height} pixels, and its labels {width} x "
-                f"{height}; predict it again"
-            )
+        image = self.image_of_size(*self.labels.shape)
         colors = Image.fromarray(np.array(self.colors, np.uint8)[self.labels])
         return Image.blend(image.convert("L").convert("RGB"), colors, alpha)
 

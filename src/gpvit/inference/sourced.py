@@ -21,6 +21,20 @@ class Sourced:
         """The image, upright and in RGB; read again from the source each time, so that results stay small."""
         return read_image(self.source)
 
+    def image_of_size(self, height: int, width: int) -> Image.Image:
+        """Return the image, if it still has the size that the result is about.
+
+        Raises:
+            ValueError: If it has another size by now.
+        """
+        image = self.image
+        if image.size != (width, height):
+            raise ValueError(
+                f"{self.source_name} now measures {image.width} x {image.height} pixels, and measured {width} x "
+                f"{height}; predict it again"
+            )
+        return image
+
     @property
     def path(self) -> str | None:
         """Where the image lies, if the source is a path."""
