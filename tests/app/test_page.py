@@ -10,7 +10,20 @@ from PIL import Image
 
 from gpvit.app.page import charts
 from gpvit.app.page.embedding import data_url
-from gpvit.app.page.parts import Bar, Chart, Charts, Gallery, Headline, Headlines, Picture, Section, Steps, Table
+from gpvit.app.page.parts import (
+    Bar,
+    Chapter,
+    Chart,
+    Charts,
+    Gallery,
+    Headline,
+    Headlines,
+    Key,
+    Picture,
+    Section,
+    Steps,
+    Table,
+)
 from gpvit.app.page.writing import render, write_page
 
 NASTY = "<script>alert('&')</script>"
@@ -30,8 +43,8 @@ def test_data_url_holds_the_image(photograph, kind, tolerance):
 
 def line_chart(name):
     lines = [
-        charts.Line("training", [2.0, 1.0, 0.5], charts.FIRST),
-        charts.Line("test", [2.1, 1.2, 0.6], charts.SECOND),
+        charts.Line("training", {1: 2.0, 2: 1.0, 3: 0.5}, charts.FIRST),
+        charts.Line("test", {2: 2.1, 3: 1.2}, charts.SECOND),
     ]
     return charts.draw(name, NASTY, 4, 3, lambda axes: charts.paint_lines(axes, "Loss", lines))
 
@@ -66,10 +79,29 @@ def test_confusion_matrix_prints_every_count_but_zero():
     assert sorted(text for text in texts if text.isdecimal()) == ["1", "2", "48", "49", "50"]
 
 
-def test_bars_show_their_share():
-    svg = charts.draw("bars", "", 4, 3, lambda axes: charts.paint_bars(axes, "Size", "ab", [1, 3], [charts.SOFT] * 2))
-    assert "25.0%" in svg
-    assert "75.0%" in svg
+def test_one_epoch_is_one_tick():
+    line = charts.Line("training", {1: 2.0}, charts.FIRST)
+    svg = charts.draw("one", "", 4, 3, lambda axes: charts.paint_lines(axes, "Loss", [line]))
+    root = ElementTree.fromstring(svg)
+    ticks = [group for group in root.iter() if re.fullmatch(r"one-xtick_\d+", group.get("id", ""))]
+    assert ["".join(tick.itertext()).strip() for tick in ticks] == ["1"]
+
+
+@pytest.mark.parametrize(("longest", "widths"), [(None, (1 / 3, 1)), (6, (1 / 6, 1 / 2))])
+def test_bars_are_as_long_as_their_values(longest, widths):
+    bars = charts.Bars(["a", "b"], [1, 3], [charts.SOFT] * 2, ["one", "three"])
+    found = []
+
+    def paint(axes):
+        charts.paint_bars(axes, "Size", bars, longest)
+        full = axes.get_xlim()[1] / 1.2
+        found.extend(bar.get_width() / full for bar in axes.patches)
+
+    svg = charts.draw("bars", "", 4, 3, paint)
+    assert found == pytest.approx(widths)
+    assert {"a", "b", "one", "three"} <= {
+        "".join(text.itertext()).strip() for text in ElementTree.fromstring(svg).iter()
+    }
 
 
 def test_every_kind_of_part_is_on_the_page_and_text_is_escaped():
@@ -80,22 +112,34 @@ def test_every_kind_of_part_is_on_the_page_and_text_is_escaped():
         Gallery([Picture(image, NASTY, [Bar(NASTY, 0.25, "right")])], 5, 2, NASTY, NASTY, lead=True),
         Table([NASTY], [[NASTY, Markup("<code>x</code>")]], NASTY),
         Steps([(NASTY, NASTY)], Markup("<svg></svg>")),
+        Key([(NASTY, (1, 2, 3))]),
     ]
-    page = render(NASTY, NASTY, [Section("one", NASTY, [NASTY, Markup("<em>y</em>")], parts)], NASTY)
+    section = Section("one", NASTY, [NASTY, Markup("<em>y</em>")], parts)
+    page = render(NASTY, NASTY, [Chapter("whole", NASTY, [section])], NASTY)
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") >= 20
+    assert page.count("&lt;script&gt;") >= 23
     assert "<code>x</code>" in page
     assert "<em>y</em>" in page
     assert "25.0 %" in page
     assert "--share: 25.0%" in page
     assert page.count("<svg") == 2
-    assert 'href="#one"' in page
-    assert 'id="one"' in page
+    assert "rgb(1 2 3)" in page
+    for name in ("whole", "one"):
+        assert f'href="#{name}"' in page
+        assert f'id="{name}"' in page
 
 
-def test_sections_need_names_of_their_own():
-    with pytest.raises(ValueError, match=r"\['a', 'a'\].*name of its own"):
-        render("", "", [Section("a", "", [])] * 2)
+@pytest.mark.parametrize(
+    "chapters",
+    [
+        [Chapter("c", "", [Section("a", "", [])] * 2)],
+        [Chapter("c", "", [Section("a", "", [])]), Chapter("d", "", [Section("a", "", [])])],
+        [Chapter("a", "", [Section("a", "", [])])],
+    ],
+)
+def test_chapters_and_sections_need_names_of_their_own(chapters):
+    with pytest.raises(ValueError, match=r"'a', .*'a'.*name of its own"):
+        render("", "", chapters)
 
 
 def test_a_page_replaces_the_one_before_it_and_leaves_nothing_else(tmp_path):

@@ -7,14 +7,13 @@ from gpvit.app.demo import run_demo
 
 
 def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
-    """Train a small GPViT on real digits, on the CPU in minutes, and write a report with pictures.
+    """Train a small GPViT to read, label and find real digits, on the CPU in minutes, and write a report with pictures.
 
     Args:
         out: Folder for the report, the weights and the logs; an earlier demo in it is replaced.
         seed: Of all that is random.
-        quick: Train for one epoch only, to see what the report looks like.
+        quick: Train hardly at all, to see what the report looks like.
     """
     start = time.monotonic()
-    print("training a small GPViT on the handwritten digits that come with scikit-learn", flush=True)
     report = run_demo(out, seed, quick)
     print(f"done in {time.monotonic() - start:.0f} s; open this file in a browser:\n{Path(report).resolve()}")

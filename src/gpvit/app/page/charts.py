@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,17 +72,17 @@ class Line:
 
     Args:
         label: Its name.
-        values: One for each epoch.
+        values: By epoch, counted from 1.
         colour: One of this module.
     """
 
     label: str
-    values: Sequence[float]
+    values: Mapping[int, float]
     colour: str
 
 
 def paint_lines(axes: Axes, title: str, lines: Sequence[Line], percent: bool = False) -> None:
-    """Draw series over epochs, counted from 1.
+    """Draw series over epochs.
 
     Args:
         axes: Where.
@@ -91,10 +91,9 @@ def paint_lines(axes: Axes, title: str, lines: Sequence[Line], percent: bool = F
         percent: Whether the values are shares.
     """
     for line in lines:
-        epochs = range(1, len(line.values) + 1)
-        axes.plot(epochs, line.values, "o-", color=line.colour, label=line.label)
+        axes.plot(list(line.values), list(line.values.values()), "o-", color=line.colour, label=line.label)
     axes.set(title=title, xlabel="epoch", ylim=(0, 1.03) if percent else (0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="y")
@@ -103,21 +102,37 @@ def paint_lines(axes: Axes, title: str, lines: Sequence[Line], percent: bool = F
         axes.legend()
 
 
-def paint_bars(axes: Axes, title: str, labels: Sequence[str], values: Sequence[float], colours: Sequence[str]) -> None:
-    """Draw horizontal bars, the first on top, with their share of the total at their ends.
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars of one colour each.
+
+    Args:
+        labels: Names of the bars, the topmost first.
+        values: Their lengths.
+        colours: Of this module.
+        texts: What stands at their ends.
+    """
+
+    labels: Sequence[str]
+    values: Sequence[float]
+    colours: Sequence[str]
+    texts: Sequence[str]
+
+
+def paint_bars(axes: Axes, title: str, bars: Bars, longest: float | None = None) -> None:
+    """Draw horizontal bars.
 
     Args:
         axes: Where.
         title: Heading.
-        labels: Names of the bars.
-        values: Their lengths.
-        colours: Of this module.
+        bars: The first on top.
+        longest: Length of a bar as wide as the chart; the longest of these by default.
     """
-    total = sum(values)
-    bars = axes.barh(range(len(values)), values, color=colours, height=0.72)
-    axes.bar_label(bars, [f"{value / total:.1%}" for value in values], padding=4, color=SOFT, fontsize=9)
-    axes.set(title=title, yticks=range(len(labels)), yticklabels=labels, xticks=[])
-    axes.set_xlim(0, 1.2 * max(values))
+    positions = range(len(bars.labels))
+    drawn = axes.barh(positions, bars.values, color=bars.colours, height=0.72)
+    axes.bar_label(drawn, bars.texts, padding=4, color=SOFT, fontsize=9)
+    axes.set(title=title, yticks=positions, yticklabels=bars.labels, xticks=[])
+    axes.set_xlim(0, 1.2 * (longest or max(bars.values)))
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

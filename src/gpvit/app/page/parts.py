@@ -1,4 +1,4 @@
-"""What a report is made of: sections, each with a title, sentences, and figures or tables.
+"""What a report is made of: chapters of sections, each with a title, sentences, and figures or tables.
 
 Text is escaped when the page is written, unless it is `Markup`.
 """
@@ -162,7 +162,19 @@ class Steps:
     kind: Literal["steps"] = "steps"
 
 
-Part = Headlines | Charts | Gallery | Table | Steps
+@dataclass(frozen=True)
+class Key:
+    """Names beside the colours that pictures use for them.
+
+    Args:
+        entries: Names and RGB colours, 0 to 255.
+    """
+
+    entries: Sequence[tuple[str, tuple[int, int, int]]]
+    kind: Literal["key"] = "key"
+
+
+Part = Headlines | Charts | Gallery | Table | Steps | Key
 
 
 @dataclass(frozen=True)
@@ -180,3 +192,18 @@ class Section:
     title: str
     text: Sequence[str]
     parts: Sequence[Part] = ()
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Sections that belong together.
+
+    Args:
+        name: Its address on the page, as `digits`.
+        title: Its heading.
+        sections: In reading order.
+    """
+
+    name: str
+    title: str
+    sections: Sequence[Section]

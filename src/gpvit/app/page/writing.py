@@ -1,4 +1,4 @@
-"""Sections become one HTML file that any browser opens from disk."""
+"""Chapters become one HTML file that any browser opens from disk."""
 
 import os
 import tempfile
@@ -9,24 +9,24 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from gpvit.app.page.parts import Section
+from gpvit.app.page.parts import Chapter
 
 
-def render(title: str, lead: str, sections: Sequence[Section], footer: str = "") -> str:
+def render(title: str, lead: str, chapters: Sequence[Chapter], footer: str = "") -> str:
     """Write a page that needs nothing but itself.
 
     Args:
         title: Heading of the page.
         lead: What it is about, in a sentence or two.
-        sections: In reading order.
+        chapters: In reading order.
         footer: Last line.
 
     Raises:
-        ValueError: If two sections have the same name.
+        ValueError: If two chapters or sections have the same name.
     """
-    names = [section.name for section in sections]
+    names = [name for each in chapters for name in (each.name, *(section.name for section in each.sections))]
     if len(set(names)) != len(names):
-        raise ValueError(f"sections are named {names}; each needs a name of its own, for its address")
+        raise ValueError(f"chapters and sections are named {names}; each needs a name of its own, for its address")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__name__.rpartition(".")[0], "."),
         autoescape=True,
@@ -36,7 +36,7 @@ def render(title: str, lead: str, sections: Sequence[Section], footer: str = "")
     )
     style = Markup(files(__package__).joinpath("report.css").read_text(encoding="utf-8"))
     page = environment.get_template("report.html")
-    return page.render(title=title, lead=lead, sections=sections, footer=footer, style=style)
+    return page.render(title=title, lead=lead, chapters=chapters, footer=footer, style=style)
 
 
 def write_page(page: str, path: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from gpvit.analysis.cost import CostRow
-from gpvit.app.experiment import Experiment
-from gpvit.app.page.charts import FIRST, SECOND, SOFT, draw, paint_bars
+from gpvit.app.experiments.digits import DigitsExperiment
+from gpvit.app.page.charts import FIRST, SECOND, SOFT, Bars, draw, paint_bars
 from gpvit.app.page.parts import Chart, Charts, Section, Table
 from gpvit.layers.group_propagation import GroupPropagationBlock
 
@@ -12,7 +12,7 @@ _GROUP, _LOCAL, _REST = "GP blocks", "local blocks", "the rest"
 _COLOURS = {_GROUP: SECOND, _LOCAL: FIRST, _REST: SOFT}
 
 
-def parts(experiment: Experiment) -> Section:
+def parts(experiment: DigitsExperiment) -> Section:
     """Show where parameters and computation sit."""
     cost = experiment.cost
     kinds = [_kind(experiment, row) for row in cost.rows]
@@ -21,7 +21,8 @@ def parts(experiment: Experiment) -> Section:
 
     def bars(name: str, title: str, value: Callable[[CostRow], int]) -> Chart:
         values = [value(row) for row in cost.rows]
-        svg = draw(name, title, 4.3, 4.8, lambda axes: paint_bars(axes, title, labels, values, colours))
+        drawn = Bars(labels, values, colours, [f"{each / sum(values):.1%}" for each in values])
+        svg = draw(name, title, 4.3, 4.8, lambda axes: paint_bars(axes, title, drawn))
         return Chart(svg, "")
 
     charts = [
@@ -46,7 +47,7 @@ def parts(experiment: Experiment) -> Section:
     return Section("cost", "Where its parts weigh", text, [Charts(charts), Table(header, rows, caption)])
 
 
-def speed(experiment: Experiment) -> Section:
+def speed(experiment: DigitsExperiment) -> Section:
     """Show how fast the network is here, over picture sizes."""
     report = experiment.speed
     rows = []
@@ -90,7 +91,7 @@ def _cells(name: str, rows: list[CostRow]) -> list[str]:
     ]
 
 
-def _kind(experiment: Experiment, row: CostRow) -> str:
+def _kind(experiment: DigitsExperiment, row: CostRow) -> str:
     if not row.part.startswith("blocks."):
         return _REST
     block = experiment.model.get_submodule(row.part)

@@ -5,7 +5,7 @@ from importlib.resources import files
 import numpy as np
 from markupsafe import Markup
 
-from gpvit.app.experiment import Experiment
+from gpvit.app.experiments.digits import DigitsExperiment
 from gpvit.app.page.parts import Gallery, Part, Picture, Section, Steps, Table
 from gpvit.data.photographs import load_photograph, photograph_credit, photograph_names
 from gpvit.inference.group_maps import BlockGroups, GroupPicture, draw_groups
@@ -17,7 +17,7 @@ _HEATS = 5
 _DIGITS_COMPARED = 50
 
 
-def explanation(experiment: Experiment) -> Section:
+def explanation(experiment: DigitsExperiment) -> Section:
     """Explain group tokens to somebody who has never heard of them."""
     side = experiment.image_size // 8
     blocks = [len(block.strength) for block in _draw(experiment, 0).blocks]
@@ -43,7 +43,7 @@ def explanation(experiment: Experiment) -> Section:
     return Section("group-tokens", "What is a group token?", text, [closing])
 
 
-def digits(experiment: Experiment) -> Section:
+def digits(experiment: DigitsExperiment) -> Section:
     """Show which group each part of a digit belongs to, and where single groups look."""
     first = [int(np.flatnonzero(experiment.labels == label)[0]) for label in _CLASSES]
     drawn = [_draw(experiment, index) for index in first]
@@ -73,7 +73,7 @@ def digits(experiment: Experiment) -> Section:
     return Section("groups-digits", "Groups on digits", text, parts)
 
 
-def photographs(experiment: Experiment) -> Section:
+def photographs(experiment: DigitsExperiment) -> Section:
     """Show what the digits' groups make of photographs, of which the model knows nothing."""
     galleries = []
     for name in [name for name in _PHOTOGRAPHS if name in photograph_names()]:
@@ -113,7 +113,7 @@ def _heats(picture: GroupPicture, title: str) -> Gallery:
     return Gallery(heats, _HEATS, _HEATS, title, caption)
 
 
-def _overlap_table(experiment: Experiment) -> Table:
+def _overlap_table(experiment: DigitsExperiment) -> Table:
     """Measure how alike the groups of each block are."""
     drawn = [_draw(experiment, index) for index in range(_DIGITS_COMPARED)]
     rows = []
@@ -137,5 +137,5 @@ def mean_overlap(block: BlockGroups) -> float:
     return float(np.minimum(maps[one], maps[other]).mean())
 
 
-def _draw(experiment: Experiment, index: int) -> GroupPicture:
+def _draw(experiment: DigitsExperiment, index: int) -> GroupPicture:
     return draw_groups(experiment.model, experiment.images[index])

@@ -5,7 +5,7 @@ from markupsafe import Markup
 from PIL import Image
 from PIL.Image import Resampling
 
-from gpvit.app.experiment import Experiment
+from gpvit.app.experiments.digits import DigitsExperiment
 from gpvit.app.page.charts import FIRST, SECOND, Line, draw, paint_confusion, paint_lines
 from gpvit.app.page.parts import Bar, Chart, Charts, Gallery, Headline, Headlines, Picture, Section
 from gpvit.data.digits import Digits, digits_split
@@ -15,37 +15,34 @@ _SHOWN = 128  # pixels
 _CHART_IN = 4.3  # width, in inches of 96 pixels
 
 
-def summary(experiment: Experiment) -> Section:
+def summary(experiment: DigitsExperiment) -> Section:
     """Say in a few figures what happened."""
     wrong = int((experiment.answers != experiment.labels).sum())
     images_per_second = experiment.speed.measurements[_trained_size(experiment)].images_per_second
     assert images_per_second is not None
     figures = [
         Headline(f"{experiment.accuracy:.1%}", "test accuracy", f"{wrong} of {len(experiment.labels)} digits wrong"),
-        Headline(
-            f"{experiment.summary['seconds']:.0f} s", "training time", f"{len(experiment.epochs)} epochs, this machine"
-        ),
+        Headline(f"{experiment.run.seconds:.0f} s", "training time", f"{experiment.run.epochs} epochs, this machine"),
         Headline(f"{experiment.cost.parameters / 1e6:.2f} M", "parameters", "GPViT-L1 of the paper has 9.6 M"),
         Headline(f"{experiment.cost.macs / 1e6:.0f} M", "MACs per digit", "multiply-accumulates of one forward pass"),
         Headline(f"{images_per_second:.0f}", "digits per second", "forward pass, this machine"),
     ]
     text = [
-        "GPViT is a vision transformer that keeps its picture at high resolution from the first layer to the last, "
-        "and lets distant places of the picture talk to each other through a few group tokens. A small one was just "
-        f"trained here, from random weights, on {len(digits_split('train')[1]):,} handwritten digits, and then read "
-        f"{len(experiment.labels)} digits that it had not seen. Everything below was measured in that one run.",
+        "The first question is the simplest: one digit in a small gray picture; which is it? A small GPViT was trained "
+        f"for it, from random weights, on {len(digits_split('train')[1]):,} handwritten digits, and then read "
+        f"{len(experiment.labels)} that it had not seen.",
     ]
     caption = (
         "Two limits: both sets hold digits of the same 13 writers, so a new hand would be harder; and the digits are "
         "tiny and centred, so any decent network does well. These figures show that the code learns. How good the "
         "architecture is, the paper's results on ImageNet, COCO and ADE20K show."
     )
-    return Section("result", "The result in five figures", text, [Headlines(figures, caption)])
+    return Section("digits-result", "The result", text, [Headlines(figures, caption)])
 
 
-def data(experiment: Experiment) -> Section:
+def data(experiment: DigitsExperiment) -> Section:
     """Show what is learned from, as it is and as the network sees it."""
-    digits = Digits(**experiment.settings["data"]["init_args"])
+    digits = Digits(**experiment.run.data)
     digits.setup("fit")
     assert digits.train_collate is not None
     assert digits.train_set is not None
@@ -75,14 +72,11 @@ def data(experiment: Experiment) -> Section:
     )
 
 
-def curves(experiment: Experiment) -> Section:
+def curves(experiment: DigitsExperiment) -> Section:
     """Show the course of the training."""
-    epochs = experiment.epochs
-    losses = [
-        Line("training", [epoch.train_loss for epoch in epochs], FIRST),
-        Line("test", [epoch.test_loss for epoch in epochs], SECOND),
-    ]
-    accuracy = [Line("test", [epoch.test_accuracy for epoch in epochs], SECOND)]
+    logged = experiment.run.curves
+    losses = [Line("training", logged["train/loss"], FIRST), Line("test", logged["val/loss"], SECOND)]
+    accuracy = [Line("test", logged["val/top1"], SECOND)]
     shape = (_CHART_IN, 3.2)
     text = [
         Markup(
@@ -109,10 +103,10 @@ def curves(experiment: Experiment) -> Section:
             "and the curve calms down. This page shows the weights after the last epoch, chosen by no test score.",
         ),
     ]
-    return Section("curves", "How it learned", text, [Charts(charts)])
+    return Section("digits-curves", "How it learned", text, [Charts(charts)])
 
 
-def confusion(experiment: Experiment) -> Section:
+def confusion(experiment: DigitsExperiment) -> Section:
     """Show which digits are taken for which."""
     counts = experiment.confusion
     mistakes = counts - np.diag(np.diag(counts))
@@ -133,7 +127,7 @@ def confusion(experiment: Experiment) -> Section:
     return Section("confusion", "What it takes for what", text, [Charts([Chart(chart, caption)])])
 
 
-def examples(experiment: Experiment) -> Section:
+def examples(experiment: DigitsExperiment) -> Section:
     """Show digits that it reads right, those it is least sure of, and its mistakes."""
     top = experiment.probabilities.max(axis=1)
     right = experiment.answers == experiment.labels
@@ -170,10 +164,10 @@ def examples(experiment: Experiment) -> Section:
         f"Such a probability is the network's own estimate. To its answers it gives {top.mean():.1%} on average, and "
         f"{right.mean():.1%} of them are right; the closer these two, the better it knows how much it knows."
     ]
-    return Section("examples", "Right and wrong", text, [gallery for gallery in galleries if gallery.pictures])
+    return Section("digits-examples", "Right and wrong", text, [gallery for gallery in galleries if gallery.pictures])
 
 
-def _example(experiment: Experiment, index: int) -> Picture:
+def _example(experiment: DigitsExperiment, index: int) -> Picture:
     truth = int(experiment.labels[index])
     best = experiment.results[index].top(3)
     tones = ["right" if each.class_index == truth else "wrong" if rank == 0 else "" for rank, each in enumerate(best)]
@@ -183,7 +177,7 @@ def _example(experiment: Experiment, index: int) -> Picture:
     return Picture(Image.fromarray(experiment.images[index]).resize((_SHOWN,) * 2, Resampling.BICUBIC), caption, bars)
 
 
-def _trained_size(experiment: Experiment) -> int:
+def _trained_size(experiment: DigitsExperiment) -> int:
     """Return the position of the measurement at the size that the model was trained on."""
     sizes = [measurement.case.size for measurement in experiment.speed.measurements]
     return sizes.index((experiment.image_size,) * 2)

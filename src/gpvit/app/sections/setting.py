@@ -7,17 +7,17 @@ import lightning
 import torchvision
 from markupsafe import Markup
 
-from gpvit.app.experiment import Experiment
+from gpvit.app.experiments.run import Run
 from gpvit.app.page.parts import Section, Table
+from gpvit.app.results import DemoResults
 
 
-def setting(experiment: Experiment) -> Section:
+def setting(results: DemoResults) -> Section:
     """Name machine, versions, settings and the command."""
-    machine = experiment.speed.machine
-    task, data = (experiment.settings[key]["init_args"] for key in ("model", "data"))
+    machine = results.digits.speed.machine
     rows = [
-        ["command", Markup("<code>{}</code>").format(experiment.command)],
-        ["seed", str(experiment.summary["seed"])],
+        ["command", Markup("<code>{}</code>").format(results.command)],
+        ["seed", str(results.digits.run.summary["seed"])],
         ["processor", f"{machine.cpu}; cores: {machine.cores}, threads that compute: {machine.threads}"],
         ["GPU", machine.gpu or "none"],
         ["system", f"{machine.system}, Python {platform.python_version()}"],
@@ -26,17 +26,7 @@ def setting(experiment: Experiment) -> Section:
             f"gpvit {machine.gpvit}, torch {machine.torch}, torchvision {torchvision.__version__}, "
             f"timm {machine.timm}, lightning {lightning.__version__}",
         ],
-        [
-            "training",
-            f"{task['name']}, {len(experiment.epochs)} epochs, batches of {data['batch_size']}, AdamW, learning rate "
-            f"{task['lr']:g} with {task['warmup_epochs']:g} epochs of warm-up and a cosine, weight decay "
-            f"{task['weight_decay']:g}",
-        ],
-        [
-            "augmentation",
-            f"turned by up to {data['rotation_degrees']:g}°, moved by up to {data['shift']:.0%} of the side, scaled by "
-            f"up to {data['zoom']:.0%}",
-        ],
+        *([task, _training(run)] for task, run in zip(("reading", "labelling", "finding"), results.runs, strict=True)),
     ]
     text = [
         "The same command on the same machine and versions gives the same accuracy up to the order in which sums are "
@@ -45,21 +35,36 @@ def setting(experiment: Experiment) -> Section:
     return Section("setting", "How to repeat it", text, [Table((), rows, numeric=False)])
 
 
-def further(experiment: Experiment) -> Section:
+def _training(run: Run) -> str:
+    return (
+        f"{run.task['name']}, {run.steps} steps of {run.data['batch_size']} images in {run.seconds:.0f} s, AdamW, "
+        f"learning rate {run.task['lr']:g}, weight decay {run.task['weight_decay']:g}"
+    )
+
+
+def further(results: DemoResults) -> Section:
     """Say what lies beside this page and what to do next."""
     files = [
         ["metrics.json", "The figures of this page."],
-        ["run/best.safetensors, run/last.safetensors", "Weights that describe themselves: the best epoch, the last."],
-        ["run/config.yaml", "Every setting of the training."],
-        ["run/metrics.csv, run/events.out.tfevents…", "The course of the training, as a table and for TensorBoard."],
-        ["run/last.ckpt", "Where “gpvit train --resume” goes on."],
+        ["run, segmentation, detection", "The runs of reading, labelling and finding. In each:"],
+        ["best.safetensors, last.safetensors", "Weights that describe themselves: the best epoch, the last."],
+        ["config.yaml", "Every setting of the training."],
+        ["metrics.csv, events.out.tfevents…", "The course of the training, as a table and for TensorBoard."],
+        ["data.png", "A sheet of training scenes with their truth (not of single digits)."],
+        ["last.ckpt", "Where “gpvit train --resume” goes on."],
     ]
-    weights = shlex.quote(str(experiment.folder / "last.safetensors"))
+    reader, labeller, finder = (shlex.quote(str(run.weights)) for run in results.runs)
     commands = [
-        (f"gpvit evaluate {weights}", "score the weights again"),
-        (f"gpvit predict {weights} PICTURE...", "read your own digits: light ink on black"),
+        (f"gpvit evaluate {reader}", "score weights again; those of the other two on more scenes than here"),
+        (f"gpvit predict {reader} PICTURE...", "read your own digits: light ink on black"),
+        (f"gpvit predict {labeller} PICTURE...", "label the digits in your own pictures"),
+        (f"gpvit predict {finder} PICTURE...", "find them"),
+        ("gpvit train recipes/digit_scenes/segment.yaml", "train the segmenter in full"),
+        ("gpvit train recipes/digit_scenes/detect.yaml", "train the detector in full"),
         ("gpvit groups gpvit_l1.in1k PICTURE...", "groups of a model trained on ImageNet (fetches its weights)"),
         ("gpvit train recipes/folder/finetune.yaml", "train on your own folder of images"),
+        ("gpvit train recipes/folder/segment.yaml", "on your own masks"),
+        ("gpvit train recipes/folder/detect.yaml", "on your own objects, in COCO's format"),
         ("gpvit benchmark --suite field", "speed and memory beside other models"),
     ]
     code = Markup("<code>{}</code>")

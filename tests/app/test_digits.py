@@ -9,7 +9,8 @@ from gpvit.analysis.benchmark import Measurement, Report
 from gpvit.analysis.cost import profile_model
 from gpvit.analysis.machine import describe_machine
 from gpvit.analysis.workload import Case
-from gpvit.app.experiment import Epoch, Experiment, run_experiment
+from gpvit.app.experiments.digits import DigitsExperiment
+from gpvit.app.experiments.run import Run
 from gpvit.app.sections import cost, groups, learning
 from gpvit.data import digits_split
 from gpvit.inference.group_maps import BlockGroups
@@ -29,12 +30,13 @@ def experiment_with(answers):
         logits = torch.zeros(10)
         logits[answer] = 8 - 0.1 * rank
         results.append(ClassificationResult(logits, CLASSES, image))
-    return Experiment(
-        folder=Path("demo/run"),
-        command="gpvit demo",
-        settings={"model": {"init_args": {"name": "gpvit_nano"}}, "data": {"init_args": {"image_size": 64}}},
-        summary={"seconds": 12.3, "seed": 0},
-        epochs=[Epoch(2.0, 2.2, 0.1), Epoch(1.0, 0.9, 0.8)],
+    settings = {
+        "model": {"init_args": {"name": "gpvit_nano"}},
+        "data": {"init_args": {"image_size": 64}},
+        "trainer": {"max_epochs": 2},
+    }
+    return DigitsExperiment(
+        run=Run(Path("demo/run"), settings, {"seconds": 12.3, "seed": 0}, {}),
         model=model,
         images=images,
         labels=labels,
@@ -121,11 +123,3 @@ def test_photographs_carry_their_credits(flawed):
         assert len(gallery.pictures) == 5
         assert "Photograph: " in gallery.caption
         assert len({picture.image.size[0] / picture.image.size[1] for picture in gallery.pictures}) == 1
-
-
-def test_what_is_no_earlier_run_is_left_alone(tmp_path):
-    own = tmp_path / "thesis.txt"
-    own.write_text("three years of work")
-    with pytest.raises(ValueError, match="no earlier run"):
-        run_experiment(tmp_path, "gpvit demo")
-    assert own.read_text() == "three years of work"

@@ -1,0 +1,1 @@
+"""What the demo trains, and what came of each training."""
