@@ -10,7 +10,7 @@ UV := UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=$(VENV) $(BIN)/uv
 .PHONY: help setup demo test test-all lint format bench lock clean
 
 help:
-	@echo "make demo      train the small GPViT on real digits, write demo/report.html"
+	@echo "make demo      train small GPViTs on real digits, write demo/report.html"
 	@echo "make test      the tests (under 8 minutes on 2 cores)"
 	@echo "make test-all  the slow ones too"
 	@echo "make lint      ruff, mypy, import-linter, codespell"
@@ -52,6 +52,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/gpvit benchmark --suite field --out bench
+	$(BIN)/python -m gpvit.analysis.sampling
 
 lock: $(READY)
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --generate-hashes \

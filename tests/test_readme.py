@@ -37,6 +37,7 @@ def test_commands_run(tmp_path, monkeypatch):
     assert (tmp_path / "runs/groups/digit_groups.png").is_file()
 
 
+@pytest.mark.filterwarnings("default::UserWarning")  # so few pictures do not hold every class
 def test_own_images_become_pictures(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)

@@ -86,6 +86,8 @@ def test_ade20k_recipes_are_the_released_configuration(decoder, level, drop_path
         "power": 1.0,
         "min_lr_ratio": 0.0,
         "auxiliary_weight": 0.4,
+        "background_weight": 1.0,
+        "optimizer": "adamw",
     }
     assert config["data"]["class_path"] == "gpvit.data.segmentation.ADE20K"
     trainer, data = config["trainer"], config["data"]["init_args"]
@@ -141,6 +143,7 @@ def test_coco_recipes_are_the_released_configuration(detector, schedule, level, 
         "milestones": milestones,
         "warmup_steps": 500,
         "warmup_ratio": 1e-3,
+        "optimizer": "adamw",
     }
     assert config["data"]["class_path"] == "gpvit.data.detection.COCO"
     trainer, data = config["trainer"], config["data"]["init_args"]

@@ -134,7 +134,7 @@ def test_a_single_class_is_refused(root):
     for split in ("train", "val"):
         for name in ("crow", "owl"):
             (root / split / name).rename(root / f"{split}-{name}")
-    with pytest.raises(ValueError, match=r"'blue-tit'.*two or more"):
+    with pytest.raises(ValueError, match=r"'blue-tit'.*2 or more"):
         folder(root)
 
 

@@ -61,3 +61,24 @@ def test_what_does_not_fit_is_an_error(classifier, tmp_path):
         gpvit.create_model("upernet_gpvit_nano", backbone_weights=tmp_path / "nowhere.pth")
     with pytest.raises(ValueError, match="give a tag of timm's pretrained weights"):
         gpvit.create_model("upernet_resnet18", backbone_weights=classifier)
+
+
+@pytest.mark.parametrize("system", ["mask_rcnn", "retinanet"])
+def test_a_detectors_adapter_stays_new(classifier, system, capsys):
+    model = gpvit.create_model(f"{system}_gpvit_nano", num_classes=3, backbone_weights=classifier)
+    expected = gpvit.load(classifier).state_dict()
+    own = model.backbone.body.backbone.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in own.items())
+    assert "left out: head, norm, pool, pool.key, pool.norm" in capsys.readouterr().err
+
+
+def test_a_detectors_file_rebuilds_it(tmp_path):
+    model = gpvit.create_model("mask_rcnn_gpvit_nano", num_classes=3, min_size=64, channels=16).eval()
+    model.pretrained_cfg |= {"category_ids": [7, 3, 9]}
+    gpvit.save(model, tmp_path / "model.safetensors", class_names=list("abc"))
+    loaded = gpvit.load(tmp_path / "model.safetensors")
+    assert loaded.pretrained_cfg["category_ids"] == [7, 3, 9]
+    image = torch.rand(3, 64, 80)
+    with torch.inference_mode():
+        for own, theirs in zip(model([image])[0].values(), loaded([image])[0].values(), strict=True):
+            assert torch.equal(own, theirs)

@@ -8,7 +8,7 @@ from golden import official
 
 import gpvit  # timm learns the models
 from gpvit.models.official import convert_official
-from gpvit.tasks.optimizers import adamw, detector_groups, head_groups, no_decay_names, parameter_groups
+from gpvit.tasks.optimizers import adamw, detector_groups, head_groups, no_decay_names, optimizer, parameter_groups
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"
 
@@ -162,3 +162,31 @@ def test_detection_decay_in_words(detector):
     layer_norms = [name for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)]
     assert layer_norms
     assert {decay[f"{name}.weight"] for name in layer_norms} == {0}
+
+
+@pytest.mark.parametrize("name", ["segformer_gpvit_nano", "mask_rcnn_gpvit_nano"])
+def test_muon_moves_matrices_and_adamw_the_rest(name):
+    model = gpvit.create_model(name, num_classes=3)
+    rates = {"lr": 0.1, "weight_decay": 0.5}
+    groups = [
+        {"params": [p for n, p in model.named_parameters() if n.startswith("backbone.") == inside], **rates}
+        for inside in (True, False)
+    ]
+    created = optimizer("muon", model, groups, lr=0.1, betas=(0.9, 0.98))
+    names = {id(p): n for n, p in model.named_parameters()}
+    by_rule = {True: set(), False: set()}
+    for group in created.param_groups:
+        by_rule[bool(group.get("use_fallback"))] |= {names[id(p)] for p in group["params"]}
+        assert group["lr"] == pytest.approx(0.03 if group.get("use_fallback") else 0.1)
+        assert group["weight_decay"] == 0.5
+    assert by_rule[True] | by_rule[False] == set(names.values())
+    assert not by_rule[True] & by_rule[False]
+    gpvit_name = next(n for n in names.values() if n.endswith("blocks.0.mlp.fc1.weight")).removesuffix(
+        "blocks.0.mlp.fc1.weight"
+    )
+    assert {f"{gpvit_name}{n}" for n in ("blocks.0.mlp.fc1.weight", "stem.proj.weight")} <= by_rule[False]
+    assert {
+        f"{gpvit_name}{n}"
+        for n in ("pos_embed", "blocks.1.group_tokens", "blocks.0.mlp.fc1.bias", "blocks.0.dwconv.weight")
+    } <= by_rule[True]
+    assert {n for n in names.values() if n.startswith(model.head_names)} <= by_rule[True]

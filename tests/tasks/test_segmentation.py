@@ -167,3 +167,12 @@ def test_finetuning_renews_only_the_classifier(tmp_path, capsys):
     assert "decoder.classifier.weight (5, 128, 1, 1) left out" in capsys.readouterr().err
     assert task.network.num_classes == 3
     assert torch.equal(task.network.decoder.fuse.conv.weight, start.decoder.fuse.conv.weight)
+
+
+def test_a_background_counts_as_much_as_it_is_said_to():
+    logits, masks = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    masks[0, 0] = 255
+    each = F.cross_entropy(logits, masks, ignore_index=255, reduction="none")
+    for weight in (1.0, 0.25):
+        expected = torch.where(masks == 0, weight * each, each).sum() / masks.numel()
+        torch.testing.assert_close(pixel_cross_entropy(logits, masks, weight), expected)

@@ -4,7 +4,7 @@ import json as json_format
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gpvit.models.catalog import MODELS, split_system
 
@@ -88,7 +88,7 @@ def facts(name: str) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> Table:
     sizes = ", ".join(f"{system} {size}" for system, size in _SIZES.items())
     title = f"Models\nGMACs at 224x224, {sizes}, with attention's products; first scores as published, in percent"
-    table = Table("model", title=title)
+    table = Table(Column("model", no_wrap=True), title=title)
     for header in ("parameters", "GMACs", "score"):
         table.add_column(header, justify="right")
     table.add_column("weights")

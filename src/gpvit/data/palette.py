@@ -5,6 +5,8 @@ from functools import cache
 import numpy as np
 from skimage.color import rgb2lab
 
+Color = tuple[int, int, int]
+
 _LEVELS = 18  # per channel, of the colours chosen among
 _LIGHTNESS = (32.0, 88.0)  # of CIELAB: visible on white paper and over a photograph
 _CHROMA = (24.0, 78.0)  # grays would be taken for the picture, neon for a mistake
@@ -31,3 +33,10 @@ def distinct_colours(count: int) -> tuple[tuple[float, float, float], ...]:
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
     return tuple((float(red), float(green), float(blue)) for red, green, blue in candidates[chosen])
+
+
+def class_colors(count: int) -> tuple[Color, ...]:
+    """Choose the same colours with red, green and blue from 0 to 255, one for each class."""
+    return tuple(
+        (round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in distinct_colours(count)
+    )

@@ -7,15 +7,13 @@ from torch import nn
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.palette import distinct_colours
+from gpvit.data.palette import Color, class_colors
 from gpvit.data.preprocessing import Preprocessing
 from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
 
 NUM_IMAGENET_CLASSES = 1000
 NUM_ADE20K_CLASSES = 150
 NUM_COCO_CLASSES = 80
-
-Color = tuple[int, int, int]
 
 
 def task_of(model: nn.Module) -> str:
@@ -87,10 +85,7 @@ def class_colors_of(model: nn.Module) -> tuple[Color, ...]:
     """Give each class of a segmenter or detector an RGB colour, 0 to 255: by its checkpoint, else distinct ones."""
     if colors := _cfg(model).get("label_colors"):
         return tuple((red, green, blue) for red, green, blue in cast(list[list[int]], colors))
-    return tuple(
-        (round(255 * red), round(255 * green), round(255 * blue))
-        for red, green, blue in distinct_colours(cast(int, model.num_classes))
-    )
+    return class_colors(cast(int, model.num_classes))
 
 
 def _cfg(model: nn.Module) -> dict[str, object]:

@@ -61,3 +61,9 @@ def test_impossible_numbers():
         scenes(train_scenes=0)
     with pytest.raises(ValueError, match="digit_size"):
         scenes(digit_size=(60, 10))
+
+
+def test_training_may_be_fuller():
+    scenes = DigitScenes(64, 4, 4, digits=(1, 1), train_digits=(6, 6), seed=1)
+    objects = {split: [len(scenes.pictures(split)[i].objects.boxes) for i in range(4)] for split in ("train", "val")}
+    assert max(objects["val"]) == 1 < min(objects["train"])

@@ -1,6 +1,5 @@
 """What every detection data module shares: pictures with their objects, in torchvision's convention."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,8 @@ from gpvit.data.detection.checks import BoxReport, box_report
 from gpvit.data.detection.dataset import Pictures, Samples, collate
 from gpvit.data.detection.preview import preview_sheet
 from gpvit.data.detection.sampler import LikeShapeSampler
-from gpvit.data.module import ImageData
-from gpvit.data.palette import distinct_colours
+from gpvit.data.module import ImageData, write_report
+from gpvit.data.palette import class_colors
 from gpvit.data.tolerance import SkipDamaged
 
 
@@ -65,10 +64,7 @@ class DetectionData(ImageData):
         self.masks = masks
         self.augmentation = augmentation
         self.max_damaged = max_damaged
-        self.colors = tuple(
-            (round(255 * red), round(255 * green), round(255 * blue))
-            for red, green, blue in distinct_colours(len(categories))
-        )
+        self.colors = class_colors(len(categories))
 
     def pictures(self, split: Literal["train", "val"]) -> Pictures:
         """Give the pictures of one part, each loaded when it is asked for; every subclass has its own."""
@@ -109,10 +105,5 @@ class DetectionData(ImageData):
             for message in reports[split].warnings():
                 warnings.warn(f"{split}: {message}", stacklevel=2)
         sheet = preview_sheet(self)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".boxes.csv"
-        temporary.write_text(reports["train"].to_csv(), encoding="utf-8")
-        os.replace(temporary, folder / "boxes.csv")
-        sheet.save(temporary := folder / ".data.png")
-        os.replace(temporary, folder / "data.png")
+        write_report(folder, "boxes.csv", reports["train"].to_csv(), sheet)
         return reports["train"]

@@ -6,7 +6,7 @@ from typing import Literal
 from PIL import Image
 
 from gpvit.data.digit_scenes import digit_scene
-from gpvit.data.palette import distinct_colours
+from gpvit.data.palette import class_colors
 from gpvit.data.segmentation.augmentation import SegmentationAugmentation
 from gpvit.data.segmentation.module import SegmentationData
 from gpvit.data.segmentation.pairs import Pair
@@ -38,16 +38,16 @@ class DigitScenes(SegmentationData):
         >>> scenes = DigitScenes(batch_size=8)
         >>> scenes.setup("fit")
         >>> [batch.shape for batch in next(iter(scenes.train_dataloader()))]
-        [torch.Size([8, 3, 128, 128]), torch.Size([8, 128, 128])]
+        [torch.Size([8, 3, 96, 96]), torch.Size([8, 96, 96])]
     """
 
     def __init__(
         self,
-        image_size: int = 128,
-        train_scenes: int = 4000,
-        test_scenes: int = 250,
-        digits: tuple[int, int] = (2, 8),
-        train_digits: tuple[int, int] | None = None,
+        image_size: int = 96,
+        train_scenes: int = 6400,
+        test_scenes: int = 300,
+        digits: tuple[int, int] = (1, 4),
+        train_digits: tuple[int, int] | None = (3, 9),
         seed: int = 0,
         batch_size: int = 16,
         num_workers: int = 0,
@@ -57,7 +57,6 @@ class DigitScenes(SegmentationData):
         preprocessing = SegmentationPreprocessing((3, image_size, image_size), fit_size=None)
         if image_size % preprocessing.divisor:
             raise ValueError(f"image_size {image_size}: give a multiple of {preprocessing.divisor}")
-        digit_colors = [[round(255 * value) for value in colour] for colour in distinct_colours(10)]
         super().__init__(
             ["background", *map(str, range(10))],
             preprocessing,
@@ -65,7 +64,7 @@ class DigitScenes(SegmentationData):
             batch_size,
             num_workers,
             val_batch_size=batch_size,
-            colors=[[0, 0, 0], *digit_colors],
+            colors=[(0, 0, 0), *class_colors(10)],
         )
         self.num_scenes = {"train": train_scenes, "val": test_scenes}
         self.digits = {"train": train_digits or digits, "val": digits}
@@ -95,7 +94,7 @@ class ScenePairs(Sequence[Pair]):
         num_scenes: int,
         seed: int,
         size: tuple[int, int],
-        digits: tuple[int, int] = (2, 8),
+        digits: tuple[int, int] = (1, 4),
     ) -> None:
         self.split = split
         self.num_scenes = num_scenes

@@ -1,6 +1,5 @@
 """What every segmentation data module shares: pairs of pictures and masks, in batches or one by one."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
-from gpvit.data.module import ImageData
-from gpvit.data.palette import distinct_colours
+from gpvit.data.module import ImageData, write_report
+from gpvit.data.palette import Color, class_colors
 from gpvit.data.segmentation.augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation, training_transform
 from gpvit.data.segmentation.checks import LabelReport, label_report
 from gpvit.data.segmentation.masks import IGNORE
@@ -17,8 +16,6 @@ from gpvit.data.segmentation.pairs import Pair, TrainingSamples, ValidationSampl
 from gpvit.data.segmentation.preprocessing import STANDARD, SegmentationPreprocessing
 from gpvit.data.segmentation.preview import preview_sheet
 from gpvit.data.tolerance import SkipDamaged
-
-Color = tuple[int, int, int]
 
 
 class SegmentationData(ImageData):
@@ -104,21 +101,13 @@ class SegmentationData(ImageData):
             for message in report.warnings():
                 warnings.warn(f"{split}: {message}", stacklevel=2)
         sheet = preview_sheet(self)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".labels.csv"
-        temporary.write_text(reports["train"].to_csv(), encoding="utf-8")
-        os.replace(temporary, folder / "labels.csv")
-        sheet.save(temporary := folder / ".data.png")
-        os.replace(temporary, folder / "data.png")
+        write_report(folder, "labels.csv", reports["train"].to_csv(), sheet)
         return reports["train"]
 
 
 def _checked(colors: Sequence[Sequence[int]] | None, num_classes: int) -> tuple[Color, ...]:
     if colors is None:
-        return tuple(
-            (round(255 * red), round(255 * green), round(255 * blue))
-            for red, green, blue in distinct_colours(num_classes)
-        )
+        return class_colors(num_classes)
     if len(colors) != num_classes:
         raise ValueError(f"{len(colors)} colours for {num_classes} classes: give one to each")
     for color in colors:
