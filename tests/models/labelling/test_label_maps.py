@@ -37,3 +37,15 @@ def test_pieces_from_the_top_give_the_map_of_the_whole(stride, monkeypatch, asse
         assert labels.max() < 5
         if labels.size > 200:
             assert_same_labels(labels, whole)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 6), (9, 3)])
+@pytest.mark.parametrize("smooth", [True, False])
+def test_labels_between_cells_are_those_of_enlarged_logits(stride, size, smooth):
+    generator = torch.Generator().manual_seed(stride)
+    logits = torch.randn(7, *size, generator=generator)
+    if smooth:  # mostly one class, so that most blocks agree
+        logits[3] += 2
+    enlarged = F.interpolate(logits[None], scale_factor=stride, mode="bilinear", align_corners=False)[0]
+    assert torch.equal(label_maps.upsampled_labels(logits, stride), enlarged.argmax(0))

@@ -100,7 +100,8 @@ def test_memory_does_not_grow_with_the_height(own_size, pooled_segmenter, noise_
         with LargestTensor() as made:
             SlidingWindow(64)(model, picture, own_size)
         largest.append(made.largest)
-    assert largest[0] == largest[1]
+    # Four times as high; how much is computed between cells that disagree varies a little with what they show.
+    assert largest[1] < 1.1 * largest[0]
 
 
 @pytest.mark.parametrize("name", ["segformer_gpvit_nano", "upernet_gpvit_nano", "segformer_resnet10t"])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
 from gpvit.models.answers import ask
-from gpvit.models.labelling.label_maps import bands, empty_label_map, most_probable
+from gpvit.models.labelling.label_maps import bands, empty_label_map, fill_from_top, most_probable
 from gpvit.models.segmenter import Segmenter
 from gpvit.ops.resizing import resize_rows, source_rows
 
@@ -59,6 +59,9 @@ class WholeImage:
         size = (picture.height, picture.width)
         views = list(self._views(model, picture, preprocessing))
         labels = empty_label_map(model.num_classes, size)
+        if len(views) == 1 and _is_enlarged(*views[0], size, model.stride):
+            fill_from_top(labels, [views[0][0]], views[0][0].shape[1], model.stride)
+            return labels
         for rows in bands(model.num_classes, picture.width, range(picture.height)):
             scores = [_resize_twice(logits, middle, size, rows) for logits, middle in views]
             total = scores[0] if len(scores) == 1 else torch.stack([score.softmax(0) for score in scores]).sum(0)
@@ -81,3 +84,8 @@ def _resize_twice(logits: torch.Tensor, middle: tuple[int, int], size: tuple[int
     """Resize logits to ``middle`` and then to ``size``, but only what the given rows of the latter need."""
     needed = source_rows(middle[0], size[0], rows)
     return resize_rows(resize_rows(logits, middle, needed), size, rows, middle[0], needed.start)
+
+
+def _is_enlarged(logits: torch.Tensor, middle: tuple[int, int], size: tuple[int, int], stride: int) -> bool:
+    """Tell whether logits ``(K, h, w)`` need but to be enlarged by the stride to be those of the picture."""
+    return middle == size == (logits.shape[1] * stride, logits.shape[2] * stride)
