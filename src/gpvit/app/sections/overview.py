@@ -23,6 +23,6 @@ def overview(results: DemoResults) -> Section:
     ]
     caption = (
         "Reading is trained in full. Labelling and finding are cut short, so that all is done within minutes on two "
-        "cores: their figures show that the code learns, and the recipes in full go well beyond them."
+        "cores: their figures show that the code learns, not how well it can."
     )
     return Section("overview", "The results in five figures", text, [Headlines(figures, caption)])
