@@ -17,7 +17,14 @@ EIGHT, THREE, FIVE = 9, 4, 6  # labels: the background is 0
 @pytest.fixture(scope="module")
 def experiment():
     """Make an experiment of answers that are right, but for eights: half of them threes, a quarter fives."""
-    options = {"image_size": 128, "train_scenes": 3, "test_scenes": NUM_SCENES, "seed": 0, "batch_size": 8}
+    options = {
+        "image_size": 128,
+        "train_scenes": 3,
+        "test_scenes": NUM_SCENES,
+        "digits": (2, 8),
+        "seed": 0,
+        "batch_size": 8,
+    }
     data = DigitScenes(**options)
     pairs = list(data.val_pairs())
     random = np.random.default_rng(0)
