@@ -5,6 +5,7 @@ import inspect
 import pydoc
 import re
 from collections.abc import Iterable, Sequence
+from contextvars import copy_context
 from datetime import datetime
 from pathlib import Path
 from textwrap import dedent
@@ -127,7 +128,9 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         name = "-".join(part for part in (recipe.parent.name, recipe.stem) if part)
         arguments[:1] = ["--config", str(recipe)]
     with quiet():
-        cli = RecipeCLI(arguments, Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+        # jsonargparse leaves settings in the context when help or a mistake ends it; a later call must not find them
+        folder = Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        cli = copy_context().run(RecipeCLI, arguments, folder)
     summary = fit(cli.trainer, cli.model, cli.datamodule, cli.config.resume)
     return Path(cli.trainer.default_root_dir), summary
 
