@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 
 import pytest
 
 import gpvit
-from gpvit.cli import VERBS, main
+from gpvit.cli import VERBS, main, parse
+from gpvit.cli.models import models
 
 LAZY = ("torch", "timm", "numpy", "PIL", "matplotlib", "lightning", "rich")
 
@@ -30,6 +32,12 @@ def test_overview_names_every_verb(arguments, capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"gpvit {gpvit.__version__}\n"
+
+
+def test_reading_arguments_leaves_the_context_as_it_was():
+    before = dict(copy_context())
+    parse(models, [])
+    assert dict(copy_context()) == before
 
 
 def test_unknown_verb_is_told_with_those_there_are(capsys):

@@ -9,6 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from importlib import import_module
 from typing import Any, get_origin
 
@@ -99,7 +100,8 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
         else:
             parser.add_argument(_flag(name), type=parameter.annotation, default=parameter.default, **common)
     _refuse_unknown(arguments, ["--help", *map(_flag, inspect.signature(function).parameters)], parser.error)
-    return parser.parse_args(arguments).as_dict()
+    # in a context of its own: jsonargparse leaves settings in it that change what its next parser does
+    return copy_context().run(parser.parse_args, arguments).as_dict()
 
 
 def _refuse_unknown(arguments: list[str], options: list[str], refuse: Callable[[str], Any]) -> None:
