@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,7 @@ def prepare(way: str, queries: Sequence[Grid], shapes: Sequence[Grid]) -> Callab
 
 
 def measure(attention: str, way: str) -> tuple[float, int]:
-    """Return seconds of a step, the shortest of a few, and bytes that it adds at its peak, in a process of its own."""
+    """Return seconds of a step, the median of a few, and bytes that it adds at its peak, in a process of its own."""
     command = [sys.executable, "-m", "gpvit.analysis.sampling", attention, way]
     seconds, added = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     return seconds, added
@@ -82,7 +83,7 @@ def _measure_here(attention: str, way: str) -> tuple[float, int]:
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    return min(times), status_bytes("VmHWM") - idle
+    return median(times), status_bytes("VmHWM") - idle
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluation": ["evaluate_classifier", "evaluate_detector", "evaluate_segmenter"],
         "recipes": ["train_recipe"],
         "segmentation": ["SegmentationTask"],
-        "training": ["build_trainer", "fit"],
+        "trainer": ["build_trainer"],
+        "training": ["fit"],
         "weights": ["WeightsWriter"],
     },
 )

@@ -15,7 +15,8 @@ from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from gpvit.tasks.training import TRAINER_DEFAULTS, build_trainer, fit, quiet
+from gpvit.tasks.trainer import TRAINER_DEFAULTS, build_trainer, quiet
+from gpvit.tasks.training import fit
 
 _PACKAGE = Path(__file__).parents[1]
 _EXAMPLE = "recipes/digits/classify.yaml"

@@ -47,15 +47,18 @@ class MaskRCNN(Detector):
         """Make what adds the map of stride 64: every other cell of the one before."""
         return LastLevelMaxPool()
 
-    def build_heads(self, channels: int, anchor_scale: float = 8.0, rois_per_image: int = 512) -> None:  # type: ignore[override]
+    def build_heads(  # type: ignore[override]
+        self, channels: int, anchor_scale: float = 8.0, proposals_per_image: int = 1000, rois_per_image: int = 512
+    ) -> None:
         """Make ``rpn`` and ``roi_heads``.
 
         Args:
             channels: Channels of the maps and of the heads.
             anchor_scale: Side of the square anchor of each map, in strides: by default 32 pixels on the finest.
+            proposals_per_image: Proposals that ``rpn`` makes of each image.
             rois_per_image: Proposals of each image that ``roi_heads`` are trained on.
         """
-        self.rpn = L1RegionProposalNetwork(channels, _STRIDES, anchor_scale)
+        self.rpn = L1RegionProposalNetwork(channels, _STRIDES, anchor_scale, proposals_per_image)
         self.roi_heads = L1RoIHeads(self.num_classes, channels, _STRIDES[:4], rois_per_image)
 
     def losses(

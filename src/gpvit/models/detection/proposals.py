@@ -20,11 +20,15 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
         channels: Channels of the maps.
         strides: Pixels per cell of each map.
         anchor_scale: Side of the square anchor of each map, in strides.
+        proposals_per_image: Proposals that remain after suppression; each map may bring as many into it, in training
+            twice as many.
 
     code: ``rpn_head`` and ``train_cfg.rpn`` of the released configurations.
     """
 
-    def __init__(self, channels: int, strides: Sequence[int], anchor_scale: float = 8.0):
+    def __init__(
+        self, channels: int, strides: Sequence[int], anchor_scale: float = 8.0, proposals_per_image: int = 1000
+    ):
         super().__init__(
             anchor_generator=FixedStrideAnchors(strides, [anchor_scale]),
             head=RPNHead(channels, len(ASPECT_RATIOS)),
@@ -32,8 +36,8 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": 2000, "testing": 1000},
-            post_nms_top_n={"training": 1000, "testing": 1000},
+            pre_nms_top_n={"training": 2 * proposals_per_image, "testing": proposals_per_image},
+            post_nms_top_n={"training": proposals_per_image, "testing": proposals_per_image},
             nms_thresh=0.7,
         )
         self.box_coder = BoundedBoxCoder((1.0, 1.0, 1.0, 1.0))
