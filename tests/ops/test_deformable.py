@@ -40,9 +40,11 @@ def sampled_slowly(value, shapes, locations, weights) -> torch.Tensor:
     return out.flatten(2)
 
 
-@pytest.fixture(params=["rows of a table", "grid samples"])
+@pytest.fixture(params=["rows of a table", "rows computed again", "grid samples"])
 def way(request, monkeypatch) -> str:
-    """Both ways to sample; the second is that of exported graphs and of devices without an embedding bag."""
+    """All ways to sample; the last is that of exported graphs and of devices without an embedding bag."""
+    if request.param == "rows computed again":
+        monkeypatch.setattr(deformable, "FEW", 0)
     if request.param == "grid samples":
         monkeypatch.setattr(deformable, "_sum_table_rows", deformable._sum_grid_samples)
     return request.param
@@ -105,7 +107,8 @@ def test_shapes_that_do_not_fit_are_named():
         deformable_sample(value, [(3, 7), (1, 4)], locations, weights[..., :1])
 
 
-def test_only_the_arguments_are_kept_for_the_backward_pass():
+def test_only_the_arguments_are_kept_for_the_backward_pass(monkeypatch):
+    monkeypatch.setattr(deformable, "FEW", 0)
     shapes = [(5, 7), (3, 4)]
     inputs = [t.requires_grad_() for t in arguments((2, 9, 3, 4, 4, shapes), torch.float32)]
     own = {t.untyped_storage().data_ptr() for t in inputs}
