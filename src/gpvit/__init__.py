@@ -72,3 +72,4 @@ def __dir__() -> list[str]:
 @when_imported("timm")
 def _register_with_timm(_timm: Any) -> None:
     import_module("gpvit.models.registration")
+    import_module("gpvit.models.baselines")

@@ -111,3 +111,29 @@ def test_every_parameter_learns(block):
 def test_heads_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="num_heads must divide dim=24; got 5"):
         GroupPropagationBlock(24, 4, num_heads=5)
+
+
+@pytest.mark.parametrize("propagation", ["attention", "none"])
+def test_propagation_can_be_another(propagation):
+    block = GroupPropagationBlock(DIM, GROUPS, HEADS, propagation=propagation).eval()
+    groups = torch.randn(1, GROUPS, DIM)
+    changed = groups.clone()
+    changed[0, 0] += torch.randn(DIM)
+    touched = ((block.mixer(changed) - block.mixer(groups)).abs() > 1e-6).any(-1)[0].tolist()
+    assert touched == ([True] * GROUPS if propagation == "attention" else [True] + [False] * (GROUPS - 1))
+    assert block(torch.randn(1, 4, 6, DIM)).shape == (1, 4, 6, DIM)
+
+
+def test_without_fusion_and_convolution_the_answer_is_added():
+    block = GroupPropagationBlock(DIM, GROUPS, HEADS, merging="residual", dwconv=False).eval()
+    torch.nn.init.zeros_(block.ungrouping.proj.weight)
+    torch.nn.init.zeros_(block.ungrouping.proj.bias)
+    x = torch.randn(2, 4, 6, DIM)
+    torch.testing.assert_close(block(x), block.mlp(x))  # an answer of zero changes nothing
+    assert {name.split(".")[0] for name, _ in block.named_parameters()}.isdisjoint({"dwconv"})
+
+
+@pytest.mark.parametrize("options", [{"propagation": "mlp"}, {"merging": "sum"}])
+def test_unknown_kinds_are_named(options):
+    with pytest.raises(ValueError, match=r"must be one of \w+, .*; got '(mlp|sum)'"):
+        GroupPropagationBlock(DIM, GROUPS, HEADS, **options)

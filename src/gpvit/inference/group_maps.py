@@ -88,11 +88,13 @@ class GroupPicture:
         image: The picture as the model saw it.
         blocks: One entry for each group propagation block.
         title: Heading of the figure.
+        stride: Pixels of a token's side.
     """
 
     image: Image.Image
     blocks: tuple[BlockGroups, ...]
     title: str = ""
+    stride: int = STRIDE
 
     def hard(self, block: BlockGroups) -> Image.Image:
         """Paint every token in the colour of the group that it belongs to; tokens stay squares."""
@@ -169,7 +171,7 @@ class GroupPicture:
 
     def _spread(self, tokens: np.ndarray, mode: str) -> np.ndarray:
         """Enlarge values of tokens ``(H, W, K)`` to the picture as shown, ``(height, width, K)``."""
-        pixels = STRIDE * self._scale
+        pixels = self.stride * self._scale
         values = torch.from_numpy(tokens).permute(2, 0, 1)[None].float()
         height, width = self._gray.shape[:2]
         # The last tokens may reach over the picture's border.
@@ -228,11 +230,11 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     if not maps:
         raise ValueError("this model's layout has no group propagation block, so there are no groups to draw")
     blocks = []
-    rows, columns = (math.ceil(side / STRIDE) for side in (seen.height, seen.width))
+    rows, columns = (math.ceil(side / backbone.stride) for side in (seen.height, seen.width))
     for index, both in maps.items():
         shares = both.grouping[0, ..., :rows, :columns].float().mean(dim=0).cpu()  # (M, H, W), without padding
         blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy()))
-    return GroupPicture(seen, tuple(blocks), title)
+    return GroupPicture(seen, tuple(blocks), title, backbone.stride)
 
 
 def _group_maps(model: nn.Module, backbone: GPViT, images: torch.Tensor) -> dict[int, GroupMaps]:

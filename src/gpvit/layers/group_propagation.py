@@ -6,16 +6,19 @@ every image token. The cost is linear in the number of image tokens.
 Shape letters: B batch, H W token grid, N = H*W image tokens, M group tokens, C channels.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
+from timm.layers import Attention, DropPath, Mlp
 from torch import nn
 
 from gpvit.layers.conv_norm import ConvNorm
 from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.attention import attend, attention_weights
+
+Propagation = Literal["mixer", "attention", "none"]
+Merging = Literal["concatenation", "residual"]
 
 
 class GroupMaps(NamedTuple):
@@ -84,6 +87,27 @@ class GroupMixer(nn.Module):
         return self.mix_channels(groups + self.drop_path(mixed))
 
 
+class GroupAttention(nn.Module):
+    """Self-attention between groups, then an MLP: what the paper compares with the mixer (Table 9).
+
+    Args:
+        dim: Channels, ``C``.
+        num_heads: Number of attention heads.
+        drop_path: Probability of dropping a residual branch for a sample.
+    """
+
+    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads, qkv_bias=True)
+        self.drop_path = DropPath(drop_path)
+        self.mix_channels = FeedForward(dim, drop_path=drop_path)
+
+    def forward(self, groups: torch.Tensor) -> torch.Tensor:
+        """Update groups ``(B, M, C)``."""
+        return self.mix_channels(groups + self.drop_path(self.attn(self.norm(groups))))
+
+
 class Ungrouping(nn.Module):
     """Every image token reads from the groups by cross-attention (Eq. 5) and merges the answer.
 
@@ -93,9 +117,13 @@ class Ungrouping(nn.Module):
         dim: Channels, ``C``.
         num_heads: Number of attention heads.
         drop_path: Probability of dropping the answer for a sample.
+        merging: ``"residual"`` adds the answer to the token instead.
+
+    Raises:
+        ValueError: If `merging` is neither.
     """
 
-    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0):
+    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0, merging: Merging = "concatenation"):
         super().__init__()
         self.num_heads = num_heads
         self.norm_query = nn.LayerNorm(dim)
@@ -105,7 +133,9 @@ class Ungrouping(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.proj = nn.Linear(dim, dim)
         self.drop_path = DropPath(drop_path)
-        self.fuse = nn.Linear(2 * dim, dim)
+        if merging not in get_args(Merging):
+            raise ValueError(f"merging must be one of {', '.join(get_args(Merging))}; got {merging!r}")
+        self.fuse = nn.Linear(2 * dim, dim) if merging == "concatenation" else None
 
     def forward(
         self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
@@ -118,8 +148,8 @@ class Ungrouping(nn.Module):
         groups = self.norm_key(groups)
         query, key, value = self.query(self.norm_query(x)), self.key(groups), self.value(groups)
         weights = attention_weights(query, key, self.num_heads) if return_weights else None
-        answer = self.proj(attend(query, key, value, self.num_heads))
-        return self.fuse(torch.cat([x, self.drop_path(answer)], dim=-1)), weights
+        answer = self.drop_path(self.proj(attend(query, key, value, self.num_heads)))
+        return (x + answer if self.fuse is None else self.fuse(torch.cat([x, answer], dim=-1))), weights
 
 
 class GroupPropagationBlock(nn.Module):
@@ -134,18 +164,35 @@ class GroupPropagationBlock(nn.Module):
         num_heads: Heads of both cross-attentions.
         mlp_ratio: Hidden width of the MLP over ``C``.
         drop_path: Probability of dropping a residual branch for a sample.
+        propagation: Between grouping and ungrouping, groups exchange information by an MLP-Mixer, by self-attention
+            or not at all (Table 9).
+        merging: How a token takes up the groups' answer.
+        dwconv: End with the depthwise convolution, its norm and ReLU.
+
+    Raises:
+        ValueError: If `num_heads` does not divide `dim`, or `propagation` or `merging` is unknown.
     """
 
-    def __init__(self, dim: int, num_groups: int, num_heads: int = 6, mlp_ratio: float = 4.0, drop_path: float = 0.0):
+    def __init__(
+        self,
+        dim: int,
+        num_groups: int,
+        num_heads: int = 6,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        propagation: Propagation = "mixer",
+        merging: Merging = "concatenation",
+        dwconv: bool = True,
+    ):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
         self.group_tokens = nn.Parameter(torch.empty(1, num_groups, dim))
         self.grouping = Grouping(dim, num_heads)
-        self.mixer = GroupMixer(dim, num_groups, drop_path)
-        self.ungrouping = Ungrouping(dim, num_heads, drop_path)
+        self.mixer = _propagation(propagation, dim, num_groups, num_heads, drop_path)
+        self.ungrouping = Ungrouping(dim, num_heads, drop_path, merging)
         self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
-        self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim)
+        self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim) if dwconv else None
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -168,6 +215,17 @@ class GroupPropagationBlock(nn.Module):
         groups, grouping = self.grouping(self.group_tokens, x, return_weights)
         groups = self.mixer(groups)
         x, ungrouping = self.ungrouping(x, groups, return_weights)
-        x = self.mlp(x).unflatten(1, grid).permute(0, 3, 1, 2)  # the same memory, seen as channels-last
-        x = F.relu(self.dwconv(x), inplace=True).permute(0, 2, 3, 1)
+        x = self.mlp(x).unflatten(1, grid)
+        if self.dwconv is not None:  # on the same memory, seen as channels-last
+            x = F.relu(self.dwconv(x.permute(0, 3, 1, 2)), inplace=True).permute(0, 2, 3, 1)
         return x, grouping, ungrouping
+
+
+def _propagation(kind: str, dim: int, num_groups: int, num_heads: int, drop_path: float) -> nn.Module:
+    if kind == "mixer":
+        return GroupMixer(dim, num_groups, drop_path)
+    if kind == "attention":
+        return GroupAttention(dim, num_heads, drop_path)
+    if kind == "none":
+        return nn.Identity()
+    raise ValueError(f"propagation must be one of {', '.join(get_args(Propagation))}; got {kind!r}")

@@ -6,11 +6,10 @@ direction, d head width.
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
 from torch import nn
 
 from gpvit.layers.depthwise import DepthwiseConv
-from gpvit.layers.feed_forward import FeedForward
+from gpvit.layers.token_block import TokenBlock
 from gpvit.ops.windows import merge, partition
 
 
@@ -70,10 +69,8 @@ class CrossShapedAttention(nn.Module):
         return self.proj(torch.cat([vertical, horizontal], dim=-1))
 
 
-class LocalBlock(nn.Module):
-    """Pre-norm stripe attention and MLP, both residual, then a depthwise convolution over the whole grid.
-
-    code: the closing convolution has neither bias, norm, activation nor residual.
+class LocalBlock(TokenBlock):
+    """The paper's local block: stripe attention, MLP, depthwise convolution.
 
     Args:
         dim: Channels, ``C``.
@@ -81,19 +78,16 @@ class LocalBlock(nn.Module):
         stripe_width: Width of a stripe in tokens.
         mlp_ratio: Hidden width of the MLP over ``C``.
         drop_path: Probability of dropping a residual branch for a sample.
+        dwconv: End with the depthwise convolution.
     """
 
     def __init__(
-        self, dim: int, num_heads: int = 12, stripe_width: int = 2, mlp_ratio: float = 4.0, drop_path: float = 0.0
+        self,
+        dim: int,
+        num_heads: int = 12,
+        stripe_width: int = 2,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        dwconv: bool = True,
     ):
-        super().__init__()
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = CrossShapedAttention(dim, num_heads, stripe_width)
-        self.drop_path = DropPath(drop_path)
-        self.mlp = FeedForward(dim, mlp_ratio, eps=1e-6, drop_path=drop_path)
-        self.dwconv = DepthwiseConv(dim, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Update tokens ``(B, H, W, C)``."""
-        x = x + self.drop_path(self.attn(self.norm(x)))
-        return self.dwconv(self.mlp(x))
+        super().__init__(dim, CrossShapedAttention(dim, num_heads, stripe_width), mlp_ratio, drop_path, dwconv)

@@ -1,4 +1,4 @@
-"""The convolutional stem: an image becomes a grid of tokens at 1/8 of its size."""
+"""The convolutional stem: an image becomes a grid of tokens, at 1/8 of its size in the paper's networks."""
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +19,23 @@ class ConvStem(nn.Module):
         num_convs: Number of extra 3x3 convolutions at half resolution (0, 1, 1, 2 for L1-L4).
         width: Channels at half resolution.
         grid_multiple: What the height and width of the token grid are made a multiple of.
+        stride: Pixels of a token's side; the projection's kernel measures half of it.
     """
 
-    def __init__(self, in_chans: int, embed_dim: int, num_convs: int = 0, width: int = 64, grid_multiple: int = 2):
+    def __init__(
+        self,
+        in_chans: int,
+        embed_dim: int,
+        num_convs: int = 0,
+        width: int = 64,
+        grid_multiple: int = 2,
+        stride: int = 8,
+    ):
         super().__init__()
         self.first = ConvNorm(in_chans, width, kernel_size=7, stride=2, padding=3)
         self.extra = nn.ModuleList(ConvNorm(width, width, kernel_size=3, padding=1) for _ in range(num_convs))
-        self.proj = nn.Conv2d(width, embed_dim, kernel_size=4, stride=4)
-        self.map_multiple = 4 * grid_multiple
+        self.proj = nn.Conv2d(width, embed_dim, kernel_size=stride // 2, stride=stride // 2)
+        self.map_multiple = stride // 2 * grid_multiple
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, in_chans, height, width)`` into tokens ``(B, H, W, C)``."""

@@ -3,7 +3,7 @@
 A convolutional stem makes tokens at 1/8 resolution, and all blocks keep that resolution. Most blocks attend
 locally; a few propagate information over the whole image through group tokens.
 
-Shape letters: B batch, H W token grid (ceil of the image's sides over 8), C channels, M groups.
+Shape letters: B batch, H W token grid (ceil of the image's sides over the stride, 8), C channels, M groups.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +14,28 @@ import torch.nn.functional as F
 from timm.models._features import feature_take_indices
 from torch import nn
 
+from gpvit.layers.conv_propagation import ConvPropagationBlock
+from gpvit.layers.global_attention import GlobalBlock
 from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
 from gpvit.layers.local_attention import LocalBlock
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.layers.stem import ConvStem
+from gpvit.layers.token_block import IsolatedBlock
+from gpvit.layers.window_attention import WindowBlock
 from gpvit.models.recomputation import recompute
 
 STRIDE = 8
 MIN_SIDE = 32
 
-BLOCKS: dict[str, Callable[..., nn.Module]] = {"local": LocalBlock, "group": GroupPropagationBlock}
+BLOCKS: dict[str, Callable[..., nn.Module]] = {
+    "local": LocalBlock,
+    "group": GroupPropagationBlock,
+    # What the paper compares them with.
+    "window": WindowBlock,
+    "global": GlobalBlock,
+    "conv": ConvPropagationBlock,
+    "isolated": IsolatedBlock,
+}
 """The kinds of block that a layout can name; each maps ``(B, H, W, C)`` to ``(B, H, W, C)``."""
 
 GlobalPool = Literal["avg", "attn", ""]
@@ -65,7 +77,7 @@ class GPViT(nn.Module):
 
     Any image of at least 32 pixels a side is accepted. The stem zero-pads its half-resolution map, at the bottom
     and the right, until the token grid is even; the extra tokens take part in the blocks and are then cut off, so
-    that features always measure ``ceil(height / 8) x ceil(width / 8)``.
+    that features always measure ``ceil(height / stride) x ceil(width / stride)``.
 
     Args:
         in_chans: Channels of the image.
@@ -76,6 +88,7 @@ class GPViT(nn.Module):
         embed_dim: Channels of every token, ``C``.
         blocks: One mapping for each block: its ``kind``, a key of ``BLOCKS``, and that block's arguments.
         stem_convs: Number of extra 3x3 convolutions in the stem.
+        stride: Pixels of a token's side, a power of 2 from 4.
         mlp_ratio: Hidden width of each block's MLP over ``C``.
         pool_heads: Heads of attention pooling.
         tap_norms: Blocks whose features get a layer norm of their own (the paper's segmentation models: 2, 5, 8);
@@ -104,6 +117,7 @@ class GPViT(nn.Module):
         embed_dim: int = 216,
         blocks: Layout = layout(),  # noqa: B008  the paper's layout, an immutable tuple
         stem_convs: int = 0,
+        stride: int = STRIDE,
         mlp_ratio: float = 4.0,
         pool_heads: int = 6,
         tap_norms: Sequence[int] = (),
@@ -117,10 +131,13 @@ class GPViT(nn.Module):
         self.pool_heads = pool_heads
         self.grad_checkpointing = False
 
-        self.stem = ConvStem(in_chans, embed_dim, stem_convs)
+        if stride < 4 or stride & (stride - 1):
+            raise ValueError(f"stride must be a power of 2 from 4; got {stride}")
+        self.stride = stride
+        self.stem = ConvStem(in_chans, embed_dim, stem_convs, stride=stride)
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.img_size = (height, width)
-        self.pos_embed = nn.Parameter(torch.empty(1, _ceil_div(height), _ceil_div(width), embed_dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, -(-height // stride), -(-width // stride), embed_dim))
 
         drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
         self.blocks = nn.Sequential(
@@ -130,7 +147,7 @@ class GPViT(nn.Module):
             )
         )
         self.feature_info = [
-            {"num_chs": embed_dim, "reduction": STRIDE, "module": f"blocks.{i}"} for i in range(len(blocks))
+            {"num_chs": embed_dim, "reduction": stride, "module": f"blocks.{i}"} for i in range(len(blocks))
         ]
         if beyond := [i for i in tap_norms if not 0 <= i < len(blocks)]:
             raise ValueError(f"tap_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
@@ -303,7 +320,10 @@ class GPViT(nn.Module):
             raise ValueError(
                 f"expected images of at least {MIN_SIDE} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
             )
-        return _ceil_div(x.shape[2]), _ceil_div(x.shape[3])
+        return self._tokens(x.shape[2]), self._tokens(x.shape[3])
+
+    def _tokens(self, pixels: int) -> int:
+        return (pixels + self.stride - 1) // self.stride
 
     def _embed(self, x: torch.Tensor) -> torch.Tensor:
         """Make tokens ``(B, H, W, C)`` and add the position embedding."""
@@ -355,10 +375,6 @@ def _init_linear(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _ceil_div(pixels: int) -> int:
-    return (pixels + STRIDE - 1) // STRIDE
 
 
 def _crop(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gpvit.models.backbone import STRIDE, GPViT, resize_pos_embed
+from gpvit.models.backbone import GPViT, resize_pos_embed
 from gpvit.models.recomputation import recompute
 
 
@@ -62,7 +62,7 @@ def require_plain(backbone: nn.Module) -> Plain:
 def patch_and_channels(backbone: Plain) -> tuple[int, int]:
     """Return the side of a patch in pixels, and the number of channels of an image."""
     if isinstance(backbone, GPViT):
-        return STRIDE, backbone.in_chans
+        return backbone.stride, backbone.in_chans
     return backbone.patch_embed.patch_size[0], backbone.patch_embed.proj.in_channels
 
 
