@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from gpvit.data.digit_scenes import LEAST_VISIBLE, PHOTOGRAPHS, digit_scene
+from gpvit.data.digit_scenes import LEAST_VISIBLE, digit_scene
 from gpvit.data.digits import digits_split
+from gpvit.data.ink import PHOTOGRAPHS, draw
 from gpvit.data.photographs import photograph_names
 
 FINGERPRINT = """
@@ -144,10 +145,9 @@ def test_the_splits_share_neither_photographs_nor_digits():
 
 @pytest.mark.parametrize("height", [8, 10, 60])
 def test_every_stored_digit_can_be_drawn_at_every_size(height):
-    from gpvit.data.digit_scenes import _draw
 
     rasters = np.concatenate([digits_split(split)[0] for split in ("train", "test")])
-    parts = np.array([(_draw(raster, height, 0.4) >= 0.5).sum() for raster in rasters]) / height**2
+    parts = np.array([(draw(raster, height, 0.4) >= 0.5).sum() for raster in rasters]) / height**2
     assert parts.min() > 0.08
     assert parts.max() < 0.6
 

@@ -9,7 +9,7 @@ from PIL.Image import Resampling
 
 from gpvit.app.page.charts import FIRST, SECOND, Bars, draw, paint_bars
 from gpvit.app.page.parts import Chart, Picture
-from gpvit.data.digit_scenes import PHOTOGRAPHS
+from gpvit.data.ink import PHOTOGRAPHS
 from gpvit.data.photographs import photograph_credit
 
 _CHART_IN = 4.3  # width, in inches of 96 pixels
