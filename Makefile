@@ -53,9 +53,11 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/gpvit benchmark --suite field --out bench
 	$(BIN)/python -m gpvit.analysis.sampling
+	$(BIN)/python -m gpvit.analysis.overhead
+	$(BIN)/python -m gpvit.analysis.training_memory
 
 lock: $(READY)
-	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --generate-hashes \
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:

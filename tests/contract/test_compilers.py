@@ -6,8 +6,8 @@ import pytest
 import torch
 from contract.subjects import SMALL, build, build_short, difference, images
 
-from gpvit.models.backbone import VARIANTS
 from gpvit.models.catalog import create_model
+from gpvit.models.layouts import VARIANTS
 
 SUBJECTS = [(name, build_short) for name in VARIANTS]
 SEGMENTERS = ("upernet_gpvit_nano", "segformer_gpvit_nano")

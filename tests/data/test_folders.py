@@ -145,3 +145,20 @@ def test_a_damaged_image_stops_the_run_with_its_name(root):
     data.setup("validate")
     with pytest.raises(ImageError, match=r"crow.0\.png"):
         list(data.val_dataloader())
+
+
+@pytest.mark.filterwarnings("ignore:passed over")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_training_passes_over_a_few_damaged_images(root, num_workers):
+    path = root / "train" / "crow" / "0.png"
+    path.write_bytes(path.read_bytes()[:60])
+    data = folder(root, batch_size=5, num_workers=num_workers, max_damaged=1)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert sum(len(images) for images, _ in loader) == 15
+    assert data.train_set.skipped == 1
+    assert data.train_set.name(5) == str(path)
+    with pytest.raises(ImageError, match=r"crow.0\.png.*\n.*raise max_damaged above 1"):
+        list(loader)
+    with pytest.raises(ValueError, match="max_damaged -1"):
+        folder(root, max_damaged=-1)

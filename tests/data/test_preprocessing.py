@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.data.auto_augment import RandAugment
 
+from gpvit.data.erasing import RandomErasing
 from gpvit.data.photographs import load_photograph
 from gpvit.data.preprocessing import Augmentation, Preprocessing, training_transform
 
@@ -141,6 +143,76 @@ def test_each_option_of_the_augmentation_acts(name):
         for options in (plain, {**plain, name: strong})
     )
     assert (without - with_it).abs().mean() > 0.01
+
+
+# The operations of the authors' configuration: at a level of 0 and of 10, in timm's names; None takes no level.
+PUBLISHED_OPERATIONS = {
+    "AutoContrast": None,
+    "Equalize": None,
+    "Invert": None,
+    "Rotate": (0, 30),
+    "PosterizeIncreasing": (4, 0),
+    "SolarizeIncreasing": (256, 0),
+    "SolarizeAdd": (0, 110),
+    "ColorIncreasing": (1.0, 1.9),
+    "ContrastIncreasing": (1.0, 1.9),
+    "BrightnessIncreasing": (1.0, 1.9),
+    "SharpnessIncreasing": (1.0, 1.9),
+    "ShearX": (0, 0.3),
+    "ShearY": (0, 0.3),
+    "TranslateXRel": (0, 0.45),
+    "TranslateYRel": (0, 0.45),
+}
+
+
+def steps_of(transform) -> list:
+    inner = getattr(transform, "transforms", None)
+    return [transform] if inner is None else [step for each in inner for step in steps_of(each)]
+
+
+def test_the_default_is_the_published_list_of_augmentations():
+    steps = steps_of(training_transform(Preprocessing()))
+    names = [type(step).__name__ for step in steps]
+    assert names == [
+        "RGB",
+        "RandomResizedCropAndInterpolation",
+        "RandomHorizontalFlip",
+        "RandAugment",
+        "PILToTensor",
+        "RandomErasing",  # before the normalisation
+        "ToDtype",
+        "Normalize",
+    ]
+    crop, flip = steps[1:3]
+    assert (crop.size, crop.scale, crop.ratio) == ((224, 224), (0.08, 1.0), (3 / 4, 4 / 3))
+    assert crop.interpolation.value == "bicubic"
+    assert flip.p == 0.5
+    (erase,) = (step for step in steps if isinstance(step, RandomErasing))
+    assert (erase.probability, *erase.area) == (0.25, 0.02, pytest.approx(1 / 3))
+    assert erase.mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
+    assert erase.std.flatten().tolist() == pytest.approx([58.395, 57.12, 57.375])
+
+
+def test_rand_augment_is_the_published_one(monkeypatch):
+    (rand_augment,) = (step for step in steps_of(training_transform(Preprocessing())) if isinstance(step, RandAugment))
+    assert rand_augment.num_layers == 2
+    assert rand_augment.choice_weights is None  # each operation is as likely as any other, the same one twice, too
+    assert [operation.name for operation in rand_augment.ops] == list(PUBLISHED_OPERATIONS)
+    monkeypatch.setattr(random, "random", lambda: 0.0)  # no value changes its sign
+    for operation in rand_augment.ops:
+        assert (operation.prob, operation.magnitude, operation.magnitude_std) == (0.5, 9, 0.5)
+        assert (operation.magnitude_max or 10) == 10
+        assert operation.kwargs == {"fillcolor": (124, 116, 104), "resample": Image.Resampling.BICUBIC}
+        ends = PUBLISHED_OPERATIONS[operation.name]
+        if ends is None:
+            assert operation.level_fn is None
+            continue
+        for level in (0, 2.5, 7.5, 9, 10):
+            (value,) = operation.level_fn(level, operation.hparams)
+            expected = ends[0] + level / 10 * (ends[1] - ends[0])
+            if operation.name in ("PosterizeIncreasing", "SolarizeIncreasing"):  # of whole bits and values
+                expected = np.ceil(expected)
+            assert value == pytest.approx(np.floor(expected) if "Add" in operation.name else expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,15 +1,16 @@
 import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
 import torch
-import webdataset
 from lightning import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from PIL import Image
-from timm.data.readers import reader_wds
 
+from gpvit.data.images import ImageError
+from gpvit.data.order import EpochBatches
 from gpvit.data.preprocessing import Augmentation, Preprocessing
 from gpvit.data.shards import Shards
 
@@ -24,6 +25,12 @@ def encoded(gray: int, extension: str) -> bytes:
     return buffer.getvalue()
 
 
+def add(tar, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
 @pytest.fixture
 def root(tmp_path):
     """Flat gray images: the gray level counts the samples, so that each can be recognised."""
@@ -32,11 +39,12 @@ def root(tmp_path):
         names, count = [], 0
         for shard, length in enumerate(lengths):
             names.append(f"{split}-{shard}.tar")
-            with webdataset.TarWriter(str(tmp_path / names[-1])) as writer:
+            with tarfile.open(tmp_path / names[-1], "w") as tar:
                 for _ in range(length):
                     extension = ("png", "jpg", "jpeg")[count % 3]
                     label = str(count % 3).encode()
-                    writer.write({"__key__": f"{count:04}", extension: encoded(10 * count, extension), "cls": label})
+                    add(tar, f"{count:04}.{extension}", encoded(10 * count, extension))
+                    add(tar, f"{count:04}.cls", label)
                     count += 1
         info["splits"][split] = {
             "name": split,
@@ -72,7 +80,7 @@ def test_facts_are_known_before_setup(root):
     assert data.preprocessing == Preprocessing()
 
 
-@pytest.mark.parametrize("num_workers", [0, 2, 16])  # 16: more than there are shards
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_evaluation_sees_every_image_once(root, num_workers):
     data = shards(root, num_workers=num_workers)
     data.setup("validate")
@@ -80,16 +88,41 @@ def test_evaluation_sees_every_image_once(root, num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_gives_full_batches_in_another_order_every_epoch(root, num_workers):
+def test_training_sees_every_image_once_in_another_order_every_epoch(root, num_workers):
     data = shards(root, num_workers=num_workers)
     data.setup("fit")
     loader = data.train_dataloader()
     first, second = samples(loader), samples(loader)
-    assert len(first) == len(second) == 4 * len(loader)
-    if num_workers == 0:
-        assert sorted(first) == sorted(second) == list(range(20))
+    assert sorted(first) == sorted(second) == list(range(20))
     assert first != second
     assert first != sorted(first)
+
+
+def test_batches_depend_on_nothing_but_seed_epoch_and_position(root):
+    """Neither on the number of workers, nor on what was read before, augmentation included."""
+    runs = []
+    for num_workers, number in ((0, 0), (1, 1), (2, 2)):
+        torch.manual_seed(number)
+        data = shards(root, augmentation=Augmentation(), num_workers=num_workers, seed=5, window=2)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        loader.batch_sampler.set_epoch(3)
+        runs.append([images for images, _ in loader])
+    assert len(runs[0]) == 5
+    for run in runs[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(runs[0], run, strict=True))
+
+
+@pytest.mark.parametrize(("world_size", "left_out"), [(2, 2), (3, 2)])
+def test_processes_share_every_epoch(root, world_size, left_out):
+    data = shards(root, batch_size=3, window=2)
+    data.setup("fit")
+    order = data.train_dataloader().batch_sampler.order
+    assert (order.window, order.lengths, order.nodes, order.node_batch) == (2, SPLITS["train"], 1, 3)
+    taken = [
+        index for rank in range(world_size) for keys in EpochBatches(order, 3, rank, world_size) for _, index in keys
+    ]
+    assert len(set(taken)) == len(taken) == 20 - left_out
 
 
 def test_shards_are_found_by_pattern_and_classes_by_number(root):
@@ -129,23 +162,14 @@ def trainer(root, max_epochs):
     )
 
 
-@pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__`")
-def test_a_trainer_counts_nothing_away(root):
-    model = Recorder()
-    engine = trainer(root, 3)
-    engine.fit(model, datamodule=shards(root, num_workers=2))
-    assert len(model.validated) == 3 * 9
-    assert [epoch for epoch, _ in model.trained].count(0) == engine.num_training_batches
-
-
-def test_each_epoch_takes_the_shards_in_another_order_also_when_resumed(root, monkeypatch):
-    monkeypatch.setattr(reader_wds, "SAMPLE_SHUFFLE_SIZE", 1)  # leaves the samples of a shard together
+def test_a_run_goes_on_with_the_order_of_its_epoch(root):
     whole, begun, resumed = Recorder(), Recorder(), Recorder()
-    trainer(root, 4).fit(whole, datamodule=shards(root))
+    trainer(root, 4).fit(whole, datamodule=shards(root, num_workers=2, seed=0))
     engine = trainer(root, 2)
-    engine.fit(begun, datamodule=shards(root))
+    engine.fit(begun, datamodule=shards(root, seed=0))
     engine.save_checkpoint(root / "epoch2.ckpt")
-    trainer(root, 4).fit(resumed, datamodule=shards(root), ckpt_path=root / "epoch2.ckpt")
+    trainer(root, 4).fit(resumed, datamodule=shards(root, seed=0), ckpt_path=root / "epoch2.ckpt")
+    assert len(whole.validated) == 4 * 9
     assert begun.trained + resumed.trained == whole.trained
     assert len({str([labels for number, labels in whole.trained if number == epoch]) for epoch in range(4)}) > 1
 
@@ -175,10 +199,19 @@ def test_absent_folders_and_shards_are_named(root, tmp_path):
     shards(root).setup("validate")
 
 
-@pytest.mark.parametrize("split", ["val", "train-{0..3}.tar"])
-def test_wrong_splits(root, split):
-    rewrite(root, lambda info: info["splits"].pop("train"))
-    with pytest.raises(ValueError, match=r"cannot be read .*\|1000"):
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("val", r"split 'val' cannot be read .*\|1000"),
+        ("train-{0..3}.tar|21", "hold 20 samples, not 21"),
+        ("train-{0..3}.tar|many", "after the bar comes the number"),
+        ("train-{3..0}.tar", "names no shard"),
+        ("train-{a,b}.tar", "names no shard"),
+        ("train-{0..4}.tar", r"1 of 5 shards are missing: \['train-4\.tar'\]"),
+    ],
+)
+def test_wrong_splits(root, split, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         shards(root, train_split=split).setup("fit")
 
 
@@ -188,19 +221,36 @@ def test_a_split_whose_entry_is_incomplete(root):
         shards(root).setup("fit")
 
 
+def test_a_shard_of_another_length(root):
+    rewrite(root, lambda info: info["splits"]["train"].update(shard_lengths=[5, 5, 6, 4]))
+    with pytest.raises(ValueError, match=r"train-2\.tar holds 5 samples, and _info\.json says 6"):
+        shards(root).setup("fit")
+
+
 def test_labels_beyond_the_classes(root):
-    data = shards(root, class_names=["cat", "dog"])
+    with pytest.raises(ValueError, match=r"train-0\.tar: 0002\.jpeg: label 2 lies outside the 2 classes"):
+        shards(root, class_names=["cat", "dog"], val_split="train").setup("validate")
+
+
+def test_a_damaged_image_is_named_and_passed_over_as_often_as_allowed(root):
+    shard = root / "train-1.tar"
+    with tarfile.open(shard) as tar:
+        member = tar.getmember("0007.jpg")
+    content = bytearray(shard.read_bytes())
+    content[member.offset_data : member.offset_data + member.size] = bytes(member.size)
+    shard.write_bytes(content)
+    data = shards(root, max_damaged=1)
     data.setup("fit")
-    for loader in (data.train_dataloader(), data.val_dataloader()):
-        with pytest.raises(ValueError, match="label 2 lies outside the 2 classes"):
-            list(loader)
-
-
-def test_shards_without_a_readable_sample(root):
-    for index in range(3):
-        with webdataset.TarWriter(str(root / f"validation-{index}.tar")) as writer:
-            writer.write({"__key__": "0", "png": b"no picture", "cls": b"0"})
-    data = shards(root)
-    data.setup("validate")
-    with pytest.raises(ValueError, match="no sample could be read"):
-        list(data.val_dataloader())
+    with pytest.warns(UserWarning, match=r"1 of at most 1: .*train-1\.tar: 0007\.jpg: its content"):
+        numbers = samples(data.train_dataloader())
+    assert len(numbers) == 20
+    assert 7 not in numbers
+    with pytest.raises(
+        ImageError, match=r"(?s)train-1\.tar: 0007\.jpg: its content .*raise max_damaged above 1"
+    ) as error:
+        samples(data.train_dataloader())
+    assert "1 damaged" in str(error.value)
+    strict = shards(root, val_split="train")
+    strict.setup("validate")
+    with pytest.raises(ImageError, match=r"train-1\.tar: 0007\.jpg"):
+        samples(strict.val_dataloader())

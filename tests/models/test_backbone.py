@@ -3,7 +3,8 @@ import torch
 
 from gpvit.inference.group_maps import draw_groups
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.backbone import BLOCKS, GPViT
+from gpvit.models.backbone import GPViT
+from gpvit.models.layouts import BLOCKS
 
 SMALL = {"embed_dim": 24, "pool_heads": 2, "num_classes": 5}
 HEADS = {"num_heads": 6}

@@ -1,8 +1,8 @@
 import pytest
 
 import gpvit
-from gpvit.models.backbone import VARIANTS
 from gpvit.models.catalog import MODELS, find, find_weights
+from gpvit.models.layouts import VARIANTS
 
 
 def test_every_variant_is_in_the_catalog():

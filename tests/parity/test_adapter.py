@@ -8,7 +8,8 @@ import torch
 from golden import fill, official
 
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.backbone import VARIANTS, GPViT
+from gpvit.models.backbone import GPViT
+from gpvit.models.layouts import VARIANTS
 from gpvit.models.official.adapter import convert_adapter
 
 SYSTEMS = {"maskrcnn": 4, "retinanet": 3}  # number of outputs

@@ -56,7 +56,7 @@ def test_losses_add_up_and_scores_are_logged(name):
     parts = {f"train/{loss}" for loss in LOSSES[name]}
     kinds = ("box", "mask") if task.network.has_masks else ("box",)
     scores = {f"val/{kind}_{figure}" for kind in kinds for figure in ("ap", "ap50", "ap75")}
-    assert set(metrics) == {*parts, *scores, "train/loss", "loss", "lr"}
+    assert set(metrics) == {*parts, *scores, "train/loss", "loss"}
     assert metrics["train/loss"].item() == pytest.approx(sum(metrics[part].item() for part in parts), rel=1e-5)
     assert task.best_metric == f"val/{kinds[-1]}_ap"
 

@@ -8,7 +8,16 @@ from golden import official
 
 import gpvit  # timm learns the models
 from gpvit.models.official import convert_official
-from gpvit.tasks.optimizers import adamw, detector_groups, head_groups, no_decay_names, optimizer, parameter_groups
+from gpvit.tasks.optimizers import (
+    adamw,
+    detector_groups,
+    head_groups,
+    no_decay_names,
+    optimizer,
+    parameter_groups,
+    with_layer_decay,
+)
+from gpvit.tasks.transformers import find_transformer
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"
 
@@ -190,3 +199,39 @@ def test_muon_moves_matrices_and_adamw_the_rest(name):
         for n in ("pos_embed", "blocks.1.group_tokens", "blocks.0.mlp.fc1.bias", "blocks.0.dwconv.weight")
     } <= by_rule[True]
     assert {n for n in names.values() if n.startswith(model.head_names)} <= by_rule[True]
+
+
+@pytest.mark.parametrize(
+    ("name", "grouped", "head_scale"),
+    [
+        ("upernet_gpvit_nano", lambda m: head_groups(m, 0.1, 0.3, "layer_norms", 10), 10),
+        ("segformer_vit_tiny_patch16_224", lambda m: head_groups(m, 0.1, 0.3, "layer_norms", 10), 10),
+        ("mask_rcnn_gpvit_nano", lambda m: detector_groups(m, 0.3), 1),
+        ("retinanet_vit_tiny_patch16_224", lambda m: detector_groups(m, 0.3), 1),
+    ],
+)
+def test_layer_decay_slows_the_layers_below_and_keeps_the_heads_and_the_weight_decay(name, grouped, head_scale):
+    model = gpvit.create_model(name, num_classes=3)
+    before = names_by_group(model, grouped(model))
+    after = names_by_group(model, with_layer_decay(model, grouped(model), 0.1, 0.5))
+    assert after.keys() == before.keys() == {n for n, _ in model.named_parameters()}
+    assert all(after[n]["weight_decay"] == before[n]["weight_decay"] for n in before)
+    prefix, _ = find_transformer(model)
+    for n, group in after.items():
+        block = re.match(re.escape(prefix) + r"blocks\.(\d+)", n)
+        if block:
+            layers_above = 12 - int(block[1])
+        elif n.startswith(prefix):
+            layers_above = 1 if "norm" in n and "stem" not in n else 13
+        else:
+            layers_above = 0
+        in_backbone = n.startswith("backbone.") or head_scale == 1
+        assert group["lr"] == pytest.approx(0.1 * (1 if in_backbone else head_scale) * 0.5**layers_above), n
+
+
+def test_layer_decay_needs_layers():
+    model = gpvit.create_model("upernet_resnet10t", num_classes=3)
+    groups = head_groups(model, 0.1, 0.3, "layer_norms")
+    assert with_layer_decay(model, groups, 0.1, None) is groups
+    with pytest.raises(ValueError, match=r"layer_decay: 0\.5 needs a plain transformer.*leave it out"):
+        with_layer_decay(model, groups, 0.1, 0.5)

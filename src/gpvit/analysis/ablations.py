@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpvit.models.backbone import VARIANTS, layout
+from gpvit.models.layouts import VARIANTS, layout
 
 Block = Mapping[str, Any]
 

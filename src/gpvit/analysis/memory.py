@@ -4,16 +4,15 @@
 """
 
 import json
-import re
 import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 
 from gpvit.analysis.workload import Case, build
+from gpvit.models.devices import status_bytes
 
 # A training step allocates the optimiser's state at its end, so the second one is the first with everything in place.
 NUM_STEPS = 2
@@ -74,14 +73,6 @@ def _measure_here(case: Case) -> Memory:
         step()
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else status_bytes("VmHWM")
     return Memory(idle, peak)
-
-
-def status_bytes(field: str) -> int:
-    """Read how much memory this process has, ``VmRSS``, or had at the most, ``VmHWM``; on Linux."""
-    # Not resource.getrusage: its maximum includes that of the process which started this one.
-    match = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert match is not None
-    return int(match[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from gpvit.analysis.memory import status_bytes
+from gpvit.models.devices import status_bytes
 from gpvit.ops.deformable import Grid, deformable_sample
 
 HEADS, HEAD_DIM, POINTS = 6, 36, 4

@@ -2,10 +2,6 @@
 
 import contextlib
 import difflib
-import os
-import shlex
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -15,7 +11,7 @@ import torch
 from torch import nn
 
 from gpvit.models.catalog import create_model, find, split_system
-from gpvit.models.devices import choose_device
+from gpvit.models.devices import choose_device, require_compiler
 
 Mode = Literal["forward", "train"]
 Precision = Literal["float32", "bfloat16"]
@@ -131,7 +127,7 @@ def check(case: Case) -> None:
     _require_model(case.model)
     choose_device(case.device)
     if case.compiled:
-        _require_compiler()
+        require_compiler()
 
 
 def build(case: Case) -> Callable[[], None]:
@@ -221,13 +217,3 @@ def _require_model(name: str) -> None:
         timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         raise ValueError(f"{name}: {error} Leave the tag out: the weights do not matter here") from error
-
-
-def _require_compiler() -> None:
-    # The rule by which torch.compile itself looks for one.
-    compiler = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))[0]
-    if sys.platform != "win32" and shutil.which(compiler) is None:
-        raise FileNotFoundError(
-            f"torch.compile needs a C++ compiler, and {compiler!r} is not on the PATH; install one (g++ or clang++), "
-            "name it in the environment variable CXX, or benchmark without compilation"
-        )

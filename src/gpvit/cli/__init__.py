@@ -19,11 +19,14 @@ VERBS: dict[str, str] = {
     "demo": "train a small GPViT on real digits and write a report with pictures",
     "models": "list the models, their size and their published scores",
     "train": "train from a recipe (YAML), any setting overridable",
+    "sanity": "try a recipe out in minutes: shapes, labels, one batch by heart, time and memory",
     "evaluate": "score a checkpoint on a data set",
+    "verify": "evaluate weights, compare with the published score, write a certificate",
     "predict": "classify or segment images, or detect objects in them",
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
+    "shards": "write a folder of classes as WebDataset shards, for training at scale",
     "convert": "turn an official checkpoint into a self-describing file",
 }
 
@@ -58,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
     try:
-        if verb == "train":  # LightningCLI parses for itself
+        if verb in ("train", "sanity"):  # LightningCLI parses for itself
             function(rest)
         else:
             function(**parse(function, rest))

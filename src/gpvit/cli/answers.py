@@ -34,7 +34,7 @@ class Answers(Protocol):
         """Lay a result out, with a bar for each row's share or score."""
 
     def write(self, result: Any, files: dict[str, Path]) -> None:
-        """Write the files of each kind."""
+        """Write the files of each kind that is named."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class ProbableClasses:
 
     def write(self, result: ClassificationResult, files: dict[str, Path]) -> None:
         """Write the annotated picture."""
-        result.save(files["picture"], self.top)
+        if "picture" in files:
+            result.save(files["picture"], self.top)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class ClassAreas:
 
     def write(self, result: SegmentationResult, files: dict[str, Path]) -> None:
         """Write the overlay with its legend, and the labels."""
-        result.save(files["picture"])
+        if "picture" in files:
+            result.save(files["picture"])
         result.save_labels(files["labels"])
 
 
@@ -128,7 +130,8 @@ class FoundObjects:
 
     def write(self, result: DetectionResult, files: dict[str, Path]) -> None:
         """Write the picture with the objects drawn on it."""
-        result.save(files["picture"])
+        if "picture" in files:
+            result.save(files["picture"])
 
 
 def answers_of(

@@ -3,13 +3,20 @@
 import inspect
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from gpvit.analysis.benchmark import SUITES
 from gpvit.analysis.benchmark import benchmark as measure
+from gpvit.analysis.loading import measure_loading
+from gpvit.analysis.training_step import open_recipe
 from gpvit.analysis.workload import Case, Mode, Precision, parse_size
+from gpvit.data.digits import Digits
+from gpvit.data.module import ImageData
+from gpvit.data.preprocessing import IMAGENET
+from gpvit.tasks.evaluation import open_data
 
 
 def benchmark(
@@ -26,14 +33,19 @@ def benchmark(
     rounds: int = 10,
     warmup: int = 2,
     no_memory: bool = False,
+    num_workers: str = "0,1,2",
     out: str | None = None,
 ) -> None:
-    """Measure time and memory of models side by side, in interleaved rounds.
+    """Measure time and memory of models side by side, in interleaved rounds; or how fast data are loaded.
+
+    `gpvit benchmark data RECIPE` times decoding, augmentation and the loader of a recipe's data, beside the training
+    step of its model, and says which of them is the bottleneck; with the folder of a data set, the data alone.
 
     Args:
-        models: Names of the models; any timm name will do.
+        models: Names of the models; any timm name will do. Or `data` and a recipe, a folder of images or shards, or
+            `digits`.
         size: Image height x width in pixels; several, separated by commas, are all measured.
-        batch_size: Images per step; several, separated by commas, are all measured.
+        batch_size: Images per step; several, separated by commas, are all measured. Data keep their own.
         mode: Inference, or a training step: forward, backward and AdamW.
         features: Run the models as backbones that return their feature maps, as a detector would use them.
         compile: Compile the models with torch.compile first; needs a C++ compiler.
@@ -41,11 +53,19 @@ def benchmark(
         device: `cpu` or `cuda`.
         baseline: One of the models; the others' time and memory are printed as multiples of its own.
         suite: Name of a ready-made list of cases, in place of models, sizes, batch sizes and modes.
-        rounds: How often each case is timed.
+        rounds: How often each case is timed; of data, batches.
         warmup: Untimed steps of each case beforehand.
         no_memory: Do not measure peak memory, which takes a process of its own for each case.
-        out: Folder for benchmark.csv and benchmark.json.
+        num_workers: Loader processes that data are timed with.
+        out: Folder for benchmark.csv and benchmark.json, or loading.csv.
     """
+    if models[:1] == ["data"]:
+        fixed = {"size": size, "batch_size": batch_size, "mode": mode, "features": features, "compile": compile}
+        fixed |= {"dtype": dtype, "baseline": baseline, "suite": suite, "no_memory": no_memory}
+        _refuse("data are timed as their recipe has them", _changed(fixed))
+        _benchmark_data(models[1:], num_workers, rounds, warmup, device, out)
+        return
+    _refuse("it is for `gpvit benchmark data`", _changed({"num_workers": num_workers}))
     settings: dict[str, Any] = {"mode": mode, "features": features, "compile": compile, "baseline": baseline}
     if suite is None:
         cases = _grid(models, size, batch_size, dtype=dtype, device=device, **settings)
@@ -72,9 +92,38 @@ def _grid(models: list[str], size: str, batch_size: str, compile: bool, **settin
 def _suite(name: str, models: list[str], dtype: Precision, device: str, **fixed: Any) -> list[Case]:
     if name not in SUITES:
         raise ValueError(f"no suite is called {name!r}; there is {', '.join(SUITES)}")
-    parameters = inspect.signature(benchmark).parameters
-    changed = [option for option, value in fixed.items() if value != parameters[option].default]
-    if models or changed:
-        given = ["models"] * bool(models) + [f"--{option.replace('_', '-')}" for option in changed]
+    if given := ["models"] * bool(models) + _changed(fixed):
         raise ValueError(f"suite {name!r} fixes models and settings; leave out {', '.join(given)}, or the suite")
     return [replace(case, dtype=dtype, device=device) for case in SUITES[name]]
+
+
+def _changed(options: dict[str, Any]) -> list[str]:
+    """Name the options that are not as they are by default."""
+    parameters = inspect.signature(benchmark).parameters
+    return [f"--{name.replace('_', '-')}" for name, value in options.items() if value != parameters[name].default]
+
+
+def _refuse(reason: str, given: list[str]) -> None:
+    if given:
+        raise ValueError(f"leave out {', '.join(given)}: {reason}")
+
+
+def _benchmark_data(names: list[str], num_workers: str, rounds: int, warmup: int, device: str, out: str | None) -> None:
+    if len(names) != 1:
+        raise ValueError("name one recipe, one folder of images or shards, or digits: gpvit benchmark data RECIPE")
+    if not all(number.isdecimal() for number in num_workers.split(",")):
+        raise ValueError(f"num_workers is {num_workers!r}; give a number, or several separated by commas")
+    name = names[0]
+    model = None
+    data: ImageData
+    if name == "digits":
+        data = Digits()
+    elif Path(name).expanduser().is_dir():
+        data = open_data(name, IMAGENET, batch_size=64, num_workers=0)
+    else:
+        data, model = open_recipe([name], device)
+    workers = [int(number) for number in num_workers.split(",")]
+    report = measure_loading(data, workers, rounds, warmup, model, progress=True)
+    Console().print(report)
+    if out is not None:
+        print(report.write(out))

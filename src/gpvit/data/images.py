@@ -3,7 +3,9 @@
 import glob
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -47,6 +49,19 @@ def read_image(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source, "array")
     raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
+
+
+def decode_image(data: bytes, name: str) -> Image.Image:
+    """Read the bytes of an image file as `read_image` reads the file.
+
+    Args:
+        data: The file's content.
+        name: What messages call it.
+
+    Raises:
+        ImageError: The bytes are no image; the message names it and the remedy.
+    """
+    return _read_stream(BytesIO(data), name)
 
 
 def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -99,13 +114,17 @@ def _read_file(path: Path) -> Image.Image:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such image; check the path (relative to {Path.cwd()})")
     with path.open("rb") as file:
-        try:
-            image = Image.open(file)
-        except Image.UnidentifiedImageError:
-            raise ImageError(f"{path} is not an image in a known format; remove it or save it as PNG or JPEG") from None
-        except Exception as error:
-            raise _damaged(str(path), error) from error
-        return _decode(image, str(path))
+        return _read_stream(file, str(path))
+
+
+def _read_stream(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        image = Image.open(file)
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name} is not an image in a known format; remove it or save it as PNG or JPEG") from None
+    except Exception as error:
+        raise _damaged(name, error) from error
+    return _decode(image, name)
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:

@@ -10,11 +10,15 @@ from lightning import LightningDataModule
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from gpvit.data.loader import Loader, Share, TrainingLoader
+from gpvit.data.order import EpochBatches, Order, Seeded, Shuffled, process
+
 
 class ImageData(LightningDataModule):
     """Batches of images for training and for validation; testing reads the validation images.
 
     A subclass fills `train_set` and `val_set` in `setup`, and may make whole training batches by `train_collate`.
+    Several processes share the images by themselves: a Trainer needs `use_distributed_sampler=False`.
 
     Args:
         class_names: The classes in the order of their labels.
@@ -52,14 +56,27 @@ class ImageData(LightningDataModule):
         """How many classes there are."""
         return len(self.class_names)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> TrainingLoader:
         """Load training batches in random order; a last batch that is not full is left out."""
-        dataset = self._ready(self.train_set)
-        drop_last = len(dataset) > self.batch_size
-        return self._loader(dataset, shuffle=True, drop_last=drop_last, collate_fn=self.train_collate)
+        return self.train_loader(self._ready(self.train_set), collate_fn=self.train_collate)
+
+    def train_loader(
+        self, dataset: Dataset[Any], order: Order | None = None, collate_fn: Callable[[list[Any]], Any] | None = None
+    ) -> TrainingLoader:
+        """Make a loader of training batches for this process, which can begin anywhere.
+
+        Args:
+            dataset: What to load from, by index; a method `name(index)`, if any, names samples in messages.
+            order: Of the samples; None shuffles them.
+            collate_fn: Makes a batch of a list of samples.
+        """
+        order = Shuffled(len(dataset)) if order is None else order  # type: ignore[arg-type]
+        samples = Seeded(dataset, order.seed, collate_fn)
+        batches = EpochBatches(order, self.batch_size)
+        return TrainingLoader(samples, batches, self.num_workers, **_speed(self.num_workers))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Load every validation image once, in a fixed order."""
+        """Load every validation image once, in a fixed order; of several processes, each loads its share."""
         return self._loader(self._ready(self.val_set))
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -75,20 +92,24 @@ class ImageData(LightningDataModule):
         self,
         dataset: Dataset[Any],
         *,
-        loader_class: Any = DataLoader,
         batch_size: int | None = None,
-        num_workers: int | None = None,
         **options: Any,
-    ) -> Any:
-        workers = self.num_workers if num_workers is None else num_workers
-        return loader_class(
+    ) -> Loader:
+        rank, world_size = process()
+        if world_size > 1:
+            options["sampler"] = Share(dataset, world_size, rank)
+        return Loader(
             dataset,
             batch_size=self.batch_size if batch_size is None else batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # else each pass would draw from the random state that training draws from
+            **_speed(self.num_workers),
             **options,
         )
+
+
+def _speed(workers: int) -> dict[str, Any]:
+    return {"persistent_workers": workers > 0, "pin_memory": torch.cuda.is_available()}
 
 
 def write_report(folder: Path, name: str, table: str, sheet: Image.Image) -> None:

@@ -1,6 +1,7 @@
 """Training that passes over a few damaged files, and stops at many."""
 
 import warnings
+from collections.abc import Callable
 from multiprocessing import get_context
 from typing import Any
 
@@ -44,6 +45,11 @@ class SkipDamaged(Dataset[Any]):
             except (ImageError, OSError) as error:
                 self._pass_over(error)
                 index = int(torch.randint(len(self), ()))
+
+    def name(self, index: int) -> str:
+        """Name a sample, for messages: by the dataset's own `name`, if it has one."""
+        own: Callable[[int], str] | None = getattr(self.dataset, "name", None)
+        return own(index) if own else f"sample {index}"
 
     def _pass_over(self, error: Exception) -> None:
         with self._skipped.get_lock():

@@ -6,7 +6,7 @@ locally; a few propagate information over the whole image through group tokens.
 Shape letters: B batch, H W token grid (ceil of the image's sides over the stride, 8), C channels, M groups.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,62 +14,17 @@ import torch.nn.functional as F
 from timm.models._features import feature_take_indices
 from torch import nn
 
-from gpvit.layers.conv_propagation import ConvPropagationBlock
-from gpvit.layers.global_attention import GlobalBlock
 from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
-from gpvit.layers.local_attention import LocalBlock
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.layers.stem import ConvStem
-from gpvit.layers.token_block import IsolatedBlock
-from gpvit.layers.window_attention import WindowBlock
+from gpvit.models.layouts import Layout, build_block, layout
 from gpvit.models.recomputation import recompute
+from gpvit.ops.position_embedding import resize_pos_embed
 
 STRIDE = 8
 MIN_SIDE = 32
 
-BLOCKS: dict[str, Callable[..., nn.Module]] = {
-    "local": LocalBlock,
-    "group": GroupPropagationBlock,
-    # What the paper compares them with.
-    "window": WindowBlock,
-    "global": GlobalBlock,
-    "conv": ConvPropagationBlock,
-    "isolated": IsolatedBlock,
-}
-"""The kinds of block that a layout can name; each maps ``(B, H, W, C)`` to ``(B, H, W, C)``."""
-
 GlobalPool = Literal["avg", "attn", ""]
-Layout = Sequence[Mapping[str, Any]]
-
-
-def layout(
-    num_groups: Sequence[int] = (64, 32, 32, 16), local_heads: int = 12, group_heads: int = 6
-) -> tuple[dict[str, Any], ...]:
-    """Describe the paper's twelve blocks: group propagation at 1, 4, 7 and 10, local attention elsewhere.
-
-    Args:
-        num_groups: Group tokens of the four group propagation blocks.
-        local_heads: Heads of a local block, both stripe directions together.
-        group_heads: Heads of the cross-attentions of a group propagation block.
-    """
-    local = {"kind": "local", "num_heads": local_heads}
-    return tuple(
-        block
-        for groups in num_groups
-        for block in (local, {"kind": "group", "num_groups": groups, "num_heads": group_heads}, local)
-    )
-
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    # Ours, not the paper's: small enough for a CPU.
-    "gpvit_nano": {"embed_dim": 72, "blocks": layout((16, 16, 16, 16), 4, 2), "pool_heads": 2},
-    "gpvit_tiny": {"embed_dim": 144, "blocks": layout((32, 32, 32, 16), 8, 4), "pool_heads": 4},
-    # The paper's (Table 1); the pooling is that of the released weights.
-    "gpvit_l1": {"embed_dim": 216},
-    "gpvit_l2": {"embed_dim": 348, "stem_convs": 1},
-    "gpvit_l3": {"embed_dim": 432, "stem_convs": 1, "global_pool": "avg"},
-    "gpvit_l4": {"embed_dim": 624, "stem_convs": 2, "global_pool": "avg"},
-}
 
 
 class GPViT(nn.Module):
@@ -142,7 +97,7 @@ class GPViT(nn.Module):
         drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
         self.blocks = nn.Sequential(
             *(
-                _build_block(block, dim=embed_dim, mlp_ratio=mlp_ratio, drop_path=rate)
+                build_block(block, dim=embed_dim, mlp_ratio=mlp_ratio, drop_path=rate)
                 for block, rate in zip(blocks, drop_paths, strict=True)
             )
         )
@@ -338,23 +293,6 @@ class GPViT(nn.Module):
         if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting():
             return recompute(block, x)
         return block(x)
-
-
-def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Interpolate a position embedding ``(1, H, W, C)`` to another token grid: bicubic, corners not aligned."""
-    # Interpolating to the same size changes nothing, so a graph for every size may do it always.
-    if not torch.compiler.is_exporting() and tuple(pos_embed.shape[1:3]) == grid:
-        return pos_embed
-    resized = F.interpolate(pos_embed.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1)
-
-
-def _build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
-    arguments = {**common, **block}
-    kind = arguments.pop("kind", None)
-    if kind not in BLOCKS:
-        raise ValueError(f"unknown kind of block {kind!r}; choose one of {', '.join(BLOCKS)}")
-    return BLOCKS[kind](**arguments)
 
 
 def _build_pool(name: str, dim: int, num_heads: int) -> nn.Module:

@@ -20,8 +20,8 @@ from safetensors.torch import save as serialize
 from timm.models import adapt_input_conv
 from torch import nn
 
-from gpvit.models.backbone import resize_pos_embed
 from gpvit.models.official import convert_official, is_official
+from gpvit.ops.position_embedding import resize_pos_embed
 from gpvit.version import __version__
 
 INPUT_FACTS = (

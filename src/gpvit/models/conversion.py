@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpvit.models.backbone import STRIDE, VARIANTS
+from gpvit.models.backbone import STRIDE
 from gpvit.models.catalog import create_model, find
 from gpvit.models.checkpoints import load_weights, read_checkpoint, save
+from gpvit.models.layouts import VARIANTS
 
 _STEM = re.compile(r"(^|\.)stem\.(first|extra|proj)\b")  # the spatial prior of an adapter has a stem of its own
 _PARTS = {

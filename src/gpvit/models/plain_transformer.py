@@ -14,8 +14,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gpvit.models.backbone import GPViT, resize_pos_embed
+from gpvit.models.backbone import GPViT
 from gpvit.models.recomputation import recompute
+from gpvit.ops.position_embedding import resize_pos_embed
 
 
 class Tokens(NamedTuple):

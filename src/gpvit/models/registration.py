@@ -40,8 +40,9 @@ def _pretrained_cfgs() -> dict[str, Any]:
 
 def _entry_point(name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from gpvit.models.backbone import VARIANTS, GPViT, layout
+        from gpvit.models.backbone import GPViT
         from gpvit.models.download import published_weights
+        from gpvit.models.layouts import VARIANTS, layout
 
         overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
         if pretrained and not overlay.keys() & {"file", "state_dict", "url", "hf_hub_id"}:

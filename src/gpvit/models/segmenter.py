@@ -13,7 +13,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from gpvit.layers.segmentation_heads import FCNHead, SegFormerHead, UPerNetHead
-from gpvit.models.backbone import VARIANTS
+from gpvit.models.layouts import VARIANTS
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {"upernet": UPerNetHead, "segformer": SegFormerHead}
 """The decoders by name; each maps a list of ``(B, C_i, h_i, w_i)`` to logits ``(B, K, h_0, w_0)``."""

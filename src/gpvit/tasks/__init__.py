@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "averaging": ["AveragedWeights"],
         "classification": ["ClassificationTask"],
         "detection": ["DetectionTask"],
         "evaluation": ["evaluate_classifier", "evaluate_detector", "evaluate_segmenter"],

@@ -13,7 +13,9 @@ from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.models.systems import CLASSES
 from gpvit.tasks.detection_scores import DetectionScores
-from gpvit.tasks.optimizers import OptimizerName, detector_groups, optimizer
+from gpvit.tasks.freezing import Frozen, freeze
+from gpvit.tasks.global_batch import check_lr_batch, peak_lr
+from gpvit.tasks.optimizers import OptimizerName, detector_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_multistep, warmup_poly
 from gpvit.tasks.task import Task, check_model, scheduled
 
@@ -37,15 +39,26 @@ class DetectionTask(Task):
             A classifier of other classes is left out, and that is printed.
         backbone_weights: The same for the backbone alone, as `in1k`.
         lr: Peak learning rate.
+        lr_batch: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
+            in proportion, and that is printed. None takes `lr` as it is.
         betas: AdamW's coefficients of the running averages.
         weight_decay: Weight decay; what is spared is said in `gpvit.tasks.optimizers.detector_groups`.
         milestones: Epochs after each of which the learning rate is a tenth; None for a rate that falls to zero in a
             straight line instead, over a run of any length.
+        layer_decay: Factor of the learning rate from each layer of the backbone to the one below it, the last one's
+            factor included; None for one rate.
+        freeze: What does not learn: the `backbone`, or its stem and so many of its first blocks; its batch norms then
+            keep their statistics. See `gpvit.tasks.freezing`.
+        max_skipped_steps: How many batches whose loss is not finite are passed over; one more ends the run.
         warmup_steps: Steps of linear warm-up.
         warmup_ratio: Factor of the learning rate that the warm-up starts from.
         optimizer: `adamw`, or `muon` for short training from random values, see `gpvit.tasks.optimizers.optimizer`.
+        grad_checkpointing: Keep only each block's input for the backward pass and compute the rest again, for less
+            memory and more time.
+        compile: Have torch.compile make kernels for the network, which takes minutes at first and a C++ compiler.
     """
 
+    sync_batch_norm = True
     network: Detector
 
     def __init__(
@@ -55,16 +68,23 @@ class DetectionTask(Task):
         weights: str | None = None,
         backbone_weights: str | None = None,
         lr: float = 2e-4,
+        lr_batch: int | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.05,
         milestones: tuple[int, ...] | None = (8, 11),
+        layer_decay: float | None = None,
+        freeze: Frozen | None = None,
+        max_skipped_steps: int = 0,
         warmup_steps: int = 500,
         warmup_ratio: float = 1e-3,
         optimizer: OptimizerName = "adamw",
+        grad_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         model_class = CLASSES.get(split_system(name)[0], Detector)
         check_model(name, "detection", model_kwargs, model_class)
+        check_lr_batch(lr_batch)
         self.best_metric = "val/mask_ap" if model_class is MaskRCNN else "val/box_ap"
         self.save_hyperparameters()
 
@@ -89,13 +109,16 @@ class DetectionTask(Task):
                     f"{options.name} learns masks: set data.masks true, or train a RetinaNet on boxes alone"
                 )
             self.network.mask_format = "binary"  # all that scores ask for
+        freeze(self.network, options.freeze, is_trained=bool(options.weights or options.backbone_weights))
         self.val_scores = DetectionScores(data.class_names, masks=self.network.has_masks)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor | None:
         """Compute the sum of the network's losses of a batch."""
         images, targets = batch
         losses = self.network(images, targets)
         loss = self.log_step(torch.stack(list(losses.values())).sum(), len(images))
+        if loss is None:
+            return None
         parts = {f"train/{name}": part.detach() for name, part in losses.items()}
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
@@ -128,8 +151,10 @@ class DetectionTask(Task):
                     stacklevel=2,
                 )
             factor = partial(warmup_multistep, milestones=milestones, **warmup)
+        lr = peak_lr(self.trainer, options.lr, options.lr_batch)
         groups = detector_groups(self.network, options.weight_decay)
-        created = optimizer(options.optimizer, self.network, groups, options.lr, options.betas)
+        groups = with_layer_decay(self.network, groups, lr, options.layer_decay)
+        created = optimizer(options.optimizer, self.network, groups, lr, options.betas)
         return scheduled(created, factor)
 
 

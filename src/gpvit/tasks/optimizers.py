@@ -1,4 +1,4 @@
-"""Which parameters learn at which rate, and which of them decay."""
+"""Which parameters learn at which rate, and which of them decay. Frozen ones are in no group."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -6,6 +6,8 @@ from typing import Any, Literal
 from timm.optim import Muon, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 from torch.optim import AdamW, Optimizer
+
+from gpvit.tasks.transformers import layer_numbers
 
 OptimizerName = Literal["adamw", "muon"]
 _REST_LR_SCALE = 0.3  # of AdamW's rate beside Muon's
@@ -72,6 +74,8 @@ def head_groups(
     names = _SPARED[spared](model)
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         in_head, is_spared = not name.startswith("backbone."), name in names
         group = {"lr": lr * (head_lr_scale if in_head else 1.0), "weight_decay": 0.0 if is_spared else weight_decay}
         groups.setdefault((in_head, is_spared), {"params": [], **group})["params"].append(parameter)
@@ -93,6 +97,39 @@ def detector_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any
     rule: dict[str, Any] = {"no_weight_decay_list": spared | _layer_norm_names(model), "weight_decay_exclude_1d": False}
     groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay, **rule)
     return groups
+
+
+def with_layer_decay(
+    model: nn.Module, groups: list[dict[str, Any]], lr: float, layer_decay: float | None
+) -> list[dict[str, Any]]:
+    """Divide groups of a segmenter's or a detector's parameters so that each layer of its backbone learns more slowly.
+
+    The last block learns at `layer_decay` of its group's rate, each block below it at `layer_decay` of that, and what
+    is not the pretrained transformer at the group's own rate, as in ViTDet.
+
+    Args:
+        model: Whose parameters they are.
+        groups: As `head_groups` or `detector_groups` gives them.
+        lr: Rate of groups without one.
+        layer_decay: The factor; None leaves the groups as they are.
+
+    Raises:
+        ValueError: If the layers of the backbone cannot be counted.
+    """
+    if layer_decay is None:
+        return groups
+    layers = layer_numbers(model, f"layer_decay: {layer_decay}")
+    top = max(layers.values()) + 1
+    layer_of = {id(p): layers.get(name, top) for name, p in model.named_parameters()}
+    divided: list[dict[str, Any]] = []
+    for group in groups:
+        rate = group.get("lr", lr)
+        by_layer: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_layer.setdefault(layer_of[id(parameter)], []).append(parameter)
+        for layer, parameters in sorted(by_layer.items()):
+            divided.append({**group, "params": parameters, "lr": rate * layer_decay ** (top - layer)})
+    return divided
 
 
 def adamw(

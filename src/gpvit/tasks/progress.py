@@ -5,38 +5,92 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from gpvit.tasks.monitoring import RunMonitor, in_words, learning_rate
+
+_BAR_REFRESHES = 4  # a second
 
 
 class EpochLines(Callback):
-    """Prints what is trained and where, then one line after every epoch and every validation within an epoch."""
+    """Prints what is trained and where, then one line after every epoch and every validation within an epoch.
 
-    def __init__(self) -> None:
+    Args:
+        monitor: Whose figures each line ends with; it comes before this one in the Trainer's callbacks.
+    """
+
+    def __init__(self, monitor: RunMonitor | None = None) -> None:
+        self.monitor = monitor
         self.start = time.monotonic()
+        self._validated = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the number of parameters, the device and the run folder."""
         parameters = sum(parameter.numel() for parameter in pl_module.parameters())
         device, folder = trainer.strategy.root_device, trainer.default_root_dir
-        _print(f"{parameters / 1e6:.2f} M parameters on {device}, run folder {folder}")
+        processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        _print(f"{parameters / 1e6:.2f} M parameters on {device}{processes}, run folder {folder}")
         self.start = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the scores of a validation that no epoch's end will report."""
+        """Keep the scores of a validation until it is known that no epoch's end, which says them too, follows."""
         if not trainer.sanity_checking and not validates_by_epoch(trainer):
-            self._line(trainer)
+            self._validated = self._line(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Print the scores of the validation that the epoch went on after."""
+        if self._validated:
+            _print(self._validated)
+            self._validated = ""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's metrics."""
-        self._line(trainer)
+        self._validated = ""
+        _print(self._line(trainer))
 
-    def _line(self, trainer: Trainer) -> None:
+    def _line(self, trainer: Trainer) -> str:
         ((unit, count),) = position(trainer).items()
         end = trainer.max_epochs if unit == "epoch" else trainer.estimated_stepping_batches
         values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(current_metrics(trainer).items()))
+        figures = in_words(self.monitor.refresh(trainer)) if self.monitor else {}
         now = time.monotonic()
-        _print(f"{unit} {count}/{end}  {values}  {now - self.start:.1f} s")
-        self.start = now
+        seconds, self.start = now - self.start, now
+        shown = [
+            f"{value} {name}" if name in ("images/s", "left") else f"{name} {value}" for name, value in figures.items()
+        ]
+        return "  ".join(
+            [f"{unit} {count}/{end}", values, f"lr {learning_rate(trainer):.2g}", f"{seconds:.1f} s", *shown]
+        )
+
+
+class RunBar(RichProgressBar):
+    """A progress bar with the figures of a `RunMonitor`, refreshed a few times a second and not at every step.
+
+    Reading a metric waits for the device, so that a bar that follows every step would slow training down.
+
+    Args:
+        monitor: Whose figures it shows.
+    """
+
+    def __init__(self, monitor: RunMonitor) -> None:
+        super().__init__(leave=True)
+        self.monitor = monitor
+        self._refreshed = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move on, if it is time to."""
+        now = time.monotonic()
+        if now - self._refreshed >= 1 / _BAR_REFRESHES or batch_idx + 1 >= trainer.num_training_batches:
+            self._refreshed = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> Any:
+        """Return what is written beside the bar."""
+        shown = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        return {**shown, **in_words(self.monitor.refresh(trainer))}
 
 
 class DataReport(Callback):

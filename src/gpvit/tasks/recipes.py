@@ -1,27 +1,28 @@
 """Recipes: YAML files that say what is trained, on what and how, in the words of the classes' signatures."""
 
-import difflib
-import inspect
-import pydoc
-import re
-from collections.abc import Iterable, Sequence
+import contextlib
+import io
+import json
+from collections.abc import Sequence
 from contextvars import copy_context
 from datetime import datetime
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from gpvit.tasks.composition import EXAMPLE, Composition, compose, find_recipe
+from gpvit.tasks.going_on import check_same_run
+from gpvit.tasks.mistakes import plain, report
 from gpvit.tasks.trainer import TRAINER_DEFAULTS, build_trainer, quiet
 from gpvit.tasks.training import fit
 
-_PACKAGE = Path(__file__).parents[1]
-_EXAMPLE = "recipes/digits/classify.yaml"
 _DESCRIPTION = """Train from a recipe. Every setting below can stand in the recipe, or on the command line, which wins:
-`gpvit train recipes/digits/classify.yaml --trainer.max_epochs 3 --model.lr 0.001`. What a class takes is shown by
+`gpvit train recipes/digits/classify.yaml --trainer.max_epochs 3 --model.lr 0.001`. Several recipes are laid one over
+the other: `gpvit train recipes/imagenet/gpvit_l1.yaml recipes/paper/imagenet_clip.yaml`. What a class takes is shown by
 `--model.help gpvit.tasks.ClassificationTask` or `--data.help gpvit.data.ImageFolder`."""
 
 
@@ -29,12 +30,19 @@ class RecipeCLI(LightningCLI):
     """Reads a recipe and what overrides it, and builds the task, the data and the Trainer from it.
 
     Args:
-        arguments: As on the command line, with the recipe as `--config`.
-        folder: The run folder, unless the arguments or the recipe name one as `out`.
+        arguments: As on the command line: recipes, as `find_recipe` takes them, then what overrides them. A recipe may
+            also be given as `--config`.
+        folder: The run folder, unless the arguments or the recipe name one as `out`; by default a new one, named after
+            the recipes, in `runs`.
     """
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, arguments: Sequence[str], folder: Path | None = None) -> None:
+        files, arguments = _recipes_first(arguments)
+        self.composition: Composition | None = compose(files) if files else None
+        self.folder = folder or _new_folder(files)
+        if self.composition:
+            # as JSON, whose texts and numbers cannot be mistaken for each other
+            arguments = ["--config", json.dumps(self.composition.settings, ensure_ascii=False), *arguments]
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -44,12 +52,12 @@ class RecipeCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             parser_kwargs={
                 "prog": "gpvit train",
-                "usage": "gpvit train RECIPE [--out FOLDER] [--resume CHECKPOINT] [--KEY VALUE ...]",
+                "usage": "gpvit train RECIPE [RECIPE ...] [--out FOLDER] [--resume [RUN]] [--KEY VALUE ...]",
                 "description": _DESCRIPTION,
                 "exit_on_error": False,
                 "allow_abbrev": False,
             },
-            args=list(arguments),
+            args=arguments,
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -61,7 +69,19 @@ class RecipeCLI(LightningCLI):
             "--out", type=str | None, default=None, help="Run folder; by default a new one in runs/RECIPE/."
         )
         parser.add_argument(
-            "--resume", type=str | None, default=None, help="The last.ckpt of a run to go on with, in a new run folder."
+            "--resume",
+            type=bool | str | None,
+            nargs="?",
+            const=True,
+            default=None,
+            help="Alone, go on with the run in the folder that --out names, exactly where it was saved last. Or start "
+            "a new run folder from a run's folder or checkpoint.",
+        )
+        parser.add_argument(
+            "--checkpoint_every",
+            type=int | None,
+            default=None,
+            help="Optimiser steps from one checkpoint to the next within an epoch, beside those at its end.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -69,17 +89,16 @@ class RecipeCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            if "--config" not in args and "arguments are required" in str(error):
-                raise ValueError(f"give a recipe, as {_EXAMPLE}") from error
-            message = _plain(error)
-            raise ValueError(message + _nearest(message, parser)) from error
+            if "arguments are required" in str(error) or "class_path 'lightning." in str(error):
+                raise ValueError(_incomplete(self.composition)) from error
+            raise ValueError(report(error, parser, self.composition)) from error
 
     def instantiate_classes(self) -> None:
         """Build what the recipe names."""
         try:
             super().instantiate_classes()
         except ValueError as error:
-            raise ValueError(_plain(error)) from error
+            raise ValueError(plain(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Create the Trainer around the run folder, which will also hold the resolved settings."""
@@ -88,71 +107,80 @@ class RecipeCLI(LightningCLI):
             raise ValueError("trainer.default_root_dir: the run folder is set by --out FOLDER")
         callbacks = options.pop("callbacks") or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        save_config = SaveConfigCallback(self.parser, self.config)
-        return build_trainer(self.config.out or self.folder, [*callbacks, save_config], **options)
-
-
-def find_recipe(name: str | Path) -> Path:
-    """Find a recipe: a file of the user's, else one of this package, inside it or, in a checkout, beside its source.
-
-    Args:
-        name: A path; one of this package's is `recipes/digits/classify.yaml`, with or without the first folder.
-
-    Raises:
-        FileNotFoundError: If it is in none of the places.
-    """
-    own = Path(name).as_posix().removeprefix("recipes/")
-    for place in (Path(name), _PACKAGE / "recipes" / own, _PACKAGE.parents[1] / "recipes" / own):
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"no recipe at {name}; a recipe is a YAML file, as {_EXAMPLE}")
+        goes_on = self.config.resume is True
+        save_config = SaveConfigCallback(self.parser, self.config, overwrite=goes_on)
+        if goes_on:
+            if self.config.out is None:
+                raise ValueError("--resume alone goes on with the run in --out FOLDER: name that folder")
+            check_same_run(Path(self.config.out), yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+        return build_trainer(
+            self.config.out or self.folder,
+            [*callbacks, save_config],
+            checkpoint_every=self.config.checkpoint_every,
+            goes_on=goes_on,
+            **options,
+        )
 
 
 def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """Train as the command line does.
 
     Args:
-        arguments: A recipe, as `find_recipe` takes it, then what overrides it:
-            `["recipe.yaml", "--trainer.max_epochs", "3"]`.
+        arguments: Recipes, as `find_recipe` takes them, then what overrides them:
+            `["recipe.yaml", "--trainer.max_epochs", "3"]`. Of several recipes later ones win.
 
     Returns:
         The run folder, and what `fit` returns.
 
     Raises:
-        FileNotFoundError: If there is no such recipe.
+        FileNotFoundError: If there is no such recipe, or a base of it is missing.
         ValueError: If a setting is unknown or wrong; it is named.
     """
-    arguments = list(arguments)
-    name = "run"
-    if arguments and not arguments[0].startswith("-"):
-        recipe = find_recipe(arguments[0])
-        name = "-".join(part for part in (recipe.parent.name, recipe.stem) if part)
-        arguments[:1] = ["--config", str(recipe)]
     with quiet():
         # jsonargparse leaves settings in the context when help or a mistake ends it; a later call must not find them
-        folder = Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-        cli = copy_context().run(RecipeCLI, arguments, folder)
+        cli = copy_context().run(RecipeCLI, arguments)
     summary = fit(cli.trainer, cli.model, cli.datamodule, cli.config.resume)
     return Path(cli.trainer.default_root_dir), summary
 
 
-def _plain(error: Exception) -> str:
-    """Leave of jsonargparse's report what went wrong and where; it also lists all that it tried."""
-    noise = ("Does not validate against", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
-    lines = (line for line in str(error).splitlines() if not line.strip().startswith(noise))
-    return dedent("\n".join(line.replace("- ", "", 1) for line in lines)).strip()
+def resolve_recipe(arguments: Sequence[str]) -> dict[str, Any]:
+    """Give every setting of a recipe, those that it leaves to the classes' defaults, too; nothing is built.
+
+    Args:
+        arguments: As `train_recipe` takes them.
+
+    Raises:
+        FileNotFoundError: As `train_recipe` does.
+        ValueError: As `train_recipe` does.
+    """
+    printed = io.StringIO()
+    with quiet(), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        copy_context().run(RecipeCLI, [*arguments, "--print_config"])
+    settings: dict[str, Any] = yaml.safe_load(printed.getvalue())
+    return settings
 
 
-def _nearest(message: str, parser: LightningArgumentParser) -> str:
-    """Propose what a setting that a report calls unknown may have meant."""
-    known: Iterable[str]
-    if found := re.search(r"class_path '(\S+)':.*Option '(\w+)' is not accepted", message, re.DOTALL):
-        class_path, unknown = found.groups()
-        known = inspect.signature(pydoc.locate(class_path)).parameters  # type: ignore[arg-type]
-    elif found := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
-        unknown = found[1]
-        known = [f"--{key}" for key in vars(parser.get_defaults().as_flat())]
-    else:
-        return ""
-    near = difflib.get_close_matches(unknown, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _recipes_first(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Part the recipes from what overrides them."""
+    rest = list(arguments)
+    names = []
+    while rest and not rest[0].startswith("-"):
+        names.append(rest.pop(0))
+    while "--config" in rest[:-1]:
+        place = rest.index("--config")
+        names.append(rest[place + 1])
+        del rest[place : place + 2]
+    return [find_recipe(name) for name in names], rest
+
+
+def _new_folder(recipes: Sequence[Path]) -> Path:
+    first = [part for recipe in recipes[:1] for part in (recipe.parent.name, recipe.stem) if part]
+    name = "+".join(["-".join(first) or "run", *(recipe.stem for recipe in recipes[1:])])
+    return Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def _incomplete(composition: Composition | None) -> str:
+    if composition is None:
+        return f"give a recipe, as {EXAMPLE}"
+    files = ", ".join(str(file) for file, _ in composition.parts)
+    return f"{files}: no model or no data is named; is it a part that other recipes build on? Give one, as {EXAMPLE}"

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.models.segmenter import Segmenter
-from gpvit.tasks.optimizers import OptimizerName, Spared, head_groups, optimizer
+from gpvit.tasks.freezing import Frozen, freeze
+from gpvit.tasks.global_batch import check_lr_batch, peak_lr
+from gpvit.tasks.optimizers import OptimizerName, Spared, head_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_poly
 from gpvit.tasks.segmentation_scores import SegmentationScores
 from gpvit.tasks.task import Task, check_model, scheduled
@@ -27,11 +29,18 @@ class SegmentationTask(Task):
             A classifier of other classes is left out, and that is printed.
         backbone_weights: The same for the backbone alone, as `in1k`.
         lr: Peak learning rate.
+        lr_batch: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
+            in proportion, and that is printed. None takes `lr` as it is.
         betas: AdamW's coefficients of the running averages.
         weight_decay: Weight decay.
         spared: What does not decay: `layer_norms` (UPerNet as released) or `backbone_norms_and_biases` (SegFormer);
             in both also the position embedding and group tokens. See `gpvit.tasks.optimizers.Spared`.
         head_lr_scale: Factor of the learning rate outside the backbone.
+        layer_decay: Factor of the learning rate from each layer of the backbone to the one below it, the last one's
+            factor included; None for one rate.
+        freeze: What does not learn: the `backbone`, or its stem and so many of its first blocks; its batch norms then
+            keep their statistics. See `gpvit.tasks.freezing`.
+        max_skipped_steps: How many batches whose loss is not finite are passed over; one more ends the run.
         warmup_steps: Steps of linear warm-up.
         warmup_ratio: Factor of the learning rate that the warm-up starts from.
         power: Power of the share of steps left that the learning rate falls with; 1 for a straight line.
@@ -39,9 +48,13 @@ class SegmentationTask(Task):
         auxiliary_weight: Weight of the auxiliary head's loss, where the model has such a head.
         background_weight: Weight of the first class in the loss, where it is a background that fills most pixels.
         optimizer: `adamw`, or `muon` for short training from random values, see `gpvit.tasks.optimizers.optimizer`.
+        grad_checkpointing: Keep only each block's input for the backward pass and compute the rest again, for less
+            memory and more time.
+        compile: Have torch.compile make kernels for the network, which takes minutes at first and a C++ compiler.
     """
 
     best_metric = "val/miou"
+    sync_batch_norm = True
     network: Segmenter
 
     def __init__(
@@ -51,10 +64,14 @@ class SegmentationTask(Task):
         weights: str | None = None,
         backbone_weights: str | None = None,
         lr: float = 1.2e-4,
+        lr_batch: int | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.01,
         spared: Spared = "layer_norms",
         head_lr_scale: float = 1.0,
+        layer_decay: float | None = None,
+        freeze: Frozen | None = None,
+        max_skipped_steps: int = 0,
         warmup_steps: int = 1500,
         warmup_ratio: float = 1e-6,
         power: float = 1.0,
@@ -62,21 +79,26 @@ class SegmentationTask(Task):
         auxiliary_weight: float = 0.4,
         background_weight: float = 1.0,
         optimizer: OptimizerName = "adamw",
+        grad_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         check_model(name, "segmentation", model_kwargs, Segmenter)
+        check_lr_batch(lr_batch)
         self.save_hyperparameters()
 
     def configure_model(self) -> None:
         """Build the network for the data, once."""
         if hasattr(self, "network"):
             return
+        options: Any = self.hparams
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         channels = data.preprocessing.input_size[0]
         self.network = self.create_network(num_classes=data.num_classes, in_chans=channels)  # type: ignore[assignment]
+        freeze(self.network, options.freeze, is_trained=bool(options.weights or options.backbone_weights))
         self.val_scores = SegmentationScores(data.num_classes)
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor | None:
         """Compute the loss of a batch, with the auxiliary head's share."""
         images, masks = batch
         options: Any = self.hparams
@@ -104,7 +126,9 @@ class SegmentationTask(Task):
     def configure_optimizers(self) -> Any:
         """Create the optimiser and its schedule, which moves at every step."""
         options: Any = self.hparams
-        groups = head_groups(self.network, options.lr, options.weight_decay, options.spared, options.head_lr_scale)
+        lr = peak_lr(self.trainer, options.lr, options.lr_batch)
+        groups = head_groups(self.network, lr, options.weight_decay, options.spared, options.head_lr_scale)
+        groups = with_layer_decay(self.network, groups, lr, options.layer_decay)
         factor = partial(
             warmup_poly,
             total_steps=self.total_steps(),
@@ -113,7 +137,7 @@ class SegmentationTask(Task):
             power=options.power,
             min_lr_ratio=options.min_lr_ratio,
         )
-        created = optimizer(options.optimizer, self.network, groups, options.lr, options.betas)
+        created = optimizer(options.optimizer, self.network, groups, lr, options.betas)
         return scheduled(created, factor)
 
 

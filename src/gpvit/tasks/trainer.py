@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from gpvit.tasks.progress import DataReport, EpochLines
+from gpvit.tasks.checkpointing import CheckpointFiles
+from gpvit.tasks.companions import CompanionWatch
+from gpvit.tasks.metrics_file import MetricsFile
+from gpvit.tasks.monitoring import RunMonitor
+from gpvit.tasks.processes import SharedStatistics, SyncBatchNorm
+from gpvit.tasks.progress import DataReport, EpochLines, RunBar
+from gpvit.tasks.random_state import StepSeeds
+from gpvit.tasks.saving import RunSaver
 from gpvit.tasks.weights import WeightsWriter
 
-TRAINER_DEFAULTS: dict[str, Any] = {"devices": 1, "enable_model_summary": False}
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "devices": 1,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,  # the data know their processes by themselves
+}
 
 # Advice that is beside the point here; every other warning is shown.
 _NOTICES = (
@@ -27,6 +37,11 @@ _NOTICES = (
     r"Experiment logs directory .* exists and is not empty",
     r"The dirpath has changed from",  # a resumed run has a folder of its own
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"`training_step` returned `None`",  # a loss that was passed over, which is told by itself
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # those that are frozen
+    r"It is recommended to use `self.log\('(speed|memory)/",  # these are the first process's
+    r"Grad strides do not match bucket view strides",  # of a few depthwise kernels, copied at no cost to speak of
+    r"FSDP2-wrapped module \(.*\) returned a view tensor",  # nothing changes it in place
     r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # not sharded
 )
 
@@ -35,6 +50,8 @@ def build_trainer(
     folder: str | Path,
     callbacks: Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] | bool | None = None,
+    checkpoint_every: int | None = None,
+    goes_on: bool = False,
     **options: Any,
 ) -> Trainer:
     """Create a Trainer whose run is kept in one folder.
@@ -45,33 +62,54 @@ def build_trainer(
     Args:
         folder: The run folder; new or empty.
         callbacks: More callbacks.
-        logger: Loggers in place of the two, or False for none.
+        logger: Loggers in TensorBoard's place, beside `metrics.csv`; or False for none at all.
+        checkpoint_every: Optimiser steps from one `last.ckpt` to the next within an epoch, beside those at its end.
+        goes_on: Whether the folder may hold a run, which `fit(..., resume=True)` goes on with.
         **options: More arguments of Lightning's Trainer. By default one device is used, and progress is a bar on a
-            terminal and a line per epoch elsewhere.
+            terminal and a line per epoch elsewhere. Batch norms are synchronised among GPUs where the task wants it;
+            `sync_batchnorm` has them so for any task.
 
     Raises:
         ValueError: If the folder holds anything, or the options ask for what is not there, as a GPU.
     """
     folder = Path(folder)
-    if getattr(rank_zero_only, "rank", 0) == 0 and folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; name a new run folder, or remove this one")
+    if not goes_on and getattr(rank_zero_only, "rank", 0) == 0 and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder} is not empty; name a new run folder, or remove this one, or go on with its run by --resume"
+        )
     if options.get("enable_progress_bar") is None:
         options["enable_progress_bar"] = sys.stdout.isatty()
+    monitor = RunMonitor()
     own: list[Callback] = [
+        CompanionWatch(),
         DataReport(),
-        RichProgressBar(leave=True) if options["enable_progress_bar"] else EpochLines(),
+        SharedStatistics(),
+        monitor,
+        RunBar(monitor) if options["enable_progress_bar"] else EpochLines(monitor),
         WeightsWriter(folder),
-        # At the end of every epoch, or after every validation where there are more or fewer of them.
-        ModelCheckpoint(folder, filename="last", enable_version_counter=False),
+        StepSeeds(),
+        RunSaver(folder, checkpoint_every),
     ]
-    if logger in (None, True):
-        logger = [kind(folder, name="", version="") for kind in (CSVLogger, TensorBoardLogger)]
-    options = {**TRAINER_DEFAULTS, **options, "callbacks": [*callbacks, *own], "logger": logger}
+    if logger is not False:
+        given = [TensorBoardLogger(folder, name="", version="")] if logger in (None, True) else _as_list(logger)
+        logger = [MetricsFile(folder, keep=goes_on), *given]
+    plugins = [
+        *_as_list(options.get("plugins")),
+        CheckpointFiles(),
+        SyncBatchNorm(always=bool(options.get("sync_batchnorm"))),
+    ]
+    options = {**TRAINER_DEFAULTS, **options, "callbacks": [*callbacks, *own], "logger": logger, "plugins": plugins}
     try:
         with quiet():
             return Trainer(default_root_dir=folder, **options)
     except (MisconfigurationException, ModuleNotFoundError) as error:  # of an accelerator without its library
         raise ValueError(f"trainer: {error}") from error
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 @contextmanager

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from gpvit.tasks.checkpointing import find_checkpoint
+from gpvit.tasks.failures import explained
+from gpvit.tasks.saving import RunSaver
 from gpvit.tasks.trainer import quiet
 from gpvit.tasks.weights import WeightsWriter
 from gpvit.version import __version__
 
 
 def fit(
-    trainer: Trainer, task: LightningModule, data: LightningDataModule, resume: str | Path | None = None
+    trainer: Trainer, task: LightningModule, data: LightningDataModule, resume: str | Path | bool | None = None
 ) -> dict[str, Any]:
     """Train, and write `metrics.json` into the run folder.
 
@@ -23,7 +27,8 @@ def fit(
         trainer: From `build_trainer`.
         task: What to train.
         data: What to train on.
-        resume: The `last.ckpt` of a run to go on with; that run's folder is left as it is.
+        resume: A run to go on with, from its last whole checkpoint: a run folder or a `last.ckpt` in it, which are left
+            as they are. True goes on with the run in the Trainer's own folder, or starts it if it was not saved yet.
 
     Returns:
         What `metrics.json` holds: the metrics of the `best` and the `last` weights, each with the number of epochs or
@@ -31,22 +36,26 @@ def fit(
 
     Raises:
         FileNotFoundError: If there is no checkpoint to resume from.
+        ValueError: If all checkpoints there are damaged.
+        Interrupted: When a signal asked the run to stop, and it is saved.
     """
     folder = Path(trainer.default_root_dir)
-    if resume is not None:
-        resume = Path(resume)
-        if not resume.is_file():
-            raise FileNotFoundError(f"no checkpoint at {resume}; a run writes last.ckpt into its folder")
-        best = resume.parent / "best.safetensors"
-        if trainer.is_global_zero and best.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(best, folder / best.name)
+    checkpoint = _checkpoint(folder, resume)
+    if trainer.is_global_zero:
+        for torn in folder.glob(".saving-*"):  # weights that a run was ended in the middle of writing
+            shutil.rmtree(torn)
+    if checkpoint and checkpoint.parent != folder and trainer.is_global_zero:
+        for name in ("best.safetensors", "ema_best.safetensors"):
+            if (best := checkpoint.parent / name).is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(best, folder / name)
     start = time.monotonic()
-    with quiet():
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    with quiet(), explained(trainer, task):
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         (writer,) = (callback for callback in trainer.callbacks if isinstance(callback, WeightsWriter))  # type: ignore[attr-defined]
         if trainer.global_step > writer.last_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(folder / "last.ckpt")
+            (saver,) = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, RunSaver))
+            saver.save(trainer, "epoch")
     summary = {
         "best": writer.best,
         "last": writer.last,
@@ -59,3 +68,20 @@ def fit(
         temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, folder / "metrics.json")
     return summary
+
+
+def _checkpoint(folder: Path, resume: str | Path | bool | None) -> Path | None:
+    """Find what to go on from; None starts at the beginning."""
+    if not resume:
+        return None
+    if resume is not True:
+        place = Path(resume)
+        checkpoint = find_checkpoint(place)
+        if checkpoint is None:
+            raise FileNotFoundError(f"no checkpoint in {place}; a run writes last.ckpt into its folder")
+        return checkpoint
+    checkpoint = find_checkpoint(folder) if folder.is_dir() else None
+    if checkpoint is None:
+        rank_zero_only(print)(f"no checkpoint in {folder} yet: starting from the beginning", flush=True)
+        (folder / "metrics.csv").unlink(missing_ok=True)  # of the start that was not saved
+    return checkpoint

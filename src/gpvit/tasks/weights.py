@@ -1,19 +1,20 @@
 """The weights that a run leaves behind."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
 from gpvit.models.checkpoints import save
+from gpvit.tasks.checkpointing import full_disk
 from gpvit.tasks.progress import current_metrics, position
+from gpvit.tasks.sharding import unsharded
 
 _KEY = "gpvit_weights"
 
 
 class WeightsWriter(Callback):
-    """Writes `last.safetensors` with every checkpoint of Lightning's, and `best.safetensors` when the score improves.
+    """Writes `last.safetensors` at each epoch's or validation's end, and `best.safetensors` when the score improves.
 
     The files describe themselves: `gpvit.load` needs nothing else. They hold what was validated: averaged weights
     where a callback of Lightning's averages them, if that callback comes first.
@@ -34,7 +35,10 @@ class WeightsWriter(Callback):
         self.last_step = 0
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write what Lightning is about to save."""
+        """Write what Lightning is about to save, unless it is saved between epochs' or validations' ends."""
+        if any(getattr(saver, "in_between", False) for saver in trainer.checkpoint_callbacks):
+            checkpoint[_KEY] = {"best": self.best, "last": self.last, "last_step": self.last_step}
+            return
         metrics = current_metrics(trainer)
         self.last = {**position(trainer), **metrics}
         self.last_step = trainer.global_step
@@ -42,21 +46,31 @@ class WeightsWriter(Callback):
         improved = metric in metrics and metrics[metric] > self.best.get(metric, float("-inf"))
         if improved:
             self.best = self.last
-        checkpoint[_KEY] = {"best": self.best, "last": self.last}
+        checkpoint[_KEY] = {"best": self.best, "last": self.last, "last_step": self.last_step}
         if trainer.is_global_zero:
-            self._write(trainer, pl_module, checkpoint["state_dict"], ["last", "best"] if improved else ["last"])
+            self.write(trainer, pl_module, checkpoint["state_dict"], ["last", "best"] if improved else ["last"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the score that a resumed run has to beat."""
         self.best, self.last = checkpoint[_KEY]["best"], checkpoint[_KEY]["last"]
-        self.last_step = checkpoint["global_step"]
+        self.last_step = checkpoint[_KEY].get("last_step", checkpoint["global_step"])
 
-    def _write(
-        self, trainer: Trainer, pl_module: LightningModule, state_dict: dict[str, Any], names: list[str]
-    ) -> None:
-        network: Any = deepcopy(pl_module.network)
+    def write(self, trainer: Trainer, pl_module: LightningModule, state_dict: dict[str, Any], names: list[str]) -> None:
+        """Write weights of the task's network under some names.
+
+        Args:
+            trainer: Whose data say what the weights are for.
+            pl_module: The task.
+            state_dict: Whole tensors by their names in the task.
+            names: Of the files, without their ending.
+
+        Raises:
+            OSError: If they cannot be written, as on a full disk; files of these names stay as they were.
+        """
+        network: Any = unsharded(pl_module.network)  # type: ignore[arg-type]
         prefix = "network."
-        network.load_state_dict({n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)})
+        own = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+        network.load_state_dict(own, assign=True)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         inputs = data.preprocessing.to_dict() if data.preprocessing else {}  # detectors prepare images themselves
         if hasattr(data, "colors"):
@@ -64,4 +78,8 @@ class WeightsWriter(Callback):
         if hasattr(data, "categories"):
             inputs["category_ids"] = list(data.categories.ids)
         for name in names:
-            save(network, self.folder / f"{name}.safetensors", data.class_names, inputs)
+            path = self.folder / f"{name}.safetensors"
+            try:
+                save(network, path, data.class_names, inputs)
+            except OSError as error:
+                raise full_disk(error, path, sum(tensor.nbytes for tensor in own.values())) from error

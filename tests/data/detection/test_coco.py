@@ -65,7 +65,7 @@ def test_training_varies_and_leaves_out_crowds(coco_root):
     sizes = set()
     for epoch in range(3):
         loader = data.train_dataloader()
-        loader.sampler.set_epoch(epoch)
+        loader.set_epoch(epoch)
         loaded = list(loader)
         assert len(loaded) == 3
         for images, targets in loaded:
@@ -259,12 +259,12 @@ def test_a_trainer_takes_it(coco_root, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice on processes that are forked
 def test_two_processes_share_the_work(coco_root, tmp_path):
-    parts = fit(folder(coco_root), tmp_path, devices=2, strategy="ddp_fork")
+    parts = fit(folder(coco_root), tmp_path, devices=2, strategy="ddp_fork", use_distributed_sampler=False)
     assert [len(part["train"]) for part in parts] == [8, 8]  # two epochs of two batches of two
     for epoch in (slice(0, 4), slice(4, 8)):
         assert len({image for part in parts for image in part["train"][epoch]}) == 8
     assert parts[0]["train"][:4] != parts[0]["train"][4:]
-    assert {image for part in parts for image in part["val"]} == {1000, 997, 994, 991, 988}
+    assert sorted(image for part in parts for image in part["val"]) == sorted(2 * [1000, 997, 994, 991, 988])
 
 
 def test_empty_images_may_be_left_out(coco_root):

@@ -61,7 +61,8 @@ def test_prediction_sees_what_validation_saw(scenes):
 def test_training_order_changes_by_epoch_and_repeats_by_seed(scenes):
     def epoch(seed):
         torch.manual_seed(seed)
-        return [torch.cat([masks for _, masks in scenes.train_dataloader()]) for _ in range(2)]
+        loader = scenes.train_dataloader()
+        return [torch.cat([masks for _, masks in loader]) for _ in range(2)]
 
     first, again = epoch(0), epoch(0)
     assert all(map(torch.equal, first, again))

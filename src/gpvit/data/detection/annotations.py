@@ -97,9 +97,12 @@ class Annotations(Sequence[Objects]):
 
     def without_empty(self) -> "Annotations":
         """Leave out the images without an object; crowds do not count as one."""
-        kept = np.unique(self.image_indices[~self.crowds])
-        images = [self.images[index] for index in kept]
-        return Annotations(self.categories, images, [self[index] for index in kept], self.dropped)
+        return self.only(np.unique(self.image_indices[~self.crowds]).tolist())
+
+    def only(self, indices: Sequence[int]) -> "Annotations":
+        """Keep the images at some places."""
+        images = [self.images[index] for index in indices]
+        return Annotations(self.categories, images, [self[index] for index in indices], self.dropped)
 
 
 def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = False) -> Annotations:

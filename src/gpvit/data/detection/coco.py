@@ -7,6 +7,7 @@ from gpvit.data.detection.annotations import Annotations, read_annotations
 from gpvit.data.detection.augmentation import SCHEDULE_1X, DetectionAugmentation
 from gpvit.data.detection.dataset import AnnotatedFiles
 from gpvit.data.detection.module import DetectionData
+from gpvit.data.few_shot import covering
 
 
 class CocoFolder(DetectionData):
@@ -27,6 +28,8 @@ class CocoFolder(DetectionData):
         batch_size: Images per batch and process.
         num_workers: Loader processes; 0 loads in the training process.
         max_damaged: How often training may pass over an image that cannot be read.
+        subset: Train on so many images only, chosen at random, where possible with every class; None for all.
+        subset_seed: Another seed chooses others.
 
     Raises:
         FileNotFoundError: A file or folder is missing; those of training are looked for by `setup`.
@@ -47,6 +50,8 @@ class CocoFolder(DetectionData):
         batch_size: int = 2,
         num_workers: int = 4,
         max_damaged: int = 10,
+        subset: int | None = None,
+        subset_seed: int = 0,
     ) -> None:
         root = Path(root).expanduser()
         if not root.is_dir():
@@ -56,6 +61,8 @@ class CocoFolder(DetectionData):
         self._read: dict[str, Annotations] = {}
         self._rules: dict[str, Any] = {"masks": masks, "drop_invalid": drop_invalid}
         self.empty_images = empty_images
+        self.subset = subset
+        self.subset_seed = subset_seed
         annotations = self.annotations("val")
         super().__init__(annotations.categories, masks, augmentation, batch_size, num_workers, max_damaged)
 
@@ -68,6 +75,10 @@ class CocoFolder(DetectionData):
                 self.categories.require_same(annotations.categories, *names)
                 if not self.empty_images:
                     annotations = annotations.without_empty()
+                if self.subset is not None:
+                    single = ~annotations.crowds
+                    objects = annotations.image_indices[single], annotations.labels[single]
+                    annotations = annotations.only(covering(len(annotations), *objects, self.subset, self.subset_seed))
             self._read[split] = annotations
         return self._read[split]
 
@@ -89,6 +100,8 @@ class COCO(CocoFolder):
         batch_size: Images per batch and process.
         num_workers: Loader processes; 0 loads in the training process.
         max_damaged: How often training may pass over an image that cannot be read.
+        subset: Train on so many images only, chosen at random, where possible with every class; None for all.
+        subset_seed: Another seed chooses others.
     """
 
     def __init__(
@@ -99,6 +112,8 @@ class COCO(CocoFolder):
         batch_size: int = 2,
         num_workers: int = 4,
         max_damaged: int = 10,
+        subset: int | None = None,
+        subset_seed: int = 0,
     ) -> None:
         super().__init__(
             root,
@@ -113,4 +128,6 @@ class COCO(CocoFolder):
             batch_size=batch_size,
             num_workers=num_workers,
             max_damaged=max_damaged,
+            subset=subset,
+            subset_seed=subset_seed,
         )

@@ -135,6 +135,10 @@ class Samples(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def name(self, index: int) -> str:
+        """Say what messages call a sample."""
+        return self.pictures.name(index)
+
     def __getitem__(self, index: int) -> Sample:
         picture = self.pictures[index]
         image, target = tv_tensors.Image(F.pil_to_tensor(picture.image)), _target(picture)

@@ -11,7 +11,8 @@ from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.checks import BoxReport, box_report
 from gpvit.data.detection.dataset import Pictures, Samples, collate
 from gpvit.data.detection.preview import preview_sheet
-from gpvit.data.detection.sampler import LikeShapeSampler
+from gpvit.data.detection.sampler import LikeShapes
+from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData, write_report
 from gpvit.data.palette import class_colors
 from gpvit.data.tolerance import SkipDamaged
@@ -78,11 +79,11 @@ class DetectionData(ImageData):
             samples = Samples(self.pictures("train"), training_transform(self.augmentation))
             self.train_set = SkipDamaged(samples, self.max_damaged)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> TrainingLoader:
         """Load training batches of pictures of like shape, in random order."""
         dataset = self._ready(self.train_set)
-        sampler = LikeShapeSampler(dataset, dataset.dataset.pictures.sizes, self.batch_size)
-        return self._loader(dataset, sampler=sampler, collate_fn=collate)
+        order = LikeShapes(dataset.dataset.pictures.sizes, self.batch_size)
+        return self.train_loader(dataset, order, collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation picture once, in a fixed order."""

@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from gpvit.data.few_shot import at_random
 from gpvit.data.segmentation.augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
 from gpvit.data.segmentation.classes import MaskClasses
 from gpvit.data.segmentation.folders import FolderPairs
@@ -31,6 +32,8 @@ class ADE20K(SegmentationData):
         batch_size: Training images per batch and process; published results are of 32 in all.
         num_workers: Loader processes; 0 loads in the training process.
         max_damaged: How often training may pass over an image that cannot be read.
+        subset: Train on so many pictures only, chosen at random; None for all.
+        subset_seed: Another seed chooses others.
 
     Raises:
         FileNotFoundError: `root` lacks a folder; those of a part are looked for by `setup`.
@@ -44,6 +47,8 @@ class ADE20K(SegmentationData):
         batch_size: int = 2,
         num_workers: int = 4,
         max_damaged: int = 10,
+        subset: int | None = None,
+        subset_seed: int = 0,
     ) -> None:
         self.root = Path(root).expanduser()
         if missing := [name for name in ("images", "annotations") if not (self.root / name).is_dir()]:
@@ -51,12 +56,17 @@ class ADE20K(SegmentationData):
                 f"{self.root} has no folder {' and no '.join(missing)}; give the folder ADEChallengeData2016 of the "
                 "benchmark's release"
             )
+        self.subset = subset
+        self.subset_seed = subset_seed
         self.classes = MaskClasses(ade20k_classes(), reduce_zero_label=True)
         super().__init__(
             self.classes.names, preprocessing, augmentation, batch_size, num_workers, max_damaged=max_damaged
         )
 
     def pairs(self, split: Literal["train", "val"]) -> FolderPairs:
-        """List the pictures of one part with their masks."""
+        """List the pictures of one part, or of training's subset of it, with their masks."""
         folder = _FOLDERS[split]
-        return FolderPairs(self.root / "images" / folder, self.root / "annotations" / folder, self.classes)
+        pairs = FolderPairs(self.root / "images" / folder, self.root / "annotations" / folder, self.classes)
+        if split == "train" and self.subset is not None:
+            pairs.keep(at_random(len(pairs), self.subset, self.subset_seed))
+        return pairs

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from gpvit.data.few_shot import at_random
 from gpvit.data.images import list_images, read_image
 from gpvit.data.segmentation.augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
 from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
@@ -40,6 +41,8 @@ class MaskFolder(SegmentationData):
         num_workers: Loader processes; 0 loads in the training process.
         val_batch_size: Validation images per batch; more than 1 only where all are of one size.
         max_damaged: How often training may pass over an image that cannot be read.
+        subset: Train on so many pictures only, chosen at random; None for all.
+        subset_seed: Another seed chooses others.
 
     Raises:
         FileNotFoundError: A folder is missing or holds nothing; what `train` lacks is found by `setup`.
@@ -60,6 +63,8 @@ class MaskFolder(SegmentationData):
         num_workers: int = 4,
         val_batch_size: int = 1,
         max_damaged: int = 10,
+        subset: int | None = None,
+        subset_seed: int = 0,
     ) -> None:
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
@@ -68,6 +73,8 @@ class MaskFolder(SegmentationData):
         self.masks = self.root / masks
         self.image_suffix = image_suffix
         self.mask_suffix = mask_suffix
+        self.subset = subset
+        self.subset_seed = subset_seed
         self.classes = self._classes(classes)
         super().__init__(
             self.classes.names,
@@ -81,8 +88,12 @@ class MaskFolder(SegmentationData):
         )
 
     def pairs(self, split: Literal["train", "val"]) -> "FolderPairs":
-        """List the pictures of one part with their masks."""
-        return FolderPairs(self.images / split, self.masks / split, self.classes, self.image_suffix, self.mask_suffix)
+        """List the pictures of one part, or of training's subset of it, with their masks."""
+        suffixes = self.image_suffix, self.mask_suffix
+        pairs = FolderPairs(self.images / split, self.masks / split, self.classes, *suffixes)
+        if split == "train" and self.subset is not None:
+            pairs.keep(at_random(len(pairs), self.subset, self.subset_seed))
+        return pairs
 
     def _classes(self, given: list[str] | str | Path | None) -> MaskClasses:
         if isinstance(given, list | tuple):
@@ -131,6 +142,11 @@ class FolderPairs(Sequence[Pair]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Leave out all pairs but those at some places."""
+        self.names = [self.names[index] for index in indices]
+        self.files = [self.files[index] for index in indices]
 
     def __getitem__(self, index: int) -> Pair:  # type: ignore[override]  # one pair at a time, no slices
         image_file, mask_file = self.files[index]

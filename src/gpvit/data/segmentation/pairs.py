@@ -44,6 +44,11 @@ class TrainingSamples(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def name(self, index: int) -> str:
+        """Say what messages call a sample; a pair that does not tell without being read is called by its place."""
+        names: Sequence[str] | None = getattr(self.pairs, "names", None)
+        return f"pair {index}" if names is None else names[index]
+
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         return self.transform(pair.picture, tv_tensors.Mask(pair.mask))

@@ -1,0 +1,67 @@
+"""What the pages on fine-tuning show is run."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_readme import blocks, run, write_masks, write_objects
+
+from gpvit.data.digits import digits_split
+from gpvit.tasks.recipes import resolve_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs" / "fine-tuning").glob("*.md"))
+
+
+def write_images(root: Path) -> None:
+    """Write handwritten noughts and ones."""
+    for split, part, count in (("train", "train", 10), ("val", "test", 4)):
+        images, labels = digits_split(part)
+        for label in (0, 1):
+            for index, pixels in enumerate(images[labels == label][:count]):
+                path = root / split / str(label) / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).resize((64, 64)).save(path)
+
+
+FOLDERS = {
+    "classification": ("my_images", write_images),
+    "segmentation": ("my_masks", write_masks),
+    "detection": ("my_objects", write_objects),
+}
+
+
+@pytest.mark.slow  # each page trains three times: about 40 s
+@pytest.mark.filterwarnings("default::UserWarning")  # so few pictures do not hold every class
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_fine_tuning_runs_as_shown(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    folder, write = FOLDERS[page.stem]
+    write(Path(folder))
+    text = page.read_text(encoding="utf-8")
+    (overlay,) = blocks("yaml", text)
+    Path("small.yaml").write_text(overlay)
+    (commands,) = blocks("bash", text)
+    run(commands, at_least=6)
+    assert Path("runs/look/data.png").is_file()
+    certificate = json.loads(Path("runs/few/certificate.json").read_text())
+    assert certificate["verdict"] == "pass"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_setting_that_a_page_names_exists(page):
+    settings = set(re.findall(r"--((?:model|data)\.[\w.]+)", page.read_text(encoding="utf-8")))
+    assert {"model.freeze", "model.layer_decay", "model.lr_batch", "data.subset_seed"} <= settings
+    recipe = {"classification": "finetune", "segmentation": "segment", "detection": "detect"}[page.stem]
+    values = {"freeze": "3", "layer_decay": "0.5", "lr_batch": "8", "per_class": "3", "subset": "3", "subset_seed": "1"}
+    named = {setting: values[name] for setting in settings if (name := setting.partition(".")[2]) in values}
+    overrides = [part for setting, value in named.items() for part in (f"--{setting}", value)]
+    resolved = resolve_recipe([str(ROOT / "recipes/folder" / f"{recipe}.yaml"), *overrides])
+    for setting in settings:
+        kind, name, *_ = setting.split(".")
+        assert name in resolved[kind]["init_args"]
+        assert setting not in named or str(resolved[kind]["init_args"][name]) == named[setting]
