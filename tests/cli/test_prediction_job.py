@@ -123,6 +123,7 @@ def _writing(paths: list[Path]) -> bool:
     return False
 
 
+@pytest.mark.slow  # processes load everything
 def test_what_cannot_be_read_is_told_and_tried_again(models, photos, tmp_path, capfd):
     whole = (photos / "3.png").read_bytes()
     (photos / "3.png").write_bytes(whole[:100])

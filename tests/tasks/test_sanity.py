@@ -23,7 +23,9 @@ OUTPUTS = {
 CLASSIFY = str(RECIPES / "digits/classify.yaml")
 
 
-@pytest.mark.parametrize("recipe", SMALL)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * ("detect" in name)) for name in SMALL]
+)
 def test_a_sound_recipe_is_found_so_and_described(recipe, tmp_path):
     arguments = [str(RECIPES / recipe), *SMALL[recipe], "--trainer.accelerator", "cpu", "--out", str(tmp_path / "out")]
     report = try_recipe(arguments)

@@ -14,7 +14,7 @@ from gpvit.models.detection.detector import Detector
 from gpvit.tasks.evaluation import evaluate_detector
 
 RECIPE = "digit_scenes/detect.yaml"
-# Some 110 s on two cores; every epoch draws other scenes out of the recipe's.
+# Some 100 s on two cores; every epoch draws other scenes out of the recipe's.
 _SHORTENED = ("--trainer.max_epochs", "4", "--trainer.limit_train_batches", "35", "--data.test_scenes", "50")
 _QUICK = ("--trainer.max_epochs", "1", "--data.train_scenes", "8", "--data.test_scenes", "8", "--data.batch_size", "4")
 _SHOWN = 6
