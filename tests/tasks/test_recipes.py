@@ -1,3 +1,4 @@
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def write_down(folder: Path, settings: dict) -> Path:
 def test_the_run_folder_is_named_after_the_recipes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short.yaml").write_text("trainer: {max_epochs: 1, accelerator: cpu}")
+    before = dict(copy_context())
     assert RecipeCLI([RECIPE]).folder.parent == Path("runs/digits-classify")
+    assert dict(copy_context()) == before, "what is parsed next must not depend on it"
     assert RecipeCLI([RECIPE, "short.yaml"]).folder.parent == Path("runs/digits-classify+short")
     assert RecipeCLI([RECIPE], Path("mine")).folder == Path("mine")
 

@@ -4,7 +4,6 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from contextvars import copy_context
 from typing import Any
 
 import torch
@@ -86,7 +85,7 @@ def open_recipe(arguments: Sequence[str], device: str) -> tuple[ImageData, Train
     """
     choose_device(device)
     with quiet():
-        cli: Any = copy_context().run(_OneDeviceCLI, arguments)
+        cli: Any = _OneDeviceCLI(arguments)
         return cli.datamodule, TrainingStep(cli.model, device, **cli.config_init.trainer)
 
 

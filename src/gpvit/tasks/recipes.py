@@ -43,7 +43,9 @@ class RecipeCLI(LightningCLI):
         if self.composition:
             # as JSON, whose texts and numbers cannot be mistaken for each other
             arguments = ["--config", json.dumps(self.composition.settings, ensure_ascii=False), *arguments]
-        super().__init__(
+        # jsonargparse leaves settings in the context that change what its next parser does
+        copy_context().run(
+            super().__init__,
             LightningModule,
             LightningDataModule,
             subclass_mode_model=True,
@@ -137,8 +139,7 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         ValueError: If a setting is unknown or wrong; it is named.
     """
     with quiet():
-        # jsonargparse leaves settings in the context when help or a mistake ends it; a later call must not find them
-        cli = copy_context().run(RecipeCLI, arguments)
+        cli = RecipeCLI(arguments)
     summary = fit(cli.trainer, cli.model, cli.datamodule, cli.config.resume)
     return Path(cli.trainer.default_root_dir), summary
 
@@ -155,7 +156,7 @@ def resolve_recipe(arguments: Sequence[str]) -> dict[str, Any]:
     """
     printed = io.StringIO()
     with quiet(), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        copy_context().run(RecipeCLI, [*arguments, "--print_config"])
+        RecipeCLI([*arguments, "--print_config"])
     settings: dict[str, Any] = yaml.safe_load(printed.getvalue())
     return settings
 

@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Sequence
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -98,7 +97,7 @@ def try_recipe(arguments: Sequence[str]) -> SanityReport:
         ValueError: If a setting is unknown or wrong, or memory runs out; it is named.
     """
     with quiet():
-        cli: Any = copy_context().run(SanityCLI, arguments)
+        cli: Any = SanityCLI(arguments)
     data, task, overfit, trainer = cli.datamodule, cli.model, cli.overfit, cli.trainer
     folder = Path(trainer.default_root_dir)
     data.setup("fit")
