@@ -10,11 +10,16 @@ from golden import fill, official
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import GPViT
 from gpvit.models.layouts import VARIANTS
-from gpvit.models.official.adapter import convert_adapter
+from gpvit.models.official.adapter import rename_in_adapter
+from gpvit.models.official.backbone import convert_with_backbone
 
 SYSTEMS = {"maskrcnn": 4, "retinanet": 3}  # number of outputs
 LEVELS = (1, 2, 3, 4)
 TOLERANCE = 1e-5  # of the largest absolute value
+
+
+def convert_adapter(state_dict):
+    return convert_with_backbone(state_dict, "backbone.", rename_in_adapter)
 
 
 def build(system: str, level: int) -> ViTAdapter:

@@ -38,7 +38,8 @@ class ShiftedWindows(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Exchange information within windows, ``(B, H, W, C)`` to ``(B, H, W, C)``."""
         _, H, W, _ = x.shape
-        x = F.pad(x, (0, 0, 0, -W % self.window, 0, -H % self.window))
+        if H % self.window or W % self.window:  # padding by nothing would copy all tokens
+            x = F.pad(x, (0, 0, 0, -W % self.window, 0, -H % self.window))
         grid, window = (x.shape[1], x.shape[2]), (self.window, self.window)
         mask = self._mask(grid, x) if self.shift else None
         x = x.roll((-self.shift, -self.shift), dims=(1, 2)) if self.shift else x

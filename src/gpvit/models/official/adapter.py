@@ -2,8 +2,7 @@
 
 import re
 
-from gpvit.models.official.backbone import convert_with_backbone
-from gpvit.models.official.renaming import Renaming, Weights, first_match
+from gpvit.models.official.renaming import Renaming, first_match
 
 _RENAMED: Renaming = (
     (r"level_embed", "level_embed"),
@@ -32,15 +31,6 @@ _RENAMED_IN_INTERACTION: Renaming = (
     (r"ffn\.(fc1|fc2)", r"mlp.\1"),
     (r"ffn\.dwconv\.dwconv", "mlp.conv"),
 )
-
-
-def convert_adapter(state_dict: Weights) -> Weights:
-    """Give the ``backbone.*`` entries of an official detector the names and shapes of a ``ViTAdapter``.
-
-    Raises:
-        ValueError: If an entry has no counterpart; all such entries are listed.
-    """
-    return convert_with_backbone(state_dict, "backbone.", rename_in_adapter)
 
 
 def rename_in_adapter(name: str) -> str | None:
