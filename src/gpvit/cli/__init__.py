@@ -26,6 +26,10 @@ VERBS: dict[str, str] = {
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
+    "table": "write one of the paper's tables 1 to 10, our figures beside the published ones",
+    "figure": "draw the paper's figure 5 or 6",
+    "scaling": "measure how time and memory grow with the image, for blocks and models",
+    "experiment": "train what replaces group propagation, side by side on the scenes of digits",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
     "convert": "turn an official checkpoint into a self-describing file",
 }

@@ -1,0 +1,1 @@
+"""The paper's tables, built again: our figures beside the published ones."""
