@@ -133,6 +133,17 @@ def test_without_fusion_and_convolution_the_answer_is_added():
     assert {name.split(".")[0] for name, _ in block.named_parameters()}.isdisjoint({"dwconv"})
 
 
+def test_the_convolution_can_stand_alone_as_in_the_paper():
+    block = GroupPropagationBlock(DIM, GROUPS, HEADS, conv_norm=False).eval()
+    bare = GroupPropagationBlock(DIM, GROUPS, HEADS, dwconv=False).eval()
+    missing, unexpected = bare.load_state_dict(block.state_dict(), strict=False)
+    assert (missing, unexpected) == ([], ["dwconv.weight"])
+    x = torch.randn(2, 4, 6, DIM)
+    expected = F.conv2d(bare(x).permute(0, 3, 1, 2), block.dwconv.weight, padding=1, groups=DIM).permute(0, 2, 3, 1)
+    torch.testing.assert_close(block(x), expected)
+    assert block(x).min() < 0
+
+
 @pytest.mark.parametrize("options", [{"propagation": "mlp"}, {"merging": "sum"}])
 def test_unknown_kinds_are_named(options):
     with pytest.raises(ValueError, match=r"must be one of \w+, .*; got '(mlp|sum)'"):

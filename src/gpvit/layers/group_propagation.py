@@ -14,6 +14,7 @@ from timm.layers import Attention, DropPath, Mlp
 from torch import nn
 
 from gpvit.layers.conv_norm import ConvNorm
+from gpvit.layers.depthwise import DepthwiseConv
 from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
@@ -168,6 +169,7 @@ class GroupPropagationBlock(nn.Module):
             or not at all (Table 9).
         merging: How a token takes up the groups' answer.
         dwconv: End with the depthwise convolution, its norm and ReLU.
+        conv_norm: False leaves out that norm and ReLU, as the paper writes Eq. 6.
 
     Raises:
         ValueError: If `num_heads` does not divide `dim`, or `propagation` or `merging` is unknown.
@@ -183,6 +185,7 @@ class GroupPropagationBlock(nn.Module):
         propagation: Propagation = "mixer",
         merging: Merging = "concatenation",
         dwconv: bool = True,
+        conv_norm: bool = True,
     ):
         super().__init__()
         if dim % num_heads:
@@ -192,7 +195,7 @@ class GroupPropagationBlock(nn.Module):
         self.mixer = _propagation(propagation, dim, num_groups, num_heads, drop_path)
         self.ungrouping = Ungrouping(dim, num_heads, drop_path, merging)
         self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
-        self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim) if dwconv else None
+        self.dwconv = _closing_convolution(dim, conv_norm) if dwconv else None
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -216,9 +219,15 @@ class GroupPropagationBlock(nn.Module):
         groups = self.mixer(groups)
         x, ungrouping = self.ungrouping(x, groups, return_weights)
         x = self.mlp(x).unflatten(1, grid)
-        if self.dwconv is not None:  # on the same memory, seen as channels-last
+        if isinstance(self.dwconv, DepthwiseConv):
+            x = self.dwconv(x)
+        elif self.dwconv is not None:  # on the same memory, seen as channels-last
             x = F.relu(self.dwconv(x.permute(0, 3, 1, 2)), inplace=True).permute(0, 2, 3, 1)
         return x, grouping, ungrouping
+
+
+def _closing_convolution(dim: int, normalised: bool) -> ConvNorm | DepthwiseConv:
+    return ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim) if normalised else DepthwiseConv(dim, bias=False)
 
 
 def _propagation(kind: str, dim: int, num_groups: int, num_heads: int, drop_path: float) -> nn.Module:
