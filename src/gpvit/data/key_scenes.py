@@ -11,7 +11,6 @@ from gpvit.data.ink import draw, paint, place, random_background
 FRAME = 28
 """Side of the framed corner in pixels, its frame included."""
 
-IGNORED = 255
 _BORDER = 3  # pixels of the frame
 _KEY_HEIGHT = 18.0  # of the digit in the frame, upright
 _PAPER, _INK = 240.0, 15.0  # brightness inside the frame, of the paper and of the key
@@ -25,7 +24,8 @@ class KeyScene:
 
     Attributes:
         image: `(H, W, 3)`, uint8, RGB.
-        labels: `(H, W)`, uint8: 1 for the ink of digits equal to the key, 0 for all else; the framed corner is 255.
+        labels: `(H, W)`, uint8: 1 + digit for the ink of the key and of the digits equal to it, 0 for all else.
+        corner: `(H, W)`, bool: the framed corner.
         masks: `(N, H, W)`, bool: the ink of each digit outside of the frame. No two touch.
         digits: `(N,)`, int64: which digit each is, 0 to 9.
         key: The digit in the frame.
@@ -34,6 +34,7 @@ class KeyScene:
 
     image: np.ndarray
     labels: np.ndarray
+    corner: np.ndarray
     masks: np.ndarray
     digits: np.ndarray
     key: int
@@ -52,6 +53,7 @@ def key_scene(
     size: tuple[int, int] = (128, 128),
     digits: tuple[int, int] = (4, 8),
     digit_size: tuple[float, float] = (16, 32),
+    kinds: tuple[int, ...] = tuple(range(10)),
 ) -> KeyScene:
     """Draw one scene; the same arguments draw the same scene, whatever was drawn before and wherever.
 
@@ -65,9 +67,10 @@ def key_scene(
         size: Height and width of the scene in pixels.
         digits: Fewest and most digits outside of the frame that are tried; what finds no free place is left out.
         digit_size: Smallest and largest height of an upright digit in pixels.
+        kinds: Which digits there are, two or more.
 
     Raises:
-        ValueError: If the scene is too small for its frame and one digit.
+        ValueError: If the scene is too small for its frame and one digit, or there are no two kinds of digit.
 
     Example:
         >>> scene = key_scene("test", 0)
@@ -76,18 +79,21 @@ def key_scene(
     """
     if min(size) < FRAME + 2 * digit_size[1]:
         raise ValueError(f"size {size}: a side needs {FRAME} pixels for the frame and two digits of {digit_size[1]}")
+    if len(set(kinds)) < 2 or not set(kinds) <= set(range(10)):
+        raise ValueError(f"kinds {kinds}: give two or more different digits, from 0 to 9")
     random = np.random.default_rng([seed, ("train", "test").index(split), index, 1])
     image = random_background(split, size, random)
     rasters, names = digits_split(split)
-    key, rival = (int(digit) for digit in random.permutation(10)[:2])
-    kinds = random.permutation([key, rival])
-    corner = _draw_key(image, rasters[random.choice(np.flatnonzero(names == key))], random)
+    key, rival = (int(digit) for digit in random.permutation(kinds)[:2])
+    turns = random.permutation([key, rival])
+    corner = np.zeros(size, dtype=bool)
+    place_of_key, ink_of_key = _draw_key(image, rasters[random.choice(np.flatnonzero(names == key))], random)
+    corner[place_of_key] = True
 
-    taken = np.zeros(size, dtype=bool)
-    taken[corner] = True
+    taken = corner.copy()
     masks, numbers = [], []
     for i in range(random.integers(digits[0], digits[1], endpoint=True)):
-        chosen = random.choice(np.flatnonzero(names == kinds[i % 2]))
+        chosen = random.choice(np.flatnonzero(names == turns[i % 2]))
         if (ink := _free_place(rasters[chosen], taken, digit_size, random)) is None:
             continue
         paint(image, ink, random)
@@ -96,17 +102,21 @@ def key_scene(
         taken |= _grown(ink > 0)
 
     labels = np.zeros(size, dtype=np.uint8)
+    labels[place_of_key] = (1 + key) * ink_of_key
     for number, mask in zip(numbers, masks, strict=True):
-        labels[mask] = number == key
-    labels[corner] = IGNORED
+        labels[mask] = (1 + key) * (number == key)
     stacked = np.stack(masks) if masks else np.zeros((0, *size), dtype=bool)
-    middle = [(side.start + side.stop) / 2 for side in corner]
+    middle = _middle(corner)
     distances = np.array([np.hypot(*(_middle(mask) - middle)) for mask in masks], dtype=np.float32)
-    return KeyScene(np.rint(image).astype(np.uint8), labels, stacked, np.array(numbers, dtype=np.int64), key, distances)
+    return KeyScene(
+        np.rint(image).astype(np.uint8), labels, corner, stacked, np.array(numbers, dtype=np.int64), key, distances
+    )
 
 
-def _draw_key(image: np.ndarray, raster: np.ndarray, random: np.random.Generator) -> tuple[slice, slice]:
-    """Draw the framed key into a random corner of an image `(H, W, 3)`, in place; return the corner."""
+def _draw_key(
+    image: np.ndarray, raster: np.ndarray, random: np.random.Generator
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Draw the framed key into a random corner of an image `(H, W, 3)`, in place; return the corner and its ink."""
     height, width = image.shape[:2]
     top, left = random.integers(2) * (height - FRAME), random.integers(2) * (width - FRAME)
     corner = slice(top, top + FRAME), slice(left, left + FRAME)
@@ -117,7 +127,9 @@ def _draw_key(image: np.ndarray, raster: np.ndarray, random: np.random.Generator
     inside = slice(start, start + len(ink))
     paper[inside, inside] += ink * (_INK - paper[inside, inside])
     image[corner] = paper[..., None]
-    return corner
+    outline = np.zeros(paper.shape, dtype=bool)
+    outline[inside, inside] = ink >= 0.5
+    return corner, outline
 
 
 def _free_place(

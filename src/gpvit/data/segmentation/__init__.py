@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "digit_scenes": ["DigitScenes"],
         "drawing": ["draw_legend", "draw_overlay"],
         "folders": ["MaskFolder"],
+        "key_scenes": ["KeyScenes"],
         "masks": ["IGNORE", "read_mask"],
         "module": ["SegmentationData"],
         "pairs": ["Pair"],

@@ -1,0 +1,88 @@
+"""What data modules of drawn scenes share: a scene is drawn when it is asked for."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from gpvit.data.palette import Color
+from gpvit.data.segmentation.augmentation import SegmentationAugmentation
+from gpvit.data.segmentation.module import SegmentationData
+from gpvit.data.segmentation.pairs import Pair
+from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
+
+_UNCHANGED = SegmentationAugmentation(scale=(1, 1), max_class_share=1, horizontal_flip=0, photometric=False)
+
+
+class Drawn(Protocol):
+    """A scene."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """`(H, W, 3)`, uint8."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`(H, W)`, uint8."""
+
+
+class SceneData(SegmentationData):
+    """Scenes, the same ones in every epoch; there are as many as one likes, so nothing augments them.
+
+    Args:
+        class_names: The classes in the order of their labels.
+        image_size: Height and width of a scene in pixels, a multiple of 32.
+        train_scenes: Scenes to train on in an epoch.
+        test_scenes: Scenes to validate and test with.
+        batch_size: Scenes per batch and process.
+        num_workers: Loader processes.
+        colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
+
+    Raises:
+        ValueError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        image_size: int,
+        train_scenes: int,
+        test_scenes: int,
+        batch_size: int,
+        num_workers: int,
+        colors: Sequence[Color] | None = None,
+    ) -> None:
+        if min(train_scenes, test_scenes) < 1:
+            raise ValueError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
+        preprocessing = SegmentationPreprocessing((3, image_size, image_size), fit_size=None)
+        if image_size % preprocessing.divisor:
+            raise ValueError(f"image_size {image_size}: give a multiple of {preprocessing.divisor}")
+        super().__init__(
+            class_names, preprocessing, _UNCHANGED, batch_size, num_workers, val_batch_size=batch_size, colors=colors
+        )
+        self.num_scenes = {"train": train_scenes, "val": test_scenes}
+
+
+class ScenePairs(Sequence[Pair]):
+    """Scenes with their label maps, each drawn when it is asked for.
+
+    Args:
+        name: What they are called, before their numbers.
+        num_scenes: How many there are.
+        draw: Draws the scene of a number.
+    """
+
+    def __init__(self, name: str, num_scenes: int, draw: Callable[[int], Drawn]) -> None:
+        self.name = name
+        self.num_scenes = num_scenes
+        self.draw = draw
+
+    def __len__(self) -> int:
+        return self.num_scenes
+
+    def __getitem__(self, index: int) -> Pair:  # type: ignore[override]  # one pair at a time, no slices
+        if not 0 <= index < self.num_scenes:
+            raise IndexError(f"scene {index} of {self.num_scenes}")
+        scene = self.draw(index)
+        return Pair(f"{self.name}_{index:05d}", Image.fromarray(scene.image), scene.labels)
