@@ -250,3 +250,12 @@ def test_the_command_line_wins_over_the_recipe(capsys):
     config = resolve(FOLDER / "digits" / "classify.yaml", "--model.lr", "0.25", "--trainer.max_epochs", "3")
     assert config["model"]["init_args"]["lr"] == 0.25
     assert config["trainer"]["max_epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    "given", [["--data.augmentation.rand_augment", "null"], ["--data.augmentation.rand_augment=null"]]
+)
+def test_an_option_within_an_option_can_be_null(given):
+    augmentation = resolve(FOLDER / "imagenet" / "gpvit_l1.yaml", *given)["data"]["init_args"]["augmentation"]
+    assert augmentation["rand_augment"] is None
+    assert augmentation["erase_probability"] == 0.25

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from contextvars import copy_context
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from gpvit.tasks.composition import EXAMPLE, Composition, compose, find_recipe
+from gpvit.tasks.composition import EXAMPLE, Composition, compose, find_recipe, merge
 from gpvit.tasks.going_on import check_same_run
 from gpvit.tasks.mistakes import plain, report
 from gpvit.tasks.trainer import TRAINER_DEFAULTS, build_trainer, quiet
@@ -41,8 +43,10 @@ class RecipeCLI(LightningCLI):
         self.composition: Composition | None = compose(files) if files else None
         self.folder = folder or _new_folder(files)
         if self.composition:
+            empty, arguments = _emptied(arguments)
             # as JSON, whose texts and numbers cannot be mistaken for each other
-            arguments = ["--config", json.dumps(self.composition.settings, ensure_ascii=False), *arguments]
+            settings = json.dumps(merge(self.composition.settings, empty), ensure_ascii=False)
+            arguments = ["--config", settings, *arguments]
         # jsonargparse leaves settings in the context that change what its next parser does
         copy_context().run(
             super().__init__,
@@ -172,6 +176,26 @@ def _recipes_first(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
         names.append(rest[place + 1])
         del rest[place : place + 2]
     return [find_recipe(name) for name in names], rest
+
+
+def _emptied(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Part the options within options of a class that are set to null, as settings, from all other arguments.
+
+    jsonargparse takes null for a text there, or refuses it; from a file it reads it as meant.
+    """
+    text = re.compile(r"--(model|data)\.(?!init_args\.|class_path)(\w+(?:\.\w+)+)=null")
+    joined: list[str] = []
+    for argument in arguments:
+        joined[-1:] = [f"{joined[-1]}=null"] if argument == "null" and joined else [*joined[-1:], argument]
+    settings: dict[str, Any] = {}
+    rest = []
+    for argument in joined:
+        if found := text.fullmatch(argument):
+            keys = [found[1], "init_args", *found[2].split(".")]
+            settings = merge(settings, reduce(lambda value, key: {key: value}, reversed(keys), None))
+        else:
+            rest.append(argument)
+    return settings, rest
 
 
 def _new_folder(recipes: Sequence[Path]) -> Path:
