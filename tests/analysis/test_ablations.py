@@ -5,7 +5,7 @@ import torch
 from gpvit.analysis.ablations import ablations
 from gpvit.analysis.cost import profile_model
 
-ROWS = {6: 7, 7: 9, 8: 5, 9: 3, "design": 5}
+ROWS = {6: 7, 7: 9, 8: 5, 9: 3, "design": 6, "exchange": 7, "keys": 7}
 
 
 def built(row, **options) -> torch.nn.Module:
@@ -52,7 +52,7 @@ def test_more_groups_cost_more():
 
 
 def test_unknown_tables_and_models_are_named():
-    with pytest.raises(ValueError, match="no ablation 5; choose one of 6, 7, 8, 9, design"):
+    with pytest.raises(ValueError, match="no ablation 5; choose one of 6, 7, 8, 9, design, exchange, keys"):
         ablations(5)
     with pytest.raises(ValueError, match="no GPViT 'resnet50'"):
         ablations(6, "resnet50")

@@ -12,7 +12,7 @@ from torch import nn
 
 from gpvit.analysis.benchmark import SUITES, benchmark
 from gpvit.analysis.machine import describe_machine
-from gpvit.analysis.memory import measure_memory
+from gpvit.analysis.memory import Memory, measure_memory
 from gpvit.analysis.workload import Case, check
 
 IMPOSSIBLE = Case("test_resnet", (4096, 4096), 10**7)
@@ -118,6 +118,56 @@ def test_running_out_of_memory_midway_ends_that_case_only(calls):
     assert calls.count("probe_full") == 4
 
 
+DURATIONS = {"probe_a": 1.0, "probe_b": 20.0, "probe_full": 70.0}
+
+
+@pytest.fixture
+def slow(calls, monkeypatch):
+    """Let steps, of the fresh process too, seem to take as long as their model's name says."""
+
+    def duration(step):
+        step()
+        return DURATIONS[calls[-1]]
+
+    monkeypatch.setattr("gpvit.analysis.measurement._duration", duration)
+    memory = lambda case: Memory(0, 2**20, DURATIONS[case.model])  # noqa: E731
+    monkeypatch.setattr("gpvit.analysis.measurement.measure_memory", memory)
+    return [Case(name, (8, 8), 1) for name in DURATIONS]
+
+
+@pytest.mark.parametrize(
+    ("memory", "steps", "runs"),
+    # 20 s: the warm-up's two steps and one round, or one round less after the fresh process. 70 s: a single step.
+    [
+        (False, {"probe_a": 6, "probe_b": 3, "probe_full": 1}, [4, 1, 1]),
+        (True, {"probe_a": 6, "probe_b": 2}, [4, 1, 1]),
+    ],
+)
+def test_patience_ends_slow_cases_after_one_step_at_least(slow, calls, memory, steps, runs):
+    report = benchmark(slow, rounds=4, warmup=2, memory=memory, patience=60)
+    assert {name: calls.count(name) for name in calls} == steps
+    assert [row["runs"] for row in report.rows()] == [4, 1, 1]
+    assert [row["median_ms"] for row in report.rows()] == [1000, 20000, 70000]
+    assert [row["iqr_ms"] for row in report.rows()] == [0, None, None]
+    assert not any(row["out_of_memory"] for row in report.rows())
+    assert "longer than 60 s" in report.impatience
+    assert report.to_dict()["patience"] == 60
+
+
+def test_without_patience_every_round_is_run(slow, calls):
+    report = benchmark(slow[:2], rounds=4, warmup=1, memory=False)
+    assert [row["runs"] for row in report.rows()] == [4, 4]
+    assert report.impatience == ""
+
+
+def test_compilation_does_not_try_patience(slow, calls, monkeypatch):
+    monkeypatch.setenv("CXX", "python3")  # stands for a compiler; nothing is compiled
+    monkeypatch.setattr("gpvit.analysis.workload._compiled", lambda model: model)
+    (measured,) = benchmark([replace(slow[2], compiled=True)], rounds=2, warmup=1, patience=60).measurements
+    assert measured.runs == 1
+    assert calls == ["probe_full"] * 2
+
+
 @linux_only
 def test_memory_of_a_training_step_is_measured_over_the_idle_process():
     case = Case("resnet18", (64, 64), 2, mode="train")
@@ -127,6 +177,7 @@ def test_memory_of_a_training_step_is_measured_over_the_idle_process():
     # Gradients and AdamW's two moments at the least; activations are small at this size.
     assert 3 * 4 * parameters < memory.over_idle < 6 * 4 * parameters
     assert memory.idle > 4 * parameters
+    assert memory.seconds > 0
 
 
 @linux_only
@@ -141,6 +192,7 @@ def test_lack_of_memory_is_recognised_in_the_other_process():
         ([], {}, "nothing to measure"),
         ([Case("resnet18")], {"rounds": 0}, "rounds is 0"),
         ([Case("resnet18")], {"warmup": -1}, "warmup -1"),
+        ([Case("resnet18")], {"patience": 0}, "patience is 0"),
         ([Case("resnet18", baseline="resnet50")], {}, "add it to the models"),
         ([Case("resnet18", baseline="resnet50"), Case("resnet50")], {"rounds": 1}, "add it to the models"),
         ([Case("resnet181")], {}, "resnet18"),

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import gpvit
-from gpvit.analysis.benchmark import Measurement, Report
+from gpvit.analysis.benchmark import Report
 from gpvit.analysis.cost import profile_model
 from gpvit.analysis.machine import describe_machine
+from gpvit.analysis.measurement import Measurement
 from gpvit.analysis.workload import Case
 from gpvit.app.experiments.digits import DigitsExperiment
 from gpvit.app.experiments.run import Run

@@ -1,8 +1,10 @@
+import csv
 import json
 
 import pytest
 
 from gpvit.analysis.benchmark import SUITES
+from gpvit.analysis.peers import PIXELS
 from gpvit.cli import main
 
 QUICK = ["--rounds", "1", "--warmup", "0", "--no-memory"]
@@ -32,7 +34,8 @@ def test_settings_reach_the_measurement(tmp_path):
     ("arguments", "message"),
     [
         ([], "at least one model"),
-        (["--suite", "fields"], "there is field"),
+        (["--suite", "fields"], "there is field, peers"),
+        (["--suite", "peers", "--compile", "--batch-size", "2"], "leave out --compile, --batch-size"),
         (["test_resnet", "--suite", "field"], "leave out models"),
         (["--suite", "field", "--size", "64", "--compile"], "leave out --size, --compile"),
         (["--suite", "field", "--batch-size", "64"], "leave out --batch-size"),
@@ -72,4 +75,19 @@ trainer: {max_epochs: 1}
 
 def test_every_suite_is_named_when_nothing_is_given(capsys):
     main(["benchmark"])
-    assert all(name in capsys.readouterr().err for name in SUITES)
+    error = capsys.readouterr().err
+    assert all(name in error for name in [*SUITES, "peers"])
+
+
+def test_peers_are_a_table_and_a_plot(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(PIXELS, "cpu", 32 * 32)
+    arguments = ["benchmark", "test_vit", "test_resnet", "--suite", "peers", "--size", "32"]
+    assert main([*arguments, *QUICK, "--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["peers.csv", "peers.md", "peers.png", "peers.svg"]
+    with (tmp_path / "peers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["size"], row["runs"]) for row in rows] == [
+        ("test_vit", "32x32", "1"),
+        ("test_resnet", "32x32", "1"),
+    ]
+    assert str(tmp_path / "peers.svg") in capsys.readouterr().out

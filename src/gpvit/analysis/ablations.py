@@ -36,7 +36,8 @@ def ablations(table: int | str, backbone: str = "gpvit_l1") -> tuple[Ablation, .
 
     Args:
         table: 6 (resolution and kind of block), 7 (exchange in the places of group propagation), 8 (number of group
-            tokens), 9 (propagation between groups), or "design": what else the released code chose.
+            tokens), 9 (propagation between groups), "design" (what else the released code chose), or what our own
+            experiments compare: "exchange" (7 and 9 in one) and "keys" (7, most of it beside LePE stripes).
         backbone: Name of the model that all rows vary.
 
     Raises:
@@ -93,14 +94,31 @@ def _resolution(backbone: str) -> dict[str, dict[str, Any]]:
 
 
 def _exchange(backbone: str) -> dict[str, dict[str, Any]]:
+    rows = _local_and_exchange(backbone)
+    del rows["LePE stripes, shifted windows"]  # not in the paper
+    return rows
+
+
+def _local_and_exchange(backbone: str) -> dict[str, dict[str, Any]]:
     kinds = {"none": None, "convolutions": CONV, "global attention": GLOBAL, "shifted windows": SHIFTED}
     rows = {}
     for name, local in (("windows", WINDOW), ("LePE stripes", STRIPES)):
         for kind, exchange in kinds.items():
-            if exchange is not SHIFTED or local is WINDOW:
-                rows[f"{name}, {kind}"] = _replaced(backbone, local, exchange or local)
+            rows[f"{name}, {kind}"] = _replaced(backbone, local, exchange or local)
         rows[f"{name}, group propagation"] = _replaced(backbone, local)
     return rows
+
+
+def _exchange_and_propagation(backbone: str) -> dict[str, dict[str, Any]]:
+    stripes = {label: arguments for label, arguments in _local_and_exchange(backbone).items() if "stripes" in label}
+    rows = {label.removeprefix("LePE stripes, "): stripes[label] for label in stripes if "group" not in label}
+    return {**rows, **{f"GP, {label}": arguments for label, arguments in _propagation(backbone).items()}}
+
+
+def _keys(backbone: str) -> dict[str, dict[str, Any]]:
+    both = _local_and_exchange(backbone)
+    stripes = [label for label in both if "stripes" in label]
+    return {label: both[label] for label in (*stripes, "windows, none", "windows, group propagation")}
 
 
 def _group_tokens(backbone: str) -> dict[str, dict[str, Any]]:
@@ -123,10 +141,19 @@ def _design(backbone: str) -> dict[str, dict[str, Any]]:
     return {
         "as published": {},
         "answer added, not fused": _varied(backbone, "group", merging="residual"),
+        "GP without norm and ReLU": _varied(backbone, "group", conv_norm=False),
         "GP without convolution": _varied(backbone, "group", dwconv=False),
         "local blocks without convolution": _varied(backbone, "local", dwconv=False),
         "local blocks without attention": _replaced(backbone, ISOLATED),
     }
 
 
-_TABLES = {6: _resolution, 7: _exchange, 8: _group_tokens, 9: _propagation, "design": _design}
+_TABLES = {
+    6: _resolution,
+    7: _exchange,
+    8: _group_tokens,
+    9: _propagation,
+    "design": _design,
+    "exchange": _exchange_and_propagation,
+    "keys": _keys,
+}

@@ -7,63 +7,19 @@ import csv
 import io
 import json
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console, Group
 from rich.progress import Progress
 from rich.table import Table
 
 from gpvit.analysis.machine import Machine, describe_machine
-from gpvit.analysis.memory import Memory, measure_memory
-from gpvit.analysis.workload import Case, build, check, format_size
-
-MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What a case took.
-
-    Args:
-        case: What was run.
-        seconds: Duration of a step in each round; empty if the case ran out of memory.
-        memory: Memory of a process that runs the case alone, or None if it was not measured.
-    """
-
-    case: Case
-    seconds: tuple[float, ...]
-    memory: Memory | None
-
-    @property
-    def out_of_memory(self) -> bool:
-        """Whether the case did not fit into memory."""
-        return not self.seconds
-
-    @property
-    def median_ms(self) -> float | None:
-        """Median duration of a step in milliseconds."""
-        return None if self.out_of_memory else 1e3 * float(np.median(self.seconds))
-
-    @property
-    def iqr_ms(self) -> float | None:
-        """Spread of the durations: third less first quartile, in milliseconds."""
-        return None if self.out_of_memory else 1e3 * float(np.subtract(*np.percentile(self.seconds, [75, 25])))
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Images per second at the median duration."""
-        return None if self.median_ms is None else 1e3 * self.case.batch_size / self.median_ms
-
-    @property
-    def memory_mib(self) -> float | None:
-        """Peak memory over the idle process in MiB."""
-        return None if self.memory is None else self.memory.over_idle / MIB
+from gpvit.analysis.measurement import CaseRun, Measurement
+from gpvit.analysis.workload import Case, check, format_size
 
 
 @dataclass(frozen=True)
@@ -75,12 +31,14 @@ class Report:
         rounds: Timed steps of each case.
         warmup: Steps of each case before the first round.
         measurements: One for each case, in the order given.
+        patience: Seconds after which a case was not run again, or None.
     """
 
     machine: Machine
     rounds: int
     warmup: int
     measurements: tuple[Measurement, ...]
+    patience: float | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat record for each case, with its ratios to its baseline; None stands for no value."""
@@ -96,6 +54,7 @@ class Report:
                     "out_of_memory": measurement.out_of_memory,
                     "median_ms": measurement.median_ms,
                     "iqr_ms": measurement.iqr_ms,
+                    "runs": measurement.runs,
                     "images_per_second": measurement.images_per_second,
                     "memory_mib": measurement.memory_mib,
                     "time_ratio": _ratio("median_ms", measurement, base),
@@ -122,7 +81,17 @@ class Report:
             f"Median and interquartile range (IQR) of {self.rounds} interleaved rounds after {self.warmup} warm-up "
             "steps; memory is the peak over the idle process; x is the multiple of the baseline."
         )
-        return Group(str(self.machine), *tables.values(), note)
+        return Group(str(self.machine), *tables.values(), note, *filter(None, [self.impatience]))
+
+    @property
+    def impatience(self) -> str:
+        """A sentence on what patience did; empty if every case took part in all rounds."""
+        if not any(0 < each.runs < self.rounds for each in self.measurements):
+            return ""
+        return (
+            f"What took longer than {self.patience:g} s in all, the step of the fresh process and the warm-up among it,"
+            " was not run again; without a timed step by then, the last of those before stands for it, as one run."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return machine, settings, rows and every single duration as plain data for JSON."""
@@ -130,7 +99,11 @@ class Report:
             {**row, "seconds": list(measurement.seconds), "memory": measurement.memory and asdict(measurement.memory)}
             for row, measurement in zip(self.rows(), self.measurements, strict=True)
         ]
-        return {"machine": asdict(self.machine), "rounds": self.rounds, "warmup": self.warmup, "rows": rows}
+        return {"machine": asdict(self.machine), **self._settings, "rows": rows}
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"rounds": self.rounds, "warmup": self.warmup, "patience": self.patience}
 
     def write(self, directory: str | Path) -> list[Path]:
         """Write `benchmark.csv` and `benchmark.json`, replacing those of an earlier run, and return their paths.
@@ -140,7 +113,7 @@ class Report:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        run = {"rounds": self.rounds, "warmup": self.warmup, **asdict(self.machine)}
+        run = {**self._settings, **asdict(self.machine)}
         records = [row | run for row in self.rows()]
         table = io.StringIO()
         writer = csv.DictWriter(table, records[0])
@@ -155,7 +128,12 @@ class Report:
 
 
 def benchmark(
-    cases: Iterable[Case], rounds: int = 10, warmup: int = 2, memory: bool = True, progress: bool = False
+    cases: Iterable[Case],
+    rounds: int = 10,
+    warmup: int = 2,
+    memory: bool = True,
+    progress: bool = False,
+    patience: float | None = None,
 ) -> Report:
     """Measure cases side by side; to run out of memory is a result like any other.
 
@@ -165,51 +143,39 @@ def benchmark(
         warmup: Untimed steps of each case beforehand; compilation happens in the first.
         memory: Whether to measure peak memory, which takes a fresh process for each case.
         progress: Whether to show a progress bar on standard error.
+        patience: Seconds; a case is not run again once its steps, those of the fresh process and of the warm-up among
+            them, have taken this long, so that one step of a very slow case is enough. None runs all of them.
 
     Raises:
         ValueError: If there are no cases, a baseline is not among them, or a model or device does not exist.
         FileNotFoundError: If a case is compiled and there is no compiler.
     """
     cases = list(dict.fromkeys(cases))
-    _check(cases, rounds, warmup)
-    seconds: dict[Case, list[float]] = {case: [] for case in cases}
-    memories: dict[Case, Memory | None] = dict.fromkeys(cases)
-    steps = {}
+    _check(cases, rounds, warmup, patience)
+    runs = [CaseRun(case, float("inf") if patience is None else patience) for case in cases]
     # The default allows one architecture eight compiled shapes and then runs it uncompiled.
     limit = torch._dynamo.config.patch(recompile_limit=8 + len(cases))
     with limit, Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("", total=len(cases) * (1 + rounds))
-        for case in cases:
-            bar.update(task, description=f"{case}: warm-up")
-            try:
-                memories[case] = measure_memory(case) if memory else None
-                steps[case] = build(case)
-                for _ in range(warmup):
-                    steps[case]()
-            except MemoryError:
-                steps.pop(case, None)
+        for run in runs:
+            bar.update(task, description=f"{run.case}: warm-up")
+            run.prepare(warmup, memory)
             bar.advance(task)
         for _ in range(rounds):
-            for case in list(steps):
-                bar.update(task, description=str(case))
-                start = time.perf_counter()
-                try:
-                    steps[case]()
-                except MemoryError:
-                    del steps[case]
-                    seconds[case].clear()
-                    continue
-                seconds[case].append(time.perf_counter() - start)
+            for run in runs:
+                bar.update(task, description=str(run.case))
+                run.time()
                 bar.advance(task)
-    measurements = tuple(Measurement(case, tuple(seconds[case]), memories[case]) for case in cases)
-    return Report(describe_machine(), rounds, warmup, measurements)
+    return Report(describe_machine(), rounds, warmup, tuple(run.result() for run in runs), patience)
 
 
-def _check(cases: list[Case], rounds: int, warmup: int) -> None:
+def _check(cases: list[Case], rounds: int, warmup: int, patience: float | None) -> None:
     if not cases:
         raise ValueError("there is nothing to measure; give at least one case")
     if rounds < 1 or warmup < 0:
         raise ValueError(f"rounds is {rounds} and warmup {warmup}; they must be at least 1 and 0")
+    if patience is not None and not patience > 0:
+        raise ValueError(f"patience is {patience}; give a positive number of seconds, or None to run every round")
     for case in cases:
         check(case)
         if case.baseline is not None and replace(case, model=case.baseline) not in cases:

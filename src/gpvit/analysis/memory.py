@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 
 import torch
@@ -15,7 +16,7 @@ from gpvit.analysis.workload import Case, build
 from gpvit.models.devices import status_bytes
 
 # A training step allocates the optimiser's state at its end, so the second one is the first with everything in place.
-NUM_STEPS = 2
+NUM_STEPS = {"forward": 1, "train": 2}
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class Memory:
     Args:
         idle: Bytes in use once the model and its input are built.
         peak: Most bytes in use at any time while steps were run.
+        seconds: Duration of the last step, without warm-up; compilation, if any, falls into the first.
     """
 
     idle: int
     peak: int
+    seconds: float
 
     @property
     def over_idle(self) -> int:
@@ -69,10 +72,12 @@ def _measure_here(case: Case) -> Memory:
         idle = torch.cuda.memory_allocated(device)
     else:
         idle = status_bytes("VmRSS")
-    for _ in range(NUM_STEPS):
+    for _ in range(NUM_STEPS[case.mode]):
+        start = time.perf_counter()
         step()
+        seconds = time.perf_counter() - start
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else status_bytes("VmHWM")
-    return Memory(idle, peak)
+    return Memory(idle, peak, seconds)
 
 
 if __name__ == "__main__":

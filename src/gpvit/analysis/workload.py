@@ -144,12 +144,12 @@ def build(case: Case) -> Callable[[], None]:
     device = torch.device(case.device)
     torch.manual_seed(0)
     model = create_for_size(case.model, case.size, features=case.features).train(case.mode == "train")
-    with _memory_errors():
+    with memory_errors():
         model.to(device)
         images = torch.randn(case.batch_size, 3, *case.size, device=device)
         step = _training_step(case, model, images) if case.mode == "train" else _forward_step(case, model, images)
 
-    @_memory_errors()
+    @memory_errors()
     def finished_step() -> None:
         step()
         if device.type == "cuda":
@@ -194,7 +194,7 @@ def _compiled(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 @contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turn torch's different words for a lack of memory into one MemoryError."""
     try:
         yield

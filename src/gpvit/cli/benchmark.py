@@ -11,6 +11,8 @@ from rich.console import Console
 from gpvit.analysis.benchmark import SUITES
 from gpvit.analysis.benchmark import benchmark as measure
 from gpvit.analysis.loading import measure_loading
+from gpvit.analysis.peers import PEERS, SIZES, measure_peers
+from gpvit.analysis.peers_chart import draw_peers
 from gpvit.analysis.training_step import open_recipe
 from gpvit.analysis.workload import Case, Mode, Precision, parse_size
 from gpvit.data.digits import Digits
@@ -18,19 +20,22 @@ from gpvit.data.module import ImageData
 from gpvit.data.preprocessing import IMAGENET
 from gpvit.tasks.evaluation import open_data
 
+_ROUNDS = 10
+PEERS_SUITE = "peers"
+
 
 def benchmark(
     models: list[str],
-    size: str = "224x224",
+    size: str | None = None,
     batch_size: str = "8",
     mode: Mode = "forward",
     features: bool = False,
     compile: bool = False,
-    dtype: Precision = "float32",
+    dtype: Precision | None = None,
     device: str = "cpu",
     baseline: str | None = None,
     suite: str | None = None,
-    rounds: int = 10,
+    rounds: int | None = None,
     warmup: int = 2,
     no_memory: bool = False,
     num_workers: str = "0,1,2",
@@ -41,37 +46,46 @@ def benchmark(
     `gpvit benchmark data RECIPE` times decoding, augmentation and the loader of a recipe's data, beside the training
     step of its model, and says which of them is the bottleneck; with the folder of a data set, the data alone.
 
+    `gpvit benchmark --suite peers` sets GPViT beside the usual backbones of the field at three sizes, as a table and as
+    a plot of published accuracy against time; on a GPU eager and compiled. Models and sizes given are taken instead.
+
     Args:
         models: Names of the models; any timm name will do. Or `data` and a recipe, a folder of images or shards, or
             `digits`.
-        size: Image height x width in pixels; several, separated by commas, are all measured.
+        size: Image height x width in pixels, 224x224 if not given; several, separated by commas, are all measured.
         batch_size: Images per step; several, separated by commas, are all measured. Data keep their own.
         mode: Inference, or a training step: forward, backward and AdamW.
         features: Run the models as backbones that return their feature maps, as a detector would use them.
         compile: Compile the models with torch.compile first; needs a C++ compiler.
-        dtype: Precision; bfloat16 is autocast over float32 weights.
+        dtype: Precision, float32 if not given (of peers on a GPU, bfloat16); bfloat16 is autocast over float32 weights.
         device: `cpu` or `cuda`.
         baseline: One of the models; the others' time and memory are printed as multiples of its own.
-        suite: Name of a ready-made list of cases, in place of models, sizes, batch sizes and modes.
-        rounds: How often each case is timed; of data, batches.
+        suite: Name of a ready-made list of cases, in place of models, sizes, batch sizes and modes: field or peers.
+        rounds: How often each case is timed, 10 times if not given (peers 3); of data, batches.
         warmup: Untimed steps of each case beforehand.
         no_memory: Do not measure peak memory, which takes a process of its own for each case.
         num_workers: Loader processes that data are timed with.
-        out: Folder for benchmark.csv and benchmark.json, or loading.csv.
+        out: Folder for benchmark.csv and benchmark.json, or loading.csv, or the table and the plot of peers.
     """
     if models[:1] == ["data"]:
         fixed = {"size": size, "batch_size": batch_size, "mode": mode, "features": features, "compile": compile}
         fixed |= {"dtype": dtype, "baseline": baseline, "suite": suite, "no_memory": no_memory}
         _refuse("data are timed as their recipe has them", _changed(fixed))
-        _benchmark_data(models[1:], num_workers, rounds, warmup, device, out)
+        _benchmark_data(models[1:], num_workers, _ROUNDS if rounds is None else rounds, warmup, device, out)
         return
     _refuse("it is for `gpvit benchmark data`", _changed({"num_workers": num_workers}))
     settings: dict[str, Any] = {"mode": mode, "features": features, "compile": compile, "baseline": baseline}
+    if suite == PEERS_SUITE:
+        _refuse("peers have their own", _changed(settings | {"batch_size": batch_size}))
+        options = {"warmup": warmup, "device": device, "dtype": dtype, "memory": not no_memory}
+        _benchmark_peers(models, size, out, **options, **({} if rounds is None else {"rounds": rounds}))
+        return
+    precision = dtype or "float32"
     if suite is None:
-        cases = _grid(models, size, batch_size, dtype=dtype, device=device, **settings)
+        cases = _grid(models, size or "224x224", batch_size, dtype=precision, device=device, **settings)
     else:
-        cases = _suite(suite, models, dtype, device, size=size, batch_size=batch_size, **settings)
-    report = measure(cases, rounds, warmup, memory=not no_memory, progress=True)
+        cases = _suite(suite, models, precision, device, size=size, batch_size=batch_size, **settings)
+    report = measure(cases, _ROUNDS if rounds is None else rounds, warmup, memory=not no_memory, progress=True)
     Console().print(report)
     for path in report.write(out) if out is not None else []:
         print(path)
@@ -79,7 +93,7 @@ def benchmark(
 
 def _grid(models: list[str], size: str, batch_size: str, compile: bool, **setting: Any) -> list[Case]:
     if not models:
-        raise ValueError(f"name at least one model, or a suite with --suite ({', '.join(SUITES)})")
+        raise ValueError(f"name at least one model, or a suite with --suite ({', '.join([*SUITES, PEERS_SUITE])})")
     if not all(batch.isdecimal() for batch in batch_size.split(",")):
         raise ValueError(f"batch size is {batch_size!r}; give a number, or several separated by commas")
     sizes, batches = map(parse_size, size.split(",")), map(int, batch_size.split(","))
@@ -91,10 +105,18 @@ def _grid(models: list[str], size: str, batch_size: str, compile: bool, **settin
 
 def _suite(name: str, models: list[str], dtype: Precision, device: str, **fixed: Any) -> list[Case]:
     if name not in SUITES:
-        raise ValueError(f"no suite is called {name!r}; there is {', '.join(SUITES)}")
+        raise ValueError(f"no suite is called {name!r}; there is {', '.join([*SUITES, PEERS_SUITE])}")
     if given := ["models"] * bool(models) + _changed(fixed):
         raise ValueError(f"suite {name!r} fixes models and settings; leave out {', '.join(given)}, or the suite")
     return [replace(case, dtype=dtype, device=device) for case in SUITES[name]]
+
+
+def _benchmark_peers(models: list[str], size: str | None, out: str | None, **options: Any) -> None:
+    sizes = SIZES if size is None else tuple(map(parse_size, size.split(",")))
+    table = measure_peers(models or tuple(PEERS), sizes, progress=True, **options)
+    Console().print(table)
+    for path in [*table.write(out), *draw_peers(table, out)] if out is not None else []:
+        print(path)
 
 
 def _changed(options: dict[str, Any]) -> list[str]:
