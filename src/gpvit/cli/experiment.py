@@ -1,0 +1,34 @@
+"""The verb `gpvit experiment`."""
+
+from typing import Literal
+
+from rich.console import Console
+
+from gpvit.analysis.comparison import EXPERIMENTS
+
+
+def experiment(
+    name: Literal["exchange", "keys"],
+    settings: list[str],
+    out: str = "results",
+    seeds: int = 3,
+    jobs: int = 1,
+    quick: bool = False,
+) -> None:
+    """Train backbones that differ in how they exchange information, and set them side by side.
+
+    `exchange`: all label the ink of digits on photographs, as the paper's Tables 7 and 9 do on ADE20K. `keys`: only
+    digits that equal the one in a framed corner are to be labelled, which nobody can do who does not look there.
+
+    Args:
+        name: Which experiment.
+        settings: Recipes laid over the experiment's own, as recipes/experiments/longer.yaml for a GPU.
+        out: Folder for the table, the single runs, the chart, and the runs' folders; finished runs are not repeated.
+        seeds: How many seeds each backbone is trained with.
+        jobs: Trainings at a time; they share the cores.
+        quick: Train two backbones hardly at all, to see what the results look like.
+    """
+    table, paths = EXPERIMENTS[name].run(out, seeds, jobs, settings, quick)
+    Console().print(table)
+    for path in paths:
+        print(path)
