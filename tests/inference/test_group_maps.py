@@ -41,6 +41,26 @@ def test_belonging_is_the_most_probable_group_by_bayes_rule(model):
     assert (posterior.argmax(axis=0) == block.assignment).all()
 
 
+def test_answers_are_the_ungrouping_attention(model):
+    picture = draw_groups(model, load_photograph("china"), size=64)
+    maps = model.group_maps(normalised(model, picture.image))
+    for block in picture.blocks:
+        np.testing.assert_allclose(block.answers, maps[block.block].ungrouping[0].mean(0), rtol=1e-4)
+        np.testing.assert_allclose(block.answers.sum(axis=0), 1, rtol=1e-4)
+        assert (block.answering == block.answers.argmax(axis=0)).all()
+    block = picture.blocks[0]
+    colours = (np.asarray(picture.hard(block, block.answering)) / 255 - np.asarray(picture.hard(block)) / 255)[
+        4::8, 4::8
+    ]
+    expected = 0.6 * (
+        np.array(distinct_colours(16))[block.answering] - np.array(distinct_colours(16))[block.assignment]
+    )
+    scale = len(colours) // len(expected)
+    np.testing.assert_allclose(colours[::scale, ::scale], expected, atol=0.01)
+    with pytest.raises(ValueError, match="answers of block 1 are not known"):
+        BlockGroups(1, block.strength).answering  # noqa: B018
+
+
 def test_most_distinct_groups_leave_copies_out():
     rng = np.random.default_rng(0)
     for _ in range(20):

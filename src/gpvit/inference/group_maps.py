@@ -49,15 +49,29 @@ class BlockGroups:
         block: Index of the block in the model.
         strength: ``(M, H, W)``, the share that a group gives to a token, averaged over the heads, over the share
             of a token if all had the same; above 1 where the group looks.
+        answers: ``(M, H, W)``, the share of a group in what a token is answered when groups are given back, averaged
+            over the heads; sums to one over the groups.
     """
 
     block: int
     strength: np.ndarray
+    answers: np.ndarray | None = None
 
     @cached_property
     def assignment(self) -> np.ndarray:
         """``(H, W)``: the group that each token belongs to."""
         return cast(np.ndarray, self.strength.argmax(axis=0))
+
+    @cached_property
+    def answering(self) -> np.ndarray:
+        """``(H, W)``: the group that has the largest share in the answer to each token.
+
+        Raises:
+            ValueError: If the answers are not known.
+        """
+        if self.answers is None:
+            raise ValueError(f"the answers of block {self.block} are not known; draw_groups finds them")
+        return cast(np.ndarray, self.answers.argmax(axis=0))
 
     def range_of(self, group: int) -> tuple[float, float]:
         """Return a group's weakest and strongest tokens, apart from the last percent, often tokens at the border."""
@@ -96,10 +110,15 @@ class GroupPicture:
     title: str = ""
     stride: int = STRIDE
 
-    def hard(self, block: BlockGroups) -> Image.Image:
-        """Paint every token in the colour of the group that it belongs to; tokens stay squares."""
+    def hard(self, block: BlockGroups, assignment: np.ndarray | None = None) -> Image.Image:
+        """Paint every token in the colour of the group that it belongs to; tokens stay squares.
+
+        Args:
+            block: One of `blocks`.
+            assignment: ``(H, W)``, other groups of the tokens, as `BlockGroups.answering`.
+        """
         colours = np.array(distinct_colours(len(block.strength)))
-        tokens = self._spread(colours[block.assignment], "nearest")
+        tokens = self._spread(colours[block.assignment if assignment is None else assignment], "nearest")
         return _to_image((1 - _COLOURING) * self._gray + _COLOURING * tokens)
 
     def soft(self, block: BlockGroups, group: int) -> Image.Image:
@@ -232,8 +251,9 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     blocks = []
     rows, columns = (math.ceil(side / backbone.stride) for side in (seen.height, seen.width))
     for index, both in maps.items():
-        shares = both.grouping[0, ..., :rows, :columns].float().mean(dim=0).cpu()  # (M, H, W), without padding
-        blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy()))
+        inside = (one[0, ..., :rows, :columns] for one in (both.grouping, both.ungrouping))  # without padding
+        shares, answers = (one.float().mean(dim=0).cpu() for one in inside)  # (M, H, W)
+        blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy(), answers.numpy()))
     return GroupPicture(seen, tuple(blocks), title, backbone.stride)
 
 
