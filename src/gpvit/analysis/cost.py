@@ -1,7 +1,8 @@
 """Parameters and multiply-accumulates of any model, by part, from one forward pass over shapes alone.
 
 One MAC is one multiply-accumulate of a convolution, a linear layer or an attention product (query-key, weight-value).
-Norms, activations, resizing and pooling are not counted. The GPViT paper prints the MACs without attention products.
+Norms, activations, resizing and pooling are not counted. The 5.8 G that the paper prints for GPViT-L1 are
+without attention products.
 """
 
 import copy

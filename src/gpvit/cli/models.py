@@ -89,8 +89,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     sizes = ", ".join(f"{system} {size}" for system, size in _SIZES.items())
     title = f"Models\nGMACs at 224x224, {sizes}, with attention's products; first scores as published, in percent"
     table = Table(Column("model", no_wrap=True), title=title)
-    for header in ("parameters", "GMACs", "score"):
-        table.add_column(header, justify="right")
+    table.add_column("parameters", justify="right", min_width=len("109,585,720"))
+    table.add_column("GMACs", justify="right", min_width=len("1534.31"))
+    table.add_column("score", justify="right")
     table.add_column("weights")
     table.add_column("origin")
     for row in rows:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from contextvars import copy_context
 from datetime import datetime
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +190,10 @@ def _emptied(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     rest = []
     for argument in joined:
         if found := text.fullmatch(argument):
-            keys = [found[1], "init_args", *found[2].split(".")]
-            settings = merge(settings, reduce(lambda value, key: {key: value}, reversed(keys), None))
+            value: Any = None
+            for key in reversed([found[1], "init_args", *found[2].split(".")]):
+                value = {key: value}
+            settings = merge(settings, value)
         else:
             rest.append(argument)
     return settings, rest
