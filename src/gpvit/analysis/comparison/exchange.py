@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from gpvit.analysis.charts import COLOURS
 from gpvit.analysis.comparison.experiment import Experiment, Scores
+from gpvit.data.segmentation import DigitScenes
 
 
 def last_score(run: Path) -> dict[str, float]:
@@ -33,6 +34,7 @@ EXCHANGE = Experiment(
     title="Labelling digits on photographs: what stands in the place of group propagation",
     table="exchange",
     recipe="experiments/exchange.yaml",
+    data=DigitScenes,
     judge=last_score,
     headers={"miou": "mIoU (%)"},
     paint=paint_runs,

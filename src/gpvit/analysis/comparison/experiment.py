@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 
 from gpvit.analysis.ablations import Ablation, ablations
 from gpvit.analysis.charts import chart, save_chart
+from gpvit.analysis.comparison.examples import draw_examples
 from gpvit.analysis.comparison.training import Judge, Outcome, Trial, run_trials
 from gpvit.analysis.cost import Cost, profile_model
 from gpvit.analysis.machine import describe_machine
 from gpvit.analysis.tables.table import Column, ResultTable
+from gpvit.data.segmentation.scenes import SceneData
+from gpvit.inference.figures import save_figure
 from gpvit.models.catalog import create_model
 from gpvit.tasks.composition import compose, find_recipe
 
@@ -33,6 +36,7 @@ class Experiment:
         title: What it compares.
         table: Of the ablations whose rows are the backbones.
         recipe: What every backbone is trained by.
+        data: Class of the scenes that the recipe names.
         judge: Scores a finished run: the name of each score and its value, a share of 1.
         headers: The scores' headings in the table, in percent; the first score is the one that counts.
         paint: Draws the scores into an empty figure.
@@ -44,6 +48,7 @@ class Experiment:
     title: str
     table: str
     recipe: str
+    data: type[SceneData]
     judge: Judge
     headers: Mapping[str, str]
     paint: Callable[[Figure, Scores], None]
@@ -59,7 +64,7 @@ class Experiment:
         quick: bool = False,
         tell: Callable[[str], None] = print,
     ) -> tuple[ResultTable, list[Path]]:
-        """Train every backbone with every seed; write the table, the single runs and the chart.
+        """Train every backbone with every seed; write the table, the single runs, the chart and examples.
 
         Args:
             out: Folder to write into. Each run has a folder in it; what is finished there is not trained again.
@@ -82,13 +87,18 @@ class Experiment:
         rows, seeds = ((rows[0], rows[-1]), 1) if quick else (rows, seeds)
         recipes, overrides = (self.recipe, *settings), tuple(self.quick) if quick else ()
         todo = [Trial(row, seed, recipes, overrides) for seed in range(seeds) for row in rows]
-        outcomes = run_trials(todo, Path(out) / f"{self.name}_runs", self.judge, jobs, tell)
+        folder = Path(out) / f"{self.name}_runs"
+        outcomes = run_trials(todo, folder, self.judge, jobs, tell)
         words = ["gpvit experiment", self.name, *settings, f"--seeds {seeds}", *(["--quick"] if quick else [])]
         table = self._table(rows, outcomes, " ".join(words))
         with chart(7.5, 4.2) as figure:
             self.paint(figure, self._scores(outcomes))
             drawn = save_chart(figure, out, self.name)
-        return table, [*table.write(out), *self._runs(outcomes).write(out), *drawn]
+        examples = Path(out) / f"{self.name}_examples.png"
+        save_figure(
+            draw_examples({trial.row.label: folder / trial.name for trial in todo[: len(rows)]}, self.data), examples
+        )
+        return table, [*table.write(out), *self._runs(outcomes).write(out), *drawn, examples]
 
     def _scores(self, outcomes: Iterable[Outcome]) -> Scores:
         scores: dict[str, list[list[float]]] = {}

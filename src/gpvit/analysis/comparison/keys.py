@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 
 from gpvit.analysis.charts import COLOURS
+from gpvit.analysis.comparison.examples import scenes_of
 from gpvit.analysis.comparison.experiment import Experiment, Scores
 from gpvit.data.key_scenes import KeyScene
 from gpvit.data.segmentation import KeyScenes
@@ -21,8 +21,7 @@ _BEYOND = 150  # the corner across is 141 pixels away
 
 def judge_digits(run: Path) -> dict[str, float]:
     """Score the last weights of a run: how many digits were rightly labelled or left out, by their distance."""
-    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    data = KeyScenes(**settings["data"]["init_args"])
+    data = scenes_of(run, KeyScenes)
     scenes = [data.scene("val", index) for index in range(data.num_scenes["val"])]
     results = Predictor(run / "last.safetensors")([scene.image for scene in scenes])
     answers = [decisions(scene, result.labels) for scene, result in zip(scenes, results, strict=True)]
@@ -72,6 +71,7 @@ KEYS = Experiment(
     title="Labelling the digits that equal a key far away: accuracy by the block that exchanges information",
     table="keys",
     recipe="experiments/keys.yaml",
+    data=KeyScenes,
     judge=judge_digits,
     headers={
         "accuracy": "digits decided rightly (%)",
