@@ -259,3 +259,10 @@ def test_an_option_within_an_option_can_be_null(given):
     augmentation = resolve(FOLDER / "imagenet" / "gpvit_l1.yaml", *given)["data"]["init_args"]["augmentation"]
     assert augmentation["rand_augment"] is None
     assert augmentation["erase_probability"] == 0.25
+
+
+def test_an_option_within_a_mapping_leaves_its_neighbours():
+    given = ["--model.model_kwargs.backbone_kwargs.stride", "16", "--model.model_kwargs.decoder_kwargs.channels=32"]
+    kwargs = resolve(FOLDER / "digit_scenes" / "segment.yaml", *given)["model"]["init_args"]["model_kwargs"]
+    assert kwargs["backbone_kwargs"] == {"img_size": 96, "stride": 16}
+    assert kwargs["decoder_kwargs"] == {"drop_rate": 0.0, "channels": 32}

@@ -12,6 +12,7 @@ from torch import nn
 
 from gpvit.analysis.benchmark import SUITES, benchmark
 from gpvit.analysis.machine import describe_machine
+from gpvit.analysis.measurement import CaseRun
 from gpvit.analysis.memory import Memory, measure_memory
 from gpvit.analysis.workload import Case, check
 
@@ -152,6 +153,23 @@ def test_patience_ends_slow_cases_after_one_step_at_least(slow, calls, memory, s
     assert not any(row["out_of_memory"] for row in report.rows())
     assert "longer than 60 s" in report.impatience
     assert report.to_dict()["patience"] == 60
+
+
+def test_a_step_that_stands_for_a_timed_one_is_told_even_of_a_single_round(slow):
+    report = benchmark(slow[2:], rounds=1, warmup=1, patience=60)
+    assert [row["runs"] for row in report.rows()] == [1]
+    assert "was not run again" in report.impatience
+
+
+def test_what_fits_alone_is_timed_alone(calls):
+    run = CaseRun(Case("probe_full", (8, 8), 1), patience=float("inf"))
+    run.prepare(warmup=1, memory=False)
+    for _ in range(4):
+        run.time()
+    assert run.result().out_of_memory  # at its fourth call
+    run.retry(warmup=1, rounds=2)
+    assert not run.result().out_of_memory
+    assert run.result().runs == 2
 
 
 def test_without_patience_every_round_is_run(slow, calls):

@@ -57,8 +57,9 @@ def _(entry: Entry) -> None:
     maps = model.group_maps(image[None])
     assert [block.block for block in picture.blocks] == list(maps) == [1, 4, 7, 10]
     for block in picture.blocks:
-        largest = maps[block.block].grouping[0].mean(0).argmax(0).numpy()
-        assert (block.assignment == largest).mean() > 0.98  # rounding apart
+        both = maps[block.block]
+        for assigned, shares in ((block.assignment, both.grouping), (block.answering, both.ungrouping)):
+            assert (assigned == shares[0].mean(0).argmax(0).numpy()).mean() > 0.98  # rounding apart
 
 
 @check("Plain baselines (Table 10)")

@@ -86,7 +86,7 @@ class Report:
     @property
     def impatience(self) -> str:
         """A sentence on what patience did; empty if every case took part in all rounds."""
-        if not any(0 < each.runs < self.rounds for each in self.measurements):
+        if not any(each.unwarmed or 0 < each.runs < self.rounds for each in self.measurements):
             return ""
         return (
             f"What took longer than {self.patience:g} s in all, the step of the fresh process and the warm-up among it,"
@@ -166,6 +166,12 @@ def benchmark(
                 bar.update(task, description=str(run.case))
                 run.time()
                 bar.advance(task)
+        for run in runs:
+            run.set_aside()
+        for run in runs:
+            if run.out_of_memory and run.memory is not None:  # it fits alone, and did not beside the others
+                bar.update(task, description=f"{run.case}: alone")
+                run.retry(warmup, rounds)
     return Report(describe_machine(), rounds, warmup, tuple(run.result() for run in runs), patience)
 
 

@@ -20,11 +20,13 @@ class Measurement:
         case: What was run.
         seconds: Duration of a step in each round that the case took part in; empty if it ran out of memory.
         memory: Memory of a process that runs the case alone, or None if it was not measured.
+        unwarmed: Whether patience ended before the first round, so that an earlier step stands for a timed one.
     """
 
     case: Case
     seconds: tuple[float, ...]
     memory: Memory | None
+    unwarmed: bool = False
 
     @property
     def out_of_memory(self) -> bool:
@@ -82,7 +84,7 @@ class CaseRun:
             memory: Whether to measure peak memory, in a fresh process.
         """
         try:
-            self.memory = measure_memory(self.case) if memory else None
+            self.memory = measure_memory(self.case) if memory else self.memory
             # A compiled case's first step is mostly compilation, and says nothing about the next.
             if self.memory is not None and not self.case.compiled:
                 self.before.append(self.memory.seconds)
@@ -108,7 +110,25 @@ class CaseRun:
     def result(self) -> Measurement:
         """Return what was measured; without a timed step, the last step of the preparation stands for it."""
         seconds = [] if self.out_of_memory else self.seconds or self.before[-1:]
-        return Measurement(self.case, tuple(seconds), self.memory)
+        return Measurement(self.case, tuple(seconds), self.memory, bool(seconds) and not self.seconds)
+
+    def retry(self, warmup: int, rounds: int) -> None:
+        """Measure the time of a case again that had run out of memory, with nothing else in memory.
+
+        Args:
+            warmup: Untimed steps.
+            rounds: Timed steps.
+        """
+        self.out_of_memory = False
+        self.before, self.seconds = [], []
+        self.prepare(warmup, memory=False)
+        for _ in range(rounds):
+            self.time()
+        self.set_aside()
+
+    def set_aside(self) -> None:
+        """Free the model; nothing more is timed."""
+        self.step = None
 
     def _is_worn(self) -> bool:
         return sum(self.before) + sum(self.seconds) >= self.patience

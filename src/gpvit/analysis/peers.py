@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from gpvit.analysis.benchmark import Report, benchmark
+from gpvit.analysis.command import command_line
 from gpvit.analysis.measurement import Measurement
 from gpvit.analysis.tables.counting import COUNTED, count_by_name, counted_cells
 from gpvit.analysis.tables.model_rows import legend
@@ -99,14 +100,16 @@ def measure_peers(
     report = benchmark(possible, rounds, warmup, memory, progress, PATIENCE)
     measured = {measurement.case: measurement for measurement in report.measurements}
     rows = [_cells(case, counted[case.model, case.size], measured.get(case)) for case in cases]
-    options = f" --device {device}" if device != "cpu" else ""
+    words = ["gpvit", "benchmark", *([] if tuple(models) == tuple(PEERS) else models), "--suite", "peers"]
+    words += [] if tuple(sizes) == SIZES else ["--size", ",".join(map(format_size, sizes))]
+    words += [] if memory else ["--no-memory"]
     return ResultTable(
         "peers",
         "GPViT beside other backbones",
         COLUMNS,
         rows,
         _notes(report, rows),
-        f"gpvit benchmark --suite peers{options}",
+        command_line(words, measure_peers, rounds=rounds, warmup=warmup, device=device, dtype=dtype),
     )
 
 

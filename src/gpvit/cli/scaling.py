@@ -1,13 +1,11 @@
 """The verb `gpvit scaling`."""
 
-import inspect
-from typing import Any
-
 from rich.console import Console
 
+from gpvit.analysis.command import command_line
 from gpvit.analysis.scaling.drawing import draw_scaling
 from gpvit.analysis.scaling.measuring import QUICK_SIZES, SIZES, measure_scaling
-from gpvit.analysis.scaling.results import crossings_table, exponents_table, scaling_table
+from gpvit.analysis.scaling.results import allocator_settings, crossings_table, exponents_table, scaling_table
 from gpvit.analysis.scaling.subjects import BLOCKS, MODELS, QUICK_MODELS
 from gpvit.analysis.workload import Precision
 from gpvit.models.devices import choose_device
@@ -41,9 +39,8 @@ def scaling(
     models = () if blocks_only else QUICK_MODELS if quick else MODELS
     series = measure_scaling([*BLOCKS, *models], sizes, 1 if quick else rounds, patience, dtype, device, progress=True)
     blocks, others = series[: len(BLOCKS)], series[len(BLOCKS) :]
-    command = _command(
-        blocks_only=blocks_only, rounds=rounds, device=device, dtype=dtype, patience=patience, quick=quick
-    )
+    options = {"rounds": rounds, "device": device, "dtype": dtype, "patience": patience, "quick": quick}
+    command = command_line([*allocator_settings(), "gpvit", "scaling"], scaling, blocks_only=blocks_only, **options)
     tables = [scaling_table(series, dtype, device, rounds, command), exponents_table(series, split, command)]
     if others:
         tables.append(crossings_table(others, command))
@@ -52,12 +49,3 @@ def scaling(
     chart = draw_scaling({"blocks": blocks, "models": others} if others else {"blocks": blocks}, split, out)
     for path in [*(path for table in tables for path in table.write(out)), *chart]:
         print(path)
-
-
-def _command(**options: Any) -> str:
-    """Write the command that measures the same again, where it differs from the default."""
-    words = ["gpvit", "scaling"]
-    for name, value in options.items():
-        if value != inspect.signature(scaling).parameters[name].default:
-            words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
-    return " ".join(words)

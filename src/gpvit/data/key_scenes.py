@@ -87,13 +87,15 @@ def key_scene(
     key, rival = (int(digit) for digit in random.permutation(kinds)[:2])
     turns = random.permutation([key, rival])
     corner = np.zeros(size, dtype=bool)
-    place_of_key, ink_of_key = _draw_key(image, rasters[random.choice(np.flatnonzero(names == key))], random)
+    written = int(random.choice(np.flatnonzero(names == key)))
+    place_of_key, ink_of_key = _draw_key(image, rasters[written], random)
     corner[place_of_key] = True
 
     taken = corner.copy()
     masks, numbers = [], []
     for i in range(random.integers(digits[0], digits[1], endpoint=True)):
-        chosen = random.choice(np.flatnonzero(names == turns[i % 2]))
+        candidates = np.flatnonzero(names == turns[i % 2])
+        chosen = random.choice(candidates[candidates != written])
         if (ink := _free_place(rasters[chosen], taken, digit_size, random)) is None:
             continue
         paint(image, ink, random)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, get_loader
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -42,9 +42,9 @@ class RecipeCLI(LightningCLI):
         self.composition: Composition | None = compose(files) if files else None
         self.folder = folder or _new_folder(files)
         if self.composition:
-            empty, arguments = _emptied(arguments)
+            nested, arguments = _nested(arguments)
             # as JSON, whose texts and numbers cannot be mistaken for each other
-            settings = json.dumps(merge(self.composition.settings, empty), ensure_ascii=False)
+            settings = json.dumps(merge(self.composition.settings, nested), ensure_ascii=False)
             arguments = ["--config", settings, *arguments]
         # jsonargparse leaves settings in the context that change what its next parser does
         copy_context().run(
@@ -177,25 +177,26 @@ def _recipes_first(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     return [find_recipe(name) for name in names], rest
 
 
-def _emptied(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Part the options within options of a class that are set to null, as settings, from all other arguments.
+def _nested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Part what jsonargparse would get wrong of options within options of a class, as settings, from all others.
 
-    jsonargparse takes null for a text there, or refuses it; from a file it reads it as meant.
+    It takes null for a text there, or refuses it; and an option within a mapping, as `model_kwargs` has them, would
+    replace the mapping.
     """
-    text = re.compile(r"--(model|data)\.(?!init_args\.|class_path)(\w+(?:\.\w+)+)=null")
-    joined: list[str] = []
-    for argument in arguments:
-        joined[-1:] = [f"{joined[-1]}=null"] if argument == "null" and joined else [*joined[-1:], argument]
+    option = re.compile(r"--(model|data)\.(?!init_args\.|class_path)((?:\w+\.)+\w+)")
     settings: dict[str, Any] = {}
-    rest = []
-    for argument in joined:
-        if found := text.fullmatch(argument):
-            value: Any = None
+    rest = list(arguments)
+    for place in reversed(range(len(rest))):
+        name, given, text = rest[place].partition("=")
+        end = place + 1 if given else place + 2
+        text = text if given else "".join(rest[place + 1 : end])
+        found = option.fullmatch(name)
+        if found and (text == "null" or (text and found[2].startswith("model_kwargs."))):
+            value = get_loader("yaml")(text)
             for key in reversed([found[1], "init_args", *found[2].split(".")]):
                 value = {key: value}
-            settings = merge(settings, value)
-        else:
-            rest.append(argument)
+            settings = merge(value, settings)  # of what is said twice, the last counts
+            del rest[place:end]
     return settings, rest
 
 

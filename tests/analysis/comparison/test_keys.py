@@ -35,3 +35,4 @@ def test_half_of_the_ink_is_enough():
 def test_wanted_and_others_count_alike_however_many_there_are():
     wanted, labelled = np.array([True, False, False, False]), np.array([True, True, False, True])
     assert balanced_accuracy(wanted, labelled) == pytest.approx((1 + 1 / 3) / 2)
+    assert balanced_accuracy(np.array([True, True]), np.array([True, False])) is None

@@ -1,4 +1,4 @@
-"""An experiment: backbones that are trained alike and scored alike, and the table and the chart that come of it."""
+"""An experiment: backbones that are trained alike and scored alike, and the table and the pictures that come of it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,25 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from gpvit.analysis.ablations import Ablation, ablations
+from gpvit.analysis.ablations import ablations
 from gpvit.analysis.charts import chart, save_chart
-from gpvit.analysis.comparison.examples import draw_examples
+from gpvit.analysis.comparison.examples import draw_examples, scenes_of
 from gpvit.analysis.comparison.training import Judge, Outcome, Trial, run_trials
-from gpvit.analysis.cost import Cost, profile_model
+from gpvit.analysis.cost import profile_model
 from gpvit.analysis.machine import describe_machine
 from gpvit.analysis.tables.table import Column, ResultTable
 from gpvit.data.segmentation.scenes import SceneData
 from gpvit.inference.figures import save_figure
-from gpvit.models.catalog import create_model
-from gpvit.tasks.composition import compose, find_recipe
+from gpvit.models.checkpoints import load
+from gpvit.tasks.composition import compose, find_recipe, merge
 
 BACKBONE = "gpvit_nano"
 
 Scores = dict[str, np.ndarray]
-"""By the label of a row, the scores of its runs, `(runs, scores)`, shares of 1."""
+"""By the label of a row, the scores of its runs, `(runs, scores)`, shares of 1; NaN is a score that there is not."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Experiment:
         judge: Scores a finished run: the name of each score and its value, a share of 1.
         headers: The scores' headings in the table, in percent; the first score is the one that counts.
         paint: Draws the scores into an empty figure.
-        notes: How the scores are to be read.
+        explain: Says what the task is and how the scores are to be read, of such scenes.
         quick: Settings that train hardly at all.
     """
 
@@ -52,15 +51,15 @@ class Experiment:
     judge: Judge
     headers: Mapping[str, str]
     paint: Callable[[Figure, Scores], None]
-    notes: Sequence[str]
-    quick: Sequence[str]
+    explain: Callable[[Any], str]
+    quick: Mapping[str, Any]
 
     def run(
         self,
         out: str | Path,
         seeds: int = 3,
         jobs: int = 1,
-        settings: Sequence[str] = (),
+        recipes: Sequence[str] = (),
         quick: bool = False,
         tell: Callable[[str], None] = print,
     ) -> tuple[ResultTable, list[Path]]:
@@ -70,7 +69,7 @@ class Experiment:
             out: Folder to write into. Each run has a folder in it; what is finished there is not trained again.
             seeds: How many seeds, from 0.
             jobs: Trainings at a time; they share the cores.
-            settings: Recipes laid over the experiment's own, as for a longer training.
+            recipes: Laid over the experiment's own, as for a longer training.
             quick: Train two of the backbones with one seed, hardly at all, to see what the results look like.
             tell: Takes a line for each training.
 
@@ -78,80 +77,80 @@ class Experiment:
             The table, and the files written.
 
         Raises:
-            ValueError: If there are no seeds or jobs, or the folder holds runs with other settings.
+            ValueError: If there are no seeds or jobs, a training fails, or the folder holds runs with other settings.
             FileNotFoundError: If a recipe is missing.
         """
         if min(seeds, jobs) < 1:
             raise ValueError(f"seeds is {seeds} and jobs {jobs}; give 1 or more of each")
+        common = compose([find_recipe(recipe) for recipe in (self.recipe, *recipes)]).settings
         rows = ablations(self.table, BACKBONE)
-        rows, seeds = ((rows[0], rows[-1]), 1) if quick else (rows, seeds)
-        recipes, overrides = (self.recipe, *settings), tuple(self.quick) if quick else ()
-        todo = [Trial(row, seed, recipes, overrides) for seed in range(seeds) for row in rows]
+        if quick:
+            common, rows, seeds = merge(common, self.quick), (rows[0], rows[-1]), 1
+        todo = [Trial(row, seed, common) for seed in range(seeds) for row in rows]
         folder = Path(out) / f"{self.name}_runs"
         outcomes = run_trials(todo, folder, self.judge, jobs, tell)
-        words = ["gpvit experiment", self.name, *settings, f"--seeds {seeds}", *(["--quick"] if quick else [])]
-        table = self._table(rows, outcomes, " ".join(words))
+        words = ["gpvit experiment", self.name, *recipes, f"--seeds {seeds}", f"--jobs {jobs}", *["--quick"] * quick]
+        first = {trial.row.label: folder / trial.name for trial in todo[: len(rows)]}
+        notes = self._notes(common, next(iter(first.values())), seeds, jobs)
+        table = ResultTable(self.name, self.title, *self._table(first, outcomes), notes, " ".join(words))
+        runs = ResultTable(f"{self.name}_runs", f"{self.title}: every run", *self._runs(outcomes), notes)
+        paths = [*table.write(out), *runs.write(out)]
         with chart(7.5, 4.2) as figure:
             self.paint(figure, self._scores(outcomes))
-            drawn = save_chart(figure, out, self.name)
+            paths += save_chart(figure, out, self.name)
         examples = Path(out) / f"{self.name}_examples.png"
-        save_figure(
-            draw_examples({trial.row.label: folder / trial.name for trial in todo[: len(rows)]}, self.data), examples
-        )
-        return table, [*table.write(out), *self._runs(outcomes).write(out), *drawn, examples]
+        save_figure(draw_examples(first, self.data), examples)
+        return table, [*paths, examples]
 
     def _scores(self, outcomes: Iterable[Outcome]) -> Scores:
         scores: dict[str, list[list[float]]] = {}
         for outcome in outcomes:
             values = [outcome.result[name] for name in self.headers]
             scores.setdefault(outcome.trial.row.label, []).append(values)
-        return {label: np.array(values) for label, values in scores.items()}
+        return {label: np.array(values, dtype=float) for label, values in scores.items()}  # None turns into NaN
 
-    def _table(self, rows: Sequence[Ablation], outcomes: Sequence[Outcome], command: str) -> ResultTable:
-        scores = self._scores(outcomes)
-        size, costs = self._costs(rows)
-        cells = [
-            {
-                "exchange": row.label,
-                "parameters": costs[row.label].parameters,
-                "gmacs": costs[row.label].macs / 1e9,
-                **dict(zip(self.headers, map(_mean_and_spread, scores[row.label].T), strict=True)),
-            }
-            for row in rows
-        ]
-        runs = len(outcomes) // len(rows)
-        measured = f"Mean and standard deviation of {runs} seeds; float32, {describe_machine()}."
+    def _table(
+        self, runs: Mapping[str, Path], outcomes: Sequence[Outcome]
+    ) -> tuple[list[Column], list[dict[str, Any]]]:
+        """Summarise the scores of each backbone, beside what its network costs; `runs` has a folder for each."""
+        size = scenes_of(next(iter(runs.values())), self.data).preprocessing.input_size
+        rows = []
+        for label, scores in self._scores(outcomes).items():
+            cost = profile_model(load(runs[label] / "last.safetensors"), size[1:])
+            means = dict(zip(self.headers, map(_mean_and_spread, scores.T), strict=True))
+            rows.append({"exchange": label, "parameters": cost.parameters, "gmacs": cost.macs / 1e9, **means})
         columns = [
             Column("exchange", "in the place of group propagation"),
-            Column("parameters", "parameters"),
-            Column("gmacs", f"GMACs at {size}x{size}", 3),
+            Column("parameters", "parameters", 0),
+            Column("gmacs", "GMACs of a scene", 3),
             *(Column(name, header) for name, header in self.headers.items()),
         ]
-        return ResultTable(self.name, self.title, columns, cells, [*self.notes, measured], command)
+        return columns, rows
 
-    def _runs(self, outcomes: Sequence[Outcome]) -> ResultTable:
-        """List every single run."""
+    def _runs(self, outcomes: Sequence[Outcome]) -> tuple[list[Column], list[dict[str, Any]]]:
         rows: list[dict[str, Any]] = [
             {"exchange": o.trial.row.label, "seed": o.trial.seed, "seconds": o.seconds, **o.result} for o in outcomes
         ]
         columns = [Column("exchange", "exchange"), Column("seed", "seed"), Column("seconds", "training (s)", 0)]
         columns += [Column(name, header.removesuffix(" (%)"), 4) for name, header in self.headers.items()]
-        return ResultTable(f"{self.name}_runs", f"{self.title}: every run", columns, rows)
+        return columns, rows
 
-    def _costs(self, rows: Sequence[Ablation]) -> tuple[int, dict[str, Cost]]:
-        """Count what each network costs at the size of its images."""
-        settings = compose([find_recipe(self.recipe)]).settings
-        model, size = settings["model"]["init_args"], settings["data"]["init_args"]["image_size"]
-        costs = {}
-        for row in rows:
-            backbone = {**model["model_kwargs"]["backbone_kwargs"], **row.arguments}
-            with torch.device("meta"):
-                network = create_model(model["name"], backbone_kwargs=backbone)
-            costs[row.label] = profile_model(network, (size, size))
-        return size, costs
+    def _notes(self, settings: Mapping[str, Any], run: Path, seeds: int, jobs: int) -> list[str]:
+        scenes = scenes_of(run, self.data)
+        epochs = settings["trainer"]["max_epochs"]
+        steps = epochs * (scenes.num_scenes["train"] // scenes.batch_size)
+        return [
+            self.explain(scenes),
+            f"Everyone trains {steps} steps on {scenes.batch_size} scenes each, the same ones in the same order, and "
+            f"is scored on the same {scenes.num_scenes['val']} scenes of other digits and photographs.",
+            f"Seeds 0 to {seeds - 1}: mean and standard deviation. Trainings at a time: {jobs}. Precision "
+            f"{settings['trainer'].get('precision') or '32-true'}; {describe_machine()}.",
+        ]
 
 
-def _mean_and_spread(values: np.ndarray) -> str:
+def _mean_and_spread(values: np.ndarray) -> str | None:
     """Write scores, shares of 1, as their mean and standard deviation in percent."""
+    if np.isnan(values).any():
+        return None
     spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
     return f"{100 * values.mean():.1f}{spread}"

@@ -176,6 +176,11 @@ def _crossing(series: Series, reference: Series, quantity: Quantity) -> str:
     return f"{size:.0f} px" if size > sizes[0] else f"everywhere from {sizes[0]} px"
 
 
+def allocator_settings() -> list[str]:
+    """Return what the environment tells the C library's allocator, as a shell would set it before a command."""
+    return [f"{name}={os.environ[name]}" for name in ALLOCATOR_VARIABLES if os.environ.get(name)]
+
+
 def _allocator_note() -> str:
-    settings = [f"`{name}={os.environ[name]}`" for name in ALLOCATOR_VARIABLES if os.environ.get(name)]
-    return f"Allocator: {', '.join(settings)}." if settings else "The allocator is as the system has it."
+    settings = allocator_settings()
+    return f"Allocator: `{' '.join(settings)}`." if settings else "The allocator is as the system has it."

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpvit.analysis.benchmark import Report, benchmark
+from gpvit.analysis.command import command_line
 from gpvit.analysis.measurement import Measurement
 from gpvit.analysis.tables.counting import count_by_name
 from gpvit.analysis.tables.published import load_published
@@ -65,7 +66,9 @@ def speed_table(
         columns=COLUMNS,
         rows=[_cells(measurement, row) for measurement, row in zip(report.measurements, report.rows(), strict=True)],
         notes=_notes(report),
-        command=" ".join(["gpvit table 10", *["--quick"] * quick, *_options(device, dtype)]),
+        command=command_line(
+            ["gpvit", "table", "10"], speed_table, quick=quick, rounds=rounds, device=device, dtype=dtype
+        ),
     )
 
 
@@ -93,9 +96,3 @@ def _notes(report: Report) -> list[str]:
         "Published are milliseconds on an RTX 2080 Ti, of which the paper's text names two; it finds that "
         f"{published.findings['table10']}",
     ]
-
-
-def _options(device: str, dtype: str) -> list[str]:
-    """Write what differs from the defaults."""
-    given = {"--device": (device, "cpu"), "--dtype": (dtype, "float32")}
-    return [f"{name} {value}" for name, (value, default) in given.items() if value != default]
