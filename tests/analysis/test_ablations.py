@@ -5,7 +5,7 @@ import torch
 from gpvit.analysis.ablations import ablations
 from gpvit.analysis.cost import profile_model
 
-ROWS = {6: 7, 7: 9, 8: 5, 9: 3, "design": 6, "exchange": 7, "keys": 7}
+ROWS = {6: 7, 7: 9, 8: 5, 9: 3, "design": 6, "exchange": 7, "keys": 8}
 
 
 def built(row, **options) -> torch.nn.Module:

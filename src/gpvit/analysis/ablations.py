@@ -37,7 +37,8 @@ def ablations(table: int | str, backbone: str = "gpvit_l1") -> tuple[Ablation, .
     Args:
         table: 6 (resolution and kind of block), 7 (exchange in the places of group propagation), 8 (number of group
             tokens), 9 (propagation between groups), "design" (what else the released code chose), or what our own
-            experiments compare: "exchange" (7 and 9 in one) and "keys" (7, most of it beside LePE stripes).
+            experiments compare: "exchange" (7 and 9 in one) and "keys" (every exchange beside blocks without
+            attention, and two beside local attention).
         backbone: Name of the model that all rows vary.
 
     Raises:
@@ -95,14 +96,14 @@ def _resolution(backbone: str) -> dict[str, dict[str, Any]]:
 
 def _exchange(backbone: str) -> dict[str, dict[str, Any]]:
     rows = _local_and_exchange(backbone)
-    del rows["LePE stripes, shifted windows"]  # not in the paper
-    return rows
+    not_in_paper = [label for label in rows if "no local" in label or label == "LePE stripes, shifted windows"]
+    return {label: arguments for label, arguments in rows.items() if label not in not_in_paper}
 
 
 def _local_and_exchange(backbone: str) -> dict[str, dict[str, Any]]:
     kinds = {"none": None, "convolutions": CONV, "global attention": GLOBAL, "shifted windows": SHIFTED}
     rows = {}
-    for name, local in (("windows", WINDOW), ("LePE stripes", STRIPES)):
+    for name, local in (("windows", WINDOW), ("LePE stripes", STRIPES), ("no local attention", ISOLATED)):
         for kind, exchange in kinds.items():
             rows[f"{name}, {kind}"] = _replaced(backbone, local, exchange or local)
         rows[f"{name}, group propagation"] = _replaced(backbone, local)
@@ -116,9 +117,10 @@ def _exchange_and_propagation(backbone: str) -> dict[str, dict[str, Any]]:
 
 
 def _keys(backbone: str) -> dict[str, dict[str, Any]]:
-    both = _local_and_exchange(backbone)
-    stripes = [label for label in both if "stripes" in label]
-    return {label: both[label] for label in (*stripes, "windows, none", "windows, group propagation")}
+    rows = _local_and_exchange(backbone)
+    labels = [label for label in rows if "no local" in label]
+    labels += ["LePE stripes, none", "LePE stripes, group propagation", "windows, none"]
+    return {label: rows[label] for label in labels}
 
 
 def _group_tokens(backbone: str) -> dict[str, dict[str, Any]]:

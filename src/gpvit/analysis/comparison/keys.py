@@ -39,7 +39,8 @@ def explain_keys(data: KeyScenes) -> str:
     counts = np.bincount(_part(np.concatenate([scene.distances for scene in scenes])), minlength=len(NEAREST))
     size = " x ".join(map(str, data.preprocessing.input_size[1:]))
     return (
-        "SegFormer on GPViT-nano; the blocks 1, 4, 7 and 10 differ, and in the rows of windows the local blocks, too. "
+        "SegFormer on GPViT-nano; the blocks 1, 4, 7 and 10 differ, and the other eight: without attention, tokens "
+        "meet in their depthwise convolutions alone, over 3 x 3 tokens of 8 pixels. "
         f"In each scene, {size} pixels, one digit stands in a framed corner. Of the others, half equal it and half are "
         "all of one other kind, so that nothing but the corner tells which are wanted; there are the digits "
         f"{', '.join(map(str, data.kinds))}. A digit is decided rightly if at least half of its ink is labelled and it "
@@ -83,7 +84,7 @@ def paint_distances(figure: Figure, scores: Scores) -> None:
     middles = [(low + high) / 2 for low, high in zip(NEAREST, (*NEAREST[1:], _BEYOND), strict=True)]
     for number, (label, runs) in enumerate(scores.items()):
         parts = 100 * runs[:, 1:]
-        colour, style = COLOURS[number % len(COLOURS)], "-" if label.startswith("LePE") else "--"
+        colour, style = COLOURS[number % len(COLOURS)], "-" if label.startswith("no local") else "--"
         axes.plot(middles, parts.mean(0), style, marker="o", color=colour, label=label)
         axes.fill_between(middles, parts.min(0), parts.max(0), color=colour, alpha=0.12, linewidth=0)
     axes.axhline(50, color="#999999", linewidth=1)
