@@ -140,3 +140,4 @@ def _agree(rank: int, folder: Path) -> None:
         guard.passes(trainer, bad, 1)
     except TrainingError as error:
         (folder / f"{rank}").write_text(str(error))
+    torch.distributed.destroy_process_group()  # or its threads may outlive the interpreter, which then aborts
