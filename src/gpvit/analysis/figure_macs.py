@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from gpvit.analysis.charts import COLOURS, chart, save_chart
 from gpvit.analysis.cost import profile_model
 from gpvit.analysis.tables.table import Column, ResultTable
+from gpvit.models.backbone import STRIDE
 from gpvit.models.layouts import build_block
 
 BLOCKS: dict[str, dict[str, Any]] = {
@@ -23,7 +24,6 @@ BLOCKS: dict[str, dict[str, Any]] = {
 }
 """Blocks of GPViT's layouts, by what they are called in the picture."""
 
-STRIDE = 8
 SIDES = (224, 384, 512, 768, 1024, 1536, 2048)
 """Of square images, in pixels."""
 
@@ -46,7 +46,7 @@ def macs_table(sides: Sequence[int] = SIDES, widths: Sequence[int] = WIDTHS, wid
         A row for each size and width: tokens, and of each block billions of multiply-accumulates.
 
     Raises:
-        ValueError: If a side is not a multiple of 8 pixels.
+        ValueError: If a side is not a multiple of a token's, 8 pixels.
     """
     if not sides or any(side < STRIDE or side % STRIDE for side in (*sides, wide_side)):
         raise ValueError(f"sides are {[*sides, wide_side]}; blocks see one token of {STRIDE} pixels: give multiples")

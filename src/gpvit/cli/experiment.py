@@ -18,8 +18,8 @@ def experiment(
     """Train backbones that differ in how they exchange information, and set them side by side.
 
     `exchange`: all label the ink of digits on photographs, as the paper's Tables 7 and 9 do on ADE20K. `keys`: only
-    digits that equal the one in a framed corner are to be labelled, which nobody can do who does not look there. Either
-    is 21 trainings of some 4 minutes on one core: with two cores and --jobs 2, about an hour.
+    digits that equal the one in a framed corner are to be labelled, which nobody can do who does not look there. These
+    are 21 and 24 trainings of some 4 minutes on one core: with two cores and --jobs 2, about an hour each.
 
     Args:
         name: Which experiment.

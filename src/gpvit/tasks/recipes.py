@@ -191,7 +191,8 @@ def _nested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         end = place + 1 if given else place + 2
         text = text if given else "".join(rest[place + 1 : end])
         found = option.fullmatch(name)
-        if found and (text == "null" or (text and found[2].startswith("model_kwargs."))):
+        within_mapping = found and found[2].startswith("model_kwargs.") and text and not text.startswith("--")
+        if found and (text == "null" or within_mapping):
             value = get_loader("yaml")(text)
             for key in reversed([found[1], "init_args", *found[2].split(".")]):
                 value = {key: value}
