@@ -52,9 +52,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/gpvit benchmark --suite field --out bench
-	$(BIN)/python -m gpvit.analysis.sampling
-	$(BIN)/python -m gpvit.analysis.overhead
-	$(BIN)/python -m gpvit.analysis.training_memory
+	$(BIN)/python -m benchmarks.deformable
+	$(BIN)/python -m benchmarks.train_overhead
+	$(BIN)/python -m benchmarks.activation_checkpointing
 
 lock: $(READY)
 	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \

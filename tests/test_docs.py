@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from test_readme import blocks, run, write_masks, write_objects
 
-from gpvit.data.digits import digits_split
-from gpvit.tasks.recipes import resolve_recipe
+from gpvit.data.synthetic.digits import digits_split
+from gpvit.train.recipes import resolve_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "fine-tuning").glob("*.md"))

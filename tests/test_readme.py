@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gpvit.cli import main
-from gpvit.data.digit_scenes import Scene, digit_scene
+from gpvit.data.synthetic.scenes import Scene, digit_scene
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_make_targets_exist():
 
 def test_tables_of_models_are_true():
     from gpvit.cli.models import facts
-    from gpvit.models.catalog import MODELS
+    from gpvit.zoo.catalog import MODELS
 
     row = r"^\| `(\w+)`.*?\| ([\d,]+) \| ([\d.]+) \| ([\d.]*) ?\| ((?:`\w+`(?:, )?)*) ?\|$"
     rows = re.findall(row, README, re.MULTILINE)

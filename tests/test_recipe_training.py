@@ -14,8 +14,8 @@ from torch import nn
 
 import gpvit
 from gpvit.cli import main
-from gpvit.data.order import EpochBatches, Shuffled
-from gpvit.tasks.recipes import resolve_recipe
+from gpvit.data.samplers import EpochBatches, Shuffled
+from gpvit.train.recipes import resolve_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = [

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gpvit.data.detection.augmentation import SCHEDULE_1X, SCHEDULE_3X, DetectionAugmentation
-from gpvit.models.catalog import find
-from gpvit.tasks.composition import compose
-from gpvit.tasks.recipes import resolve_recipe
+from gpvit.data.transforms.detection import SCHEDULE_1X, SCHEDULE_3X, DetectionAugmentation
+from gpvit.train.composition import compose
+from gpvit.train.recipes import resolve_recipe
+from gpvit.zoo.catalog import find
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from gpvit.layers.segmentation_heads import SegFormerHead, UPerNetHead
     from gpvit.models.adapter import ViTAdapter
     from gpvit.models.backbone import GPViT
-    from gpvit.models.catalog import create_model
-    from gpvit.models.checkpoints import load, save
     from gpvit.models.detection.mask_rcnn import MaskRCNN
     from gpvit.models.detection.retinanet import RetinaNet
     from gpvit.models.segmenter import Segmenter
+    from gpvit.zoo.catalog import create_model
+    from gpvit.zoo.files import load, save
 
 _HOMES = {
     "GPViT": "gpvit.models.backbone",
@@ -34,9 +34,9 @@ _HOMES = {
     "Segmenter": "gpvit.models.segmenter",
     "UPerNetHead": "gpvit.layers.segmentation_heads",
     "ViTAdapter": "gpvit.models.adapter",
-    "create_model": "gpvit.models.catalog",
-    "load": "gpvit.models.checkpoints",
-    "save": "gpvit.models.checkpoints",
+    "create_model": "gpvit.zoo.catalog",
+    "load": "gpvit.zoo.files",
+    "save": "gpvit.zoo.files",
 }
 
 __all__ = [
@@ -71,5 +71,5 @@ def __dir__() -> list[str]:
 
 @when_imported("timm")
 def _register_with_timm(_timm: Any) -> None:
-    import_module("gpvit.models.registration")
+    import_module("gpvit.zoo.timm_models")
     import_module("gpvit.models.baselines")

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from gpvit.analysis.benchmark import SUITES
-from gpvit.analysis.peers import PIXELS
 from gpvit.cli import main
+from gpvit.profile.benchmark import SUITES
+from studies.peers import PIXELS
 
 QUICK = ["--rounds", "1", "--warmup", "0", "--no-memory"]
 

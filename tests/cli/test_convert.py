@@ -4,8 +4,8 @@ from golden import official
 
 import gpvit
 from gpvit.cli import main
-from gpvit.models.checkpoints import read_checkpoint
-from gpvit.models.official import convert_official
+from gpvit.zoo.files import read_checkpoint
+from gpvit.zoo.official import convert_official
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import gpvit
 from gpvit.cli import main
 from gpvit.data import Digits, Preprocessing
 from gpvit.data.detection import DigitScenes as DetectionScenes
-from gpvit.data.segmentation import DigitScenes, SegmentationPreprocessing
+from gpvit.data.segmentation import DigitScenes
 from gpvit.data.segmentation.ade20k import ade20k_classes
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 
 CLASSES = ("cat", "dog")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from gpvit.cli.labelling import labelling_method
-from gpvit.models.labelling import SlidingWindow, WholeImage
+from gpvit.inference.labelling import SlidingWindow, WholeImage
 
 
 @pytest.mark.parametrize(

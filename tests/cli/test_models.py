@@ -4,10 +4,10 @@ import pytest
 import torch
 from golden import official
 
-from gpvit.analysis.cost import profile_model
-from gpvit.analysis.workload import parse_size
 from gpvit.cli import main
-from gpvit.models.catalog import MODELS, create_model
+from gpvit.profile.cost import profile_model
+from gpvit.profile.workload import parse_size
+from gpvit.zoo.catalog import MODELS, create_model
 
 # The recorded systems, and how their models' names begin.
 SYSTEMS = {

@@ -9,7 +9,7 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.cli import main
-from gpvit.models.labelling import SlidingWindow, WholeImage
+from gpvit.inference.labelling import SlidingWindow, WholeImage
 
 NAMES = ["ant", "[red]bee[/red]", "cat"]
 

@@ -4,7 +4,7 @@ import timm
 import torch
 
 import gpvit  # noqa: F401  timm learns the models
-from gpvit.models.layouts import VARIANTS, layout
+from gpvit.models.variants import VARIANTS, layout
 
 SMALL = ("gpvit_nano", "gpvit_tiny")
 

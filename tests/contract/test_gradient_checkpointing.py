@@ -5,7 +5,7 @@ import torch
 from contract.subjects import build_short, difference, images
 from torch import nn
 
-from gpvit.models.layouts import VARIANTS
+from gpvit.models.variants import VARIANTS
 
 
 def saved_bytes(model: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:

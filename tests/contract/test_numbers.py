@@ -11,7 +11,7 @@ from contract.subjects import build, build_short, difference, images
 from timm.optim import create_optimizer_v2
 
 import gpvit
-from gpvit.models.layouts import VARIANTS
+from gpvit.models.variants import VARIANTS
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -10,7 +10,7 @@ from contract.subjects import SMALL, build, images
 from timm.data import resolve_model_data_config
 from timm.optim import param_groups_layer_decay
 
-from gpvit.models.layouts import VARIANTS
+from gpvit.models.variants import VARIANTS
 
 SIZES = ((32, 32), (33, 47), (57, 91), (48, 40), (220, 220), (223, 223))
 

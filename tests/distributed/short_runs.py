@@ -26,7 +26,8 @@ from tasks.patches import Patches
 from gpvit.data import Digits
 from gpvit.data.detection.dataset import Picture, collate
 from gpvit.data.module import ImageData
-from gpvit.tasks import AveragedWeights, ClassificationTask, DetectionTask, SegmentationTask, build_trainer, fit
+from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
+from gpvit.train import AveragedWeights, build_trainer, fit
 
 STEPS = 3
 

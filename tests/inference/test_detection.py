@@ -8,7 +8,7 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph
-from gpvit.models.labelling import SlidingWindow
+from gpvit.inference.labelling import SlidingWindow
 
 NAMES = ["sky", "water", "stone"]
 COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128]]

@@ -11,7 +11,7 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph, photograph_names
-from gpvit.inference.result import ClassificationResult, Prediction
+from gpvit.inference.results.classification import ClassificationResult, Prediction
 
 NAMES = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu"]
 

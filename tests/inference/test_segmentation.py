@@ -7,7 +7,7 @@ from torch import nn
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph
-from gpvit.models.labelling import SlidingWindow, WholeImage
+from gpvit.inference.labelling import SlidingWindow, WholeImage
 
 NAMES = ["sky", "water", "stone", "leaf"]
 COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128], [0, 128, 0]]

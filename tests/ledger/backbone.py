@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from ledger.page import Entry, check, parameters, shape_of, tokens, truncated, zeroed
 from torch import nn
 
-from gpvit.analysis.cost import profile_model
 from gpvit.layers.feed_forward import FeedForward
 from gpvit.layers.group_propagation import GroupAttention, Grouping, GroupMixer, GroupPropagationBlock, Ungrouping
 from gpvit.layers.local_attention import LocalBlock
 from gpvit.models.backbone import GPViT
-from gpvit.models.catalog import MODELS
 from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.profile.cost import profile_model
+from gpvit.zoo.catalog import MODELS
 
 DIM, GROUPS, HEADS = 24, 5, 6
 LEVELS = (1, 2, 3, 4)

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 import gpvit
-from gpvit.data.erasing import RandomErasing
 from gpvit.data.images import decode_image
-from gpvit.data.preprocessing import Preprocessing, training_transform
-from gpvit.data.shard_writer import write_shards
+from gpvit.data.transforms.classification import Preprocessing, training_transform
+from gpvit.data.transforms.erasing import RandomErasing
+from gpvit.data.write_shards import write_shards
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.ops.deformable import deformable_sample
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask

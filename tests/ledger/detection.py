@@ -9,7 +9,7 @@ from ledger.segmentation import check_batch, check_parameters
 from torch import nn
 
 import gpvit
-from gpvit.data.detection.augmentation import DetectionAugmentation, RandomSizeCrop, training_transform
+from gpvit.data.transforms.detection import DetectionAugmentation, RandomSizeCrop, training_transform
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.detection.anchors import FixedStrideAnchors
 from gpvit.models.detection.matching import BestMatcher

@@ -12,16 +12,16 @@ from torch import nn
 from torchvision.transforms.v2 import functional as V
 
 import gpvit
-from gpvit.data.order import EpochBatches, Shuffled
-from gpvit.data.segmentation.augmentation import SegmentationAugmentation, _PhotometricDistort
-from gpvit.inference.group_maps import draw_groups
+from gpvit.data.samplers import EpochBatches, Shuffled
+from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation, _PhotometricDistort
+from gpvit.inference.groups import draw_groups
 from gpvit.layers.conv_norm import ConvNorm
 from gpvit.layers.local_attention import CrossShapedAttention
 from gpvit.models.baselines import HEADS
-from gpvit.models.official import convert_official
 from gpvit.tasks import ClassificationTask
 from gpvit.tasks.detection import detect
-from gpvit.tasks.global_batch import peak_lr
+from gpvit.tasks.lr_scaling import peak_lr
+from gpvit.zoo.official import convert_official
 
 
 class Fixed:

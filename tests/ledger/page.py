@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import gpvit
-from gpvit.tasks.composition import compose, find_recipe
-from gpvit.tasks.recipes import resolve_recipe
+from gpvit.train.composition import compose, find_recipe
+from gpvit.train.recipes import resolve_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "paper-vs-code.md"

@@ -8,12 +8,12 @@ from ledger.page import Entry, check, drop_path_of, parameters, settings, shape_
 from PIL import Image
 
 import gpvit
-from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
-from gpvit.models.catalog import MODELS
-from gpvit.models.labelling import WholeImage
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.inference.labelling import WholeImage
 from gpvit.tasks.optimizers import head_groups
 from gpvit.tasks.schedules import warmup_poly
 from gpvit.tasks.segmentation import pixel_cross_entropy
+from gpvit.zoo.catalog import MODELS
 
 UPERNET, SEGFORMER = "ade20k/upernet_gpvit_l1", "ade20k/segformer_gpvit_l1"
 LEVELS = (1, 2, 3, 4)

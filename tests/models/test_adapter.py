@@ -7,7 +7,7 @@ from torch import nn
 
 import gpvit  # noqa: F401  timm learns the models
 from gpvit.models.adapter import ViTAdapter, _centres, _resize
-from gpvit.models.plain_transformer import embed, run_blocks
+from gpvit.models.plain_vit import embed, run_blocks
 
 SMALL = {"embed_dim": 48, "depth": 4, "num_heads": 4, "num_classes": 5}
 BACKBONES = {

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from gpvit.inference.group_maps import draw_groups
+from gpvit.inference.groups import draw_groups
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import GPViT
-from gpvit.models.layouts import BLOCKS
+from gpvit.models.variants import BLOCKS
 
 SMALL = {"embed_dim": 24, "pool_heads": 2, "num_classes": 5}
 HEADS = {"num_heads": 6}

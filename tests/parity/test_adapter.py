@@ -9,9 +9,9 @@ from golden import fill, official
 
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import GPViT
-from gpvit.models.layouts import VARIANTS
-from gpvit.models.official.adapter import rename_in_adapter
-from gpvit.models.official.backbone import convert_with_backbone
+from gpvit.models.variants import VARIANTS
+from gpvit.zoo.official.adapter import rename_in_adapter
+from gpvit.zoo.official.backbone import convert_with_backbone
 
 SYSTEMS = {"maskrcnn": 4, "retinanet": 3}  # number of outputs
 LEVELS = (1, 2, 3, 4)

@@ -10,9 +10,9 @@ from golden import fill, official
 
 import gpvit  # noqa: F401  timm learns the models
 from gpvit.models.backbone import GPViT
-from gpvit.models.checkpoints import load_weights
-from gpvit.models.official import convert_official
 from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.zoo.files import load_weights
+from gpvit.zoo.official import convert_official
 
 LEVELS = (1, 2, 3, 4)
 IMAGES = ("sq", "rect")

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 
 import gpvit  # noqa: F401  timm learns the models
 from gpvit.models.detection import Detector, MaskRCNN, RetinaNet
-from gpvit.models.official import convert_official
+from gpvit.zoo.official import convert_official
 
 MODELS = {"maskrcnn": MaskRCNN, "retinanet": RetinaNet}
 SIZES = [(system, level) for system in MODELS for level in (1, 2, 3, 4)]

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from golden import fill, official
 
-from gpvit.analysis.cost import profile_model
-from gpvit.models.catalog import create_model
-from gpvit.models.checkpoints import load_weights
-from gpvit.models.official import convert_official
+from gpvit.profile.cost import profile_model
+from gpvit.zoo.catalog import create_model
+from gpvit.zoo.files import load_weights
+from gpvit.zoo.official import convert_official
 
 LEVELS = (1, 2, 3, 4)
 DECODERS = ("upernet", "segformer")

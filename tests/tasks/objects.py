@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from gpvit.data.detection import Categories, DetectionAugmentation, DetectionData
+from gpvit.data.detection import Categories, DetectionData
 from gpvit.data.detection.annotations import Objects
 from gpvit.data.detection.dataset import Picture
+from gpvit.data.transforms.detection import DetectionAugmentation
 
 
 class Rectangles(DetectionData):

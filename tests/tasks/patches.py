@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from gpvit.data.segmentation import Pair, SegmentationAugmentation, SegmentationData, SegmentationPreprocessing
+from gpvit.data.segmentation import Pair, SegmentationData
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation
 
 
 class Patches(SegmentationData):

@@ -8,7 +8,8 @@ import torch
 from lightning import Callback
 
 from gpvit.data import Digits
-from gpvit.tasks import AveragedWeights, ClassificationTask, build_trainer, fit
+from gpvit.tasks import ClassificationTask
+from gpvit.train import AveragedWeights, build_trainer, fit
 
 MEASURED = ("images", "data", "memory", "hours", "seconds", "eta", "left", "wait")
 

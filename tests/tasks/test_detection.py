@@ -8,11 +8,13 @@ from tasks.objects import Rectangles
 from torch import nn
 
 import gpvit
-from gpvit.data.detection import DetectionAugmentation, DetectionData
-from gpvit.models.checkpoints import read_checkpoint
-from gpvit.tasks import DetectionTask, build_trainer, evaluate_detector, fit
+from gpvit.data.detection import DetectionData
+from gpvit.data.transforms.detection import DetectionAugmentation
+from gpvit.tasks import DetectionTask, evaluate_detector
 from gpvit.tasks.detection import detect
-from gpvit.tasks.detection_scores import DetectionScores
+from gpvit.tasks.metrics.coco_ap import DetectionScores
+from gpvit.train import build_trainer, fit
+from gpvit.zoo.files import read_checkpoint
 
 DETECTORS = ["mask_rcnn_gpvit_nano", "retinanet_gpvit_nano"]
 SMALL = {"min_size": 64, "channels": 16}

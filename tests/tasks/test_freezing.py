@@ -9,10 +9,11 @@ from torch import nn
 
 import gpvit
 from gpvit.data import Digits
-from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask, build_trainer
+from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from gpvit.tasks.freezing import freeze
+from gpvit.tasks.layer_ids import find_transformer
 from gpvit.tasks.optimizers import detector_groups, head_groups, parameter_groups
-from gpvit.tasks.transformers import find_transformer
+from gpvit.train import build_trainer
 
 SMALL = {"min_size": 64, "channels": 16}
 NETWORKS = {

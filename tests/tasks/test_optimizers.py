@@ -7,7 +7,7 @@ import torch
 from golden import official
 
 import gpvit  # timm learns the models
-from gpvit.models.official import convert_official
+from gpvit.tasks.layer_ids import find_transformer
 from gpvit.tasks.optimizers import (
     adamw,
     detector_groups,
@@ -17,7 +17,7 @@ from gpvit.tasks.optimizers import (
     parameter_groups,
     with_layer_decay,
 )
-from gpvit.tasks.transformers import find_transformer
+from gpvit.zoo.official import convert_official
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"
 

@@ -7,8 +7,8 @@ from tasks.patches import Patches
 import gpvit
 from gpvit.data.segmentation import SegmentationData
 from gpvit.tasks import SegmentationTask
+from gpvit.tasks.metrics.mean_iou import SegmentationScores
 from gpvit.tasks.segmentation import pixel_cross_entropy
-from gpvit.tasks.segmentation_scores import SegmentationScores
 
 PLAIN = {"warmup_steps": 0}
 

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from importlib import import_module
 from typing import Any, get_origin
 
+from gpvit.errors import UserError
 from gpvit.version import __version__
 
 VERBS: dict[str, str] = {
@@ -26,10 +27,6 @@ VERBS: dict[str, str] = {
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
-    "table": "write one of the paper's tables 1 to 10, our figures beside the published ones",
-    "figure": "draw the paper's figure 5 or 6",
-    "scaling": "measure how time and memory grow with the image, for blocks and models",
-    "experiment": "train what replaces group propagation, side by side on the scenes of digits",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
     "convert": "turn an official checkpoint into a self-describing file",
 }
@@ -73,7 +70,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if str(error):
             print(f"gpvit {verb}: {error}", file=sys.stderr)
         return error.exit_code
-    except (ValueError, OSError) as error:  # the user's to mend; anything else is ours and keeps its traceback
+    except (UserError, OSError) as error:  # the user's to mend; anything else is ours and keeps its traceback
+        if os.environ.get("GPVIT_DEBUG"):
+            raise
         print(f"gpvit {verb}: {_own_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,9 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gpvit.inference.detection_result import DetectionResult, labels_named
-from gpvit.inference.result import ClassificationResult
-from gpvit.inference.segmentation_result import SegmentationResult
+from gpvit.errors import UserError
+from gpvit.inference.results.classification import ClassificationResult
+from gpvit.inference.results.detection import DetectionResult, labels_named
+from gpvit.inference.results.segmentation import SegmentationResult
 
 _BAR_COLUMNS = 20
 _TOP = 5
@@ -159,7 +160,7 @@ def answers_of(
         return ClassAreas()
     score = _SCORE if score is None else score
     if not 0 <= score <= 1:
-        raise ValueError(f"score is {score}; give the least score of an object, from 0 to 1")
+        raise UserError(f"score is {score}; give the least score of an object, from 0 to 1")
     wanted = None if classes is None else tuple(name.strip() for name in classes.split(","))
     labels_named(wanted or (), class_names)  # refuses an unknown one before any image is looked at
     return FoundObjects(score, wanted)

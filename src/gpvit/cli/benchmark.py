@@ -8,17 +8,18 @@ from typing import Any
 
 from rich.console import Console
 
-from gpvit.analysis.benchmark import SUITES
-from gpvit.analysis.benchmark import benchmark as measure
-from gpvit.analysis.loading import measure_loading
-from gpvit.analysis.peers import PEERS, SIZES, measure_peers
-from gpvit.analysis.peers_chart import draw_peers
-from gpvit.analysis.training_step import open_recipe
-from gpvit.analysis.workload import Case, Mode, Precision, parse_size
-from gpvit.data.digits import Digits
 from gpvit.data.module import ImageData
-from gpvit.data.preprocessing import IMAGENET
+from gpvit.data.synthetic.digits import Digits
+from gpvit.data.transforms.classification import IMAGENET
+from gpvit.errors import UserError
+from gpvit.profile.benchmark import SUITES
+from gpvit.profile.benchmark import benchmark as measure
+from gpvit.profile.loading import measure_loading
+from gpvit.profile.training_step import open_recipe
+from gpvit.profile.workload import Case, Mode, Precision, parse_size
 from gpvit.tasks.evaluation import open_data
+from studies.peers import PEERS, SIZES, measure_peers
+from studies.peers_chart import draw_peers
 
 _ROUNDS = 10
 PEERS_SUITE = "peers"
@@ -93,9 +94,9 @@ def benchmark(
 
 def _grid(models: list[str], size: str, batch_size: str, compile: bool, **setting: Any) -> list[Case]:
     if not models:
-        raise ValueError(f"name at least one model, or a suite with --suite ({', '.join([*SUITES, PEERS_SUITE])})")
+        raise UserError(f"name at least one model, or a suite with --suite ({', '.join([*SUITES, PEERS_SUITE])})")
     if not all(batch.isdecimal() for batch in batch_size.split(",")):
-        raise ValueError(f"batch size is {batch_size!r}; give a number, or several separated by commas")
+        raise UserError(f"batch size is {batch_size!r}; give a number, or several separated by commas")
     sizes, batches = map(parse_size, size.split(",")), map(int, batch_size.split(","))
     return [
         Case(model, each_size, batch, compiled=compile, **setting)
@@ -105,9 +106,9 @@ def _grid(models: list[str], size: str, batch_size: str, compile: bool, **settin
 
 def _suite(name: str, models: list[str], dtype: Precision, device: str, **fixed: Any) -> list[Case]:
     if name not in SUITES:
-        raise ValueError(f"no suite is called {name!r}; there is {', '.join([*SUITES, PEERS_SUITE])}")
+        raise UserError(f"no suite is called {name!r}; there is {', '.join([*SUITES, PEERS_SUITE])}")
     if given := ["models"] * bool(models) + _changed(fixed):
-        raise ValueError(f"suite {name!r} fixes models and settings; leave out {', '.join(given)}, or the suite")
+        raise UserError(f"suite {name!r} fixes models and settings; leave out {', '.join(given)}, or the suite")
     return [replace(case, dtype=dtype, device=device) for case in SUITES[name]]
 
 
@@ -127,14 +128,14 @@ def _changed(options: dict[str, Any]) -> list[str]:
 
 def _refuse(reason: str, given: list[str]) -> None:
     if given:
-        raise ValueError(f"leave out {', '.join(given)}: {reason}")
+        raise UserError(f"leave out {', '.join(given)}: {reason}")
 
 
 def _benchmark_data(names: list[str], num_workers: str, rounds: int, warmup: int, device: str, out: str | None) -> None:
     if len(names) != 1:
-        raise ValueError("name one recipe, one folder of images or shards, or digits: gpvit benchmark data RECIPE")
+        raise UserError("name one recipe, one folder of images or shards, or digits: gpvit benchmark data RECIPE")
     if not all(number.isdecimal() for number in num_workers.split(",")):
-        raise ValueError(f"num_workers is {num_workers!r}; give a number, or several separated by commas")
+        raise UserError(f"num_workers is {num_workers!r}; give a number, or several separated by commas")
     name = names[0]
     model = None
     data: ImageData

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from gpvit.app.demo import run_demo
+from gpvit.demo.demo import run_demo
 
 
 def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:

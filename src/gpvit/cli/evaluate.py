@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gpvit.cli.labelling import labelling_method
-from gpvit.inference.model import preprocessing_of, segmentation_preprocessing_of, task_of
-from gpvit.models.opening import is_untrained, open_model
+from gpvit.errors import UserError
+from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.tasks.evaluation import (
     evaluate_classifier,
     evaluate_detector,
@@ -20,6 +20,7 @@ from gpvit.tasks.evaluation import (
     open_detection_data,
     open_segmentation_data,
 )
+from gpvit.zoo.opening import is_untrained, open_model
 
 _MODELS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
 
@@ -57,7 +58,7 @@ def evaluate(
     """
     model: Any = open_model(checkpoint)
     if is_untrained(checkpoint):
-        raise ValueError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
+        raise UserError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
     progress = sys.stderr.isatty()
     scores: dict[str, Any]
     task = task_of(model)
@@ -102,7 +103,7 @@ def _refuse(reason: str, **options: object) -> None:
     """Refuse options, where any is given, that the model's task has no use for."""
     given = ["--" + name.replace("_", "-") for name, value in options.items() if value is not None]
     if given:
-        raise ValueError(f"leave out {' and '.join(given)}: {reason}")
+        raise UserError(f"leave out {' and '.join(given)}: {reason}")
 
 
 def _class_table(classes: dict[str, dict[str, float | None]]) -> Table:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from gpvit.cli import CommandError
 from gpvit.data.images import ImageError, list_images, read_image
+from gpvit.devices import choose_device
 from gpvit.inference.figures import picture_names
-from gpvit.inference.group_maps import draw_groups
-from gpvit.models.devices import choose_device
-from gpvit.models.opening import is_untrained, open_model
+from gpvit.inference.groups import draw_groups
+from gpvit.zoo.opening import is_untrained, open_model
 
 
 def groups(

@@ -1,6 +1,7 @@
 """How pictures are labelled, as the options of a verb say it."""
 
-from gpvit.models.labelling import LabellingMethod, SlidingWindow, WholeImage
+from gpvit.errors import UserError
+from gpvit.inference.labelling import LabellingMethod, SlidingWindow, WholeImage
 
 
 def labelling_method(
@@ -19,12 +20,10 @@ def labelling_method(
     """
     if window is None:
         if overlap is not None:
-            raise ValueError(f"--overlap {overlap} is that of windows; add --window 512, or leave it out")
+            raise UserError(f"--overlap {overlap} is that of windows; add --window 512, or leave it out")
         return WholeImage(_numbers("1.0" if scales is None else scales), flip)
     if scales is not None:
-        raise ValueError(
-            f"--window {window} sees a picture at its own size and --scales {scales} at others; choose one"
-        )
+        raise UserError(f"--window {window} sees a picture at its own size and --scales {scales} at others; choose one")
     return SlidingWindow(window, flip=flip) if overlap is None else SlidingWindow(window, overlap, flip)
 
 
@@ -32,4 +31,4 @@ def _numbers(scales: str) -> tuple[float, ...]:
     try:
         return tuple(float(scale) for scale in scales.split(","))
     except ValueError:
-        raise ValueError(f"scales {scales!r}: give numbers separated by commas, as 0.5,1.0,1.5") from None
+        raise UserError(f"scales {scales!r}: give numbers separated by commas, as 0.5,1.0,1.5") from None

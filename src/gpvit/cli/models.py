@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from gpvit.models.catalog import MODELS, split_system
+from gpvit.errors import UserError
+from gpvit.zoo.catalog import MODELS, split_system
 
 # Parameters, and multiply-accumulates of one image, as `gpvit profile` counts them: to count takes seconds.
 _COSTS = {
@@ -62,7 +63,7 @@ def models(filters: list[str], json: bool = False) -> None:
         if all(any(part.lower() in fact for fact in (name, entry.task, entry.origin)) for part in filters)
     }
     if not wanted:
-        raise ValueError(f"no model matches {' '.join(filters)!r}; there are {', '.join(MODELS)}")
+        raise UserError(f"no model matches {' '.join(filters)!r}; there are {', '.join(MODELS)}")
     rows = [facts(name) for name in wanted]
     if json:
         print(json_format.dumps(rows, indent=1))

@@ -15,12 +15,13 @@ from gpvit.cli.labelling import labelling_method
 from gpvit.cli.prediction_job import Plan, Settings, run_job, write_results
 from gpvit.data.detection.results import write_coco_results
 from gpvit.data.images import ImageSource, list_images
+from gpvit.devices import choose_device
+from gpvit.errors import UserError
 from gpvit.inference.figures import picture_names
-from gpvit.inference.model import task_of
-from gpvit.inference.pictures import Pictures
+from gpvit.inference.inputs import Pictures
+from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Predictor
-from gpvit.models.devices import choose_device
-from gpvit.models.opening import is_untrained, open_model
+from gpvit.zoo.opening import is_untrained, open_model
 
 _OPTIONS = {
     "classification": ("classifies images", {"top", "batch_size"}),
@@ -78,11 +79,11 @@ def predict(
         num_nodes: Run so on so many machines, started on each with NODE_RANK set, or by torchrun or srun.
     """
     if top is not None and top < 1:
-        raise ValueError(f"top is {top}; give 1 or more")
+        raise UserError(f"top is {top}; give 1 or more")
     if coco is not None and Path(coco).is_dir():
-        raise ValueError(f"--coco {coco} is a folder; name a file, as {Path(coco, 'results.json')}")
+        raise UserError(f"--coco {coco} is a folder; name a file, as {Path(coco, 'results.json')}")
     if devices is None and num_nodes != 1:
-        raise ValueError(f"--num-nodes {num_nodes} is for --devices; say how many each machine has")
+        raise UserError(f"--num-nodes {num_nodes} is for --devices; say how many each machine has")
     if devices is not None:
         _check_job(devices, num_nodes, out)
     paths = list_images(images) if devices is None else Pictures(images).paths
@@ -146,9 +147,9 @@ def _predict_on_devices(plan: Plan, devices: int, num_nodes: int, coco: str | No
 
 def _check_job(devices: int, num_nodes: int, out: str | None) -> None:
     if devices < 1 or num_nodes < 1:
-        raise ValueError(f"--devices {devices} --num-nodes {num_nodes}: give 1 or more of each")
+        raise UserError(f"--devices {devices} --num-nodes {num_nodes}: give 1 or more of each")
     if out is None:
-        raise ValueError(f"--devices {devices} needs --out FOLDER, where its processes keep what they have done")
+        raise UserError(f"--devices {devices} needs --out FOLDER, where its processes keep what they have done")
 
 
 def _refuse_others(task: str, **options: object) -> None:
@@ -156,7 +157,7 @@ def _refuse_others(task: str, **options: object) -> None:
     does, own = _OPTIONS[task]
     if others := [name for name, value in options.items() if value is not None and name not in own]:
         names = ", ".join("--" + name.replace("_", "-") for name in others)
-        raise ValueError(f"the model {does}, which {names} does not apply to; leave it out")
+        raise UserError(f"the model {does}, which {names} does not apply to; leave it out")
 
 
 def _files(

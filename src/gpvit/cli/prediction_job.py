@@ -14,13 +14,13 @@ from gpvit.cli import CommandError
 from gpvit.cli.answers import Answers, answers_of
 from gpvit.cli.labelling import labelling_method
 from gpvit.data.images import ImageSource
-from gpvit.inference.figures import replacing
+from gpvit.inference.inputs import Pictures
 from gpvit.inference.job import Job, Writer
-from gpvit.inference.model import task_of
-from gpvit.inference.pictures import Pictures
+from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Predictor
 from gpvit.inference.processes import Place, device_of, given_place, parent_is_gone, run_processes
-from gpvit.models.opening import open_model
+from gpvit.io import replacing
+from gpvit.zoo.opening import open_model
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import json as json_format
 import torch
 from rich.console import Console
 
-from gpvit.analysis.cost import profile_model
-from gpvit.analysis.workload import create_for_size, parse_size
-from gpvit.models.catalog import MODELS
+from gpvit.profile.cost import profile_model
+from gpvit.profile.workload import create_for_size, parse_size
+from gpvit.zoo.catalog import MODELS
 
 
 def profile(

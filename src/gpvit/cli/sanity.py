@@ -1,7 +1,7 @@
 """The verb `gpvit sanity`."""
 
 from gpvit.cli import CommandError
-from gpvit.tasks.sanity import try_recipe
+from gpvit.train.sanity import try_recipe
 
 
 def sanity(arguments: list[str]) -> None:

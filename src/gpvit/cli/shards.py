@@ -2,7 +2,7 @@
 
 import sys
 
-from gpvit.data.shard_writer import write_shards
+from gpvit.data.write_shards import write_shards
 
 
 def shards(

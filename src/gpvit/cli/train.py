@@ -2,7 +2,7 @@
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from gpvit.tasks.recipes import train_recipe
+from gpvit.train.recipes import train_recipe
 
 
 def train(arguments: list[str]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gpvit.analysis.certificates import TOLERANCE, certify, write_certificate
 from gpvit.cli import CommandError
+from gpvit.errors import UserError
+from gpvit.tasks.certificates import TOLERANCE, certify, write_certificate
 
 
 def verify(
@@ -37,9 +38,9 @@ def verify(
         device: `cpu` or `cuda`; by default a GPU if there is one.
     """
     if data is None:
-        raise ValueError("say what to evaluate on: --data FOLDER, or digits, or digit_scenes")
+        raise UserError("say what to evaluate on: --data FOLDER, or digits, or digit_scenes")
     if metric is not None and expect is None:
-        raise ValueError(f"leave out --metric, or say by --expect what {metric} should be")
+        raise UserError(f"leave out --metric, or say by --expect what {metric} should be")
     certificate = certify(
         checkpoint, data, expect, tolerance, metric, batch_size, num_workers, device, progress=sys.stderr.isatty()
     )

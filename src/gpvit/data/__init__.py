@@ -5,13 +5,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "classification": ["ClassificationData"],
-        "digit_scenes": ["Scene", "digit_scene"],
-        "digits": ["Digits", "digits_split"],
-        "folders": ["ImageFolder"],
+        "classification.folders": ["ImageFolder"],
+        "classification.module": ["ClassificationData"],
+        "classification.shards": ["Shards"],
         "images": ["ImageError", "list_images", "read_image"],
-        "photographs": ["load_photograph", "photograph_credit", "photograph_names"],
-        "preprocessing": ["Augmentation", "Preprocessing", "training_transform"],
-        "shards": ["Shards"],
+        "synthetic.digits": ["Digits", "digits_split"],
+        "synthetic.photographs": ["load_photograph", "photograph_credit", "photograph_names"],
+        "synthetic.scenes": ["Scene", "digit_scene"],
+        "transforms.classification": ["Augmentation", "Preprocessing", "training_transform"],
     },
 )

@@ -12,10 +12,12 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from gpvit.errors import UserError
+
 ImageSource = str | Path | Image.Image | np.ndarray | torch.Tensor
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """Something that was given as an image is none, or is damaged."""
 
 
@@ -78,7 +80,7 @@ def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     if not inputs:
-        raise ValueError("no image was given: name at least one file, folder or pattern such as 'photos/*.jpg'")
+        raise UserError("no image was given: name at least one file, folder or pattern such as 'photos/*.jpg'")
     return list(dict.fromkeys(path for entry in inputs for path in _expand(Path(entry).expanduser())))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from gpvit.data.order import EpochBatches, Seeded, seeded_generator
+from gpvit.data.samplers import EpochBatches, Seeded, seeded_generator
+from gpvit.errors import UserError
 
 
 class Loader(DataLoader[Any]):
@@ -96,7 +97,7 @@ class Share(DistributedSampler[int]):
         super().__init__(dataset, num_replicas, rank, shuffle=False)
         self._indices = range(rank, len(dataset), num_replicas)  # type: ignore[arg-type]
         if not self._indices:
-            raise ValueError(f"fewer validation images than the {num_replicas} processes, which need one each")
+            raise UserError(f"fewer validation images than the {num_replicas} processes, which need one each")
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._indices)

@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from gpvit.data.loader import Loader, Share, TrainingLoader
-from gpvit.data.order import EpochBatches, Order, Seeded, Shuffled, process
+from gpvit.data.samplers import EpochBatches, Order, Seeded, Shuffled, process
+from gpvit.errors import UserError
 
 
 class ImageData(LightningDataModule):
@@ -41,11 +42,11 @@ class ImageData(LightningDataModule):
     def __init__(self, class_names: Sequence[str], preprocessing: Any, batch_size: int, num_workers: int) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
-            raise ValueError(
+            raise UserError(
                 f"batch_size {batch_size} and num_workers {num_workers}: give at least 1 image and 0 workers"
             )
         if len(class_names) < self.fewest_classes or len(set(class_names)) != len(class_names):
-            raise ValueError(f"class names {list(class_names)}: give {self.fewest_classes} or more, each once")
+            raise UserError(f"class names {list(class_names)}: give {self.fewest_classes} or more, each once")
         self.class_names = tuple(class_names)
         self.preprocessing = preprocessing
         self.batch_size = batch_size

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
-from gpvit.data.digits import digits_split
+from gpvit.data.synthetic.digits import digits_split
+from gpvit.errors import UserError
 
 _LAYOUT = "images belong into DATASET/SPLIT/CLASS/, as train/cat/ and val/cat/"
 
@@ -86,7 +87,7 @@ def image_source(dataset: str | Path) -> ImageSource:
     for folder, names in classes.items():
         if names != class_names:
             differing = sorted(set(names) ^ set(class_names))
-            raise ValueError(
+            raise UserError(
                 f"{folders[0]} and {folder} must hold the same class folders; only in one of them: {differing[:10]}. "
                 "Rename, add or remove these"
             )

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from gpvit.data.images import ImageSource
-from gpvit.inference.model import class_names_of, preprocessing_of
-from gpvit.inference.result import ClassificationResult
-from gpvit.models.answers import ask
-from gpvit.models.labelling import LabellingMethod
+from gpvit.errors import UserError
+from gpvit.inference.forward import ask
+from gpvit.inference.labelling import LabellingMethod
+from gpvit.inference.metadata import class_names_of, preprocessing_of
+from gpvit.inference.results.classification import ClassificationResult
 
 _BATCH_SIZE = 16
 
@@ -28,9 +29,9 @@ class Classification:
 
     def __init__(self, model: nn.Module, batch_size: int | None = None, method: LabellingMethod | None = None) -> None:
         if not getattr(model, "num_classes", 0):
-            raise ValueError(f"{type(model).__name__} has no classifier; create it with num_classes above 0")
+            raise UserError(f"{type(model).__name__} has no classifier; create it with num_classes above 0")
         if method is not None:
-            raise ValueError(f"{type(model).__name__} classifies; leave out {method}, which is for segmenters")
+            raise UserError(f"{type(model).__name__} classifies; leave out {method}, which is for segmenters")
         self.model = model
         self.preprocessing = preprocessing_of(model)
         self.class_names = class_names_of(model)

@@ -10,11 +10,12 @@ from torch import nn
 from torchvision.transforms.v2 import functional as F
 
 from gpvit.data.images import ImageSource
-from gpvit.inference.detection_result import DetectionResult
-from gpvit.inference.model import categories_of, class_colors_of
+from gpvit.errors import UserError
+from gpvit.inference.labelling import LabellingMethod
+from gpvit.inference.metadata import categories_of, class_colors_of
+from gpvit.inference.results.detection import DetectionResult
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.mask_rcnn import MaskRCNN
-from gpvit.models.labelling import LabellingMethod
 
 
 class Detection:
@@ -32,10 +33,10 @@ class Detection:
 
     def __init__(self, model: nn.Module, batch_size: int | None = None, method: LabellingMethod | None = None) -> None:
         if method is not None:
-            raise ValueError(f"{type(model).__name__} detects objects; leave out {method}, which is for segmenters")
+            raise UserError(f"{type(model).__name__} detects objects; leave out {method}, which is for segmenters")
         self.model = cast(Detector, model)
         if self.model.in_chans not in (1, 3):
-            raise ValueError(
+            raise UserError(
                 f"the model takes images of {self.model.in_chans} channels; pictures have 3, or 1 in gray: call the "
                 "model itself with tensors"
             )
@@ -87,4 +88,4 @@ class Detection:
 def _require_finite(backbone: nn.Module, images: object, features: dict[str, torch.Tensor]) -> None:
     if not all(feature.isfinite().all() for feature in features.values()):
         dtype = next(backbone.parameters()).dtype
-        raise ValueError(f"the model's features are not finite; are its weights, or is {dtype} too narrow?")
+        raise UserError(f"the model's features are not finite; are its weights, or is {dtype} too narrow?")

@@ -1,14 +1,13 @@
 """Figures as files: never half written, never over another picture's."""
 
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from gpvit.io import replacing
 
 
 def new_figure(width: float, height: float, dpi: float = 150) -> Figure:
@@ -32,21 +31,6 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     with replacing(path) as temporary:
         figure.savefig(temporary)
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path, of the same name, to write to; what was written there then takes the path's place.
-
-    Args:
-        path: The file to write; its folder is made where it is missing, and an error leaves the old file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        os.replace(temporary, path)
 
 
 def picture_names(sources: Sequence[Path], suffix: str) -> list[str]:

@@ -10,7 +10,8 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from gpvit.inference.figures import replacing
+from gpvit.errors import UserError
+from gpvit.io import replacing
 
 _JOB = "job.json"
 
@@ -118,9 +119,7 @@ class Job:
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             if others := [each.name for each in self.folder.iterdir() if not each.name.startswith(".saving-")]:
-                raise ValueError(
-                    f"{self.folder} holds {others[0]}, but no predictions to go on with; name a new folder"
-                )
+                raise UserError(f"{self.folder} holds {others[0]}, but no predictions to go on with; name a new folder")
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +127,7 @@ class Job:
             differing = ", ".join(
                 sorted(k for k in before.keys() | settings.keys() if before.get(k) != settings.get(k))
             )
-            raise ValueError(
+            raise UserError(
                 f"{self.folder} holds predictions that differ in: {differing}; go on with the same as in {path}, or "
                 "name a new folder"
             )
@@ -166,7 +165,7 @@ def _lock(file: IO[bytes], path: Path, shared: bool) -> None:
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ValueError(
+        raise UserError(
             f"another process still writes {path}: wait until it has ended, or end it, then start again"
         ) from None
 

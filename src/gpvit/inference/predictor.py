@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from gpvit.data.images import ImageSource, read_image
+from gpvit.devices import choose_device
+from gpvit.errors import UserError
 from gpvit.inference.classification import Classification
 from gpvit.inference.detection import Detection
-from gpvit.inference.model import task_of
+from gpvit.inference.labelling import LabellingMethod
+from gpvit.inference.metadata import task_of
 from gpvit.inference.segmentation import Segmentation
-from gpvit.models.devices import choose_device
-from gpvit.models.labelling import LabellingMethod
-from gpvit.models.opening import is_untrained, open_model
+from gpvit.zoo.opening import is_untrained, open_model
 
 OnError = Callable[[ImageSource, Exception], object]
 Result = Any  # the model's task decides which of the three; a union would need isinstance
@@ -38,8 +39,8 @@ class Predictor:
             accelerator, if it has one.
         batch_size: Images that go through the model at once: by default 16 through a classifier and 1 through a
             detector; a segmenter takes one at a time.
-        method: How a segmenter labels a picture: :class:`~gpvit.models.labelling.WholeImage` by default, or
-            :class:`~gpvit.models.labelling.SlidingWindow` for pictures too large for that.
+        method: How a segmenter labels a picture: :class:`~gpvit.inference.labelling.WholeImage` by default, or
+            :class:`~gpvit.inference.labelling.SlidingWindow` for pictures too large for that.
 
     Raises:
         FileNotFoundError: If a checkpoint's path leads nowhere.
@@ -65,7 +66,7 @@ class Predictor:
         method: LabellingMethod | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+            raise UserError(f"batch_size is {batch_size}; give 1 or more")
         if not isinstance(model, nn.Module):
             name, model, device = model, open_model(model), choose_device(device)
             if is_untrained(name):
@@ -73,7 +74,7 @@ class Predictor:
         elif device is not None:
             device = choose_device(device)
         if (task := task_of(model)) not in _TASKS:
-            raise ValueError(f"{type(model).__name__} is for {task}; Predictor answers for {', '.join(_TASKS)}")
+            raise UserError(f"{type(model).__name__} is for {task}; Predictor answers for {', '.join(_TASKS)}")
         self._task = _TASKS[task](model.to(device).eval(), batch_size, method)
         self.model: nn.Module = model
         self.preprocessing = self._task.preprocessing

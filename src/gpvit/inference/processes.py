@@ -11,6 +11,8 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
+from gpvit.errors import UserError
+
 
 @dataclass(frozen=True)
 class Place:
@@ -45,7 +47,7 @@ def given_place(devices: int, num_nodes: int, environment: Mapping[str, str] = o
         if place.world_size == 1 and names[0] == "SLURM_PROCID":
             return None  # one task that starts the others
         if place.world_size != devices * num_nodes:
-            raise ValueError(
+            raise UserError(
                 f"{names[1]} says that {place.world_size} processes were started, and --devices {devices} "
                 f"--num-nodes {num_nodes} asks for {devices * num_nodes}; make them agree"
             )
@@ -71,7 +73,7 @@ def run_processes(work: Callable[[Place], None], devices: int, num_nodes: int = 
     """
     node = os.environ.get("NODE_RANK")
     if num_nodes > 1 and (node is None or not 0 <= int(node) < num_nodes):
-        raise ValueError(
+        raise UserError(
             f"--num-nodes {num_nodes}: set NODE_RANK to the number of this machine, 0 to {num_nodes - 1}, and start "
             "the command on each; or start it by torchrun or srun, which say it themselves"
         )
@@ -111,9 +113,9 @@ def device_of(place: Place, device: str | None) -> str:
     if kind == "cpu":
         return kind
     if ":" in kind:
-        raise ValueError(f"--device {device} is one device, and --devices asks for several; name its kind alone")
+        raise UserError(f"--device {device} is one device, and --devices asks for several; name its kind alone")
     if place.local_rank >= (count := torch.accelerator.device_count()):
-        raise ValueError(f"--devices asks for {place.local_rank + 1} of {kind} or more; this machine has {count}")
+        raise UserError(f"--devices asks for {place.local_rank + 1} of {kind} or more; this machine has {count}")
     return f"{kind}:{place.local_rank}"
 
 

@@ -7,9 +7,10 @@ from PIL import Image
 from torch import nn
 
 from gpvit.data.images import ImageSource
-from gpvit.inference.model import class_colors_of, class_names_of, segmentation_preprocessing_of
-from gpvit.inference.segmentation_result import SegmentationResult
-from gpvit.models.labelling import LabellingMethod, WholeImage
+from gpvit.errors import UserError
+from gpvit.inference.labelling import LabellingMethod, WholeImage
+from gpvit.inference.metadata import class_colors_of, class_names_of, segmentation_preprocessing_of
+from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.models.segmenter import Segmenter
 
 
@@ -29,7 +30,7 @@ class Segmentation:
 
     def __init__(self, model: nn.Module, batch_size: int | None = None, method: LabellingMethod | None = None) -> None:
         if batch_size is not None:
-            raise ValueError(
+            raise UserError(
                 f"{type(model).__name__} labels one picture at a time; leave out batch_size {batch_size}, which is for "
                 "classifiers"
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.ops.deformable import Grid, deformable_sample
 
 
@@ -24,7 +25,7 @@ class DeformableAttention(nn.Module):
     def __init__(self, dim: int, num_levels: int, num_heads: int = 6, num_points: int = 4):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
+            raise UserError(f"num_heads must divide dim={dim}; got {num_heads}")
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         samples = num_heads * num_levels * num_points
         self.offsets = nn.Linear(dim, 2 * samples)

@@ -4,6 +4,7 @@ import torch
 from timm.layers import Attention
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.layers.token_block import TokenBlock
 
 
@@ -18,7 +19,7 @@ class GridAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
+            raise UserError(f"num_heads must divide dim={dim}; got {num_heads}")
         self.attn = Attention(dim, num_heads, qkv_bias=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from timm.layers import Attention, DropPath, Mlp
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.layers.conv_norm import ConvNorm
 from gpvit.layers.depthwise import DepthwiseConv
 from gpvit.layers.feed_forward import FeedForward
@@ -135,7 +136,7 @@ class Ungrouping(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.drop_path = DropPath(drop_path)
         if merging not in get_args(Merging):
-            raise ValueError(f"merging must be one of {', '.join(get_args(Merging))}; got {merging!r}")
+            raise UserError(f"merging must be one of {', '.join(get_args(Merging))}; got {merging!r}")
         self.fuse = nn.Linear(2 * dim, dim) if merging == "concatenation" else None
 
     def forward(
@@ -189,7 +190,7 @@ class GroupPropagationBlock(nn.Module):
     ):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
+            raise UserError(f"num_heads must divide dim={dim}; got {num_heads}")
         self.group_tokens = nn.Parameter(torch.empty(1, num_groups, dim))
         self.grouping = Grouping(dim, num_heads)
         self.mixer = _propagation(propagation, dim, num_groups, num_heads, drop_path)
@@ -237,4 +238,4 @@ def _propagation(kind: str, dim: int, num_groups: int, num_heads: int, drop_path
         return GroupAttention(dim, num_heads, drop_path)
     if kind == "none":
         return nn.Identity()
-    raise ValueError(f"propagation must be one of {', '.join(get_args(Propagation))}; got {kind!r}")
+    raise UserError(f"propagation must be one of {', '.join(get_args(Propagation))}; got {kind!r}")

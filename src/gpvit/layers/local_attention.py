@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.layers.depthwise import DepthwiseConv
 from gpvit.layers.token_block import TokenBlock
 from gpvit.ops.windows import merge, partition
@@ -55,7 +56,7 @@ class CrossShapedAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, stripe_width: int):
         super().__init__()
         if num_heads % 2 or dim % num_heads:
-            raise ValueError(f"num_heads must be even and divide dim={dim}; got {num_heads}")
+            raise UserError(f"num_heads must be even and divide dim={dim}; got {num_heads}")
         self.stripe_width = stripe_width
         self.vertical = StripeAttention(dim, dim // 2, num_heads // 2)
         self.horizontal = StripeAttention(dim, dim // 2, num_heads // 2)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.ops.attention import attend
 
 
@@ -28,7 +29,7 @@ class AttentionPool(nn.Module):
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
+            raise UserError(f"num_heads must divide dim={dim}; got {num_heads}")
         self.num_heads = num_heads
         self.token = nn.Parameter(torch.zeros(1, 1, dim))
         self.norm = nn.LayerNorm(dim)

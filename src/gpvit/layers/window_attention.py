@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import WindowAttention
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.layers.token_block import TokenBlock
 from gpvit.ops.windows import merge, partition
 
@@ -28,9 +29,9 @@ class ShiftedWindows(nn.Module):
     def __init__(self, dim: int, num_heads: int, window: int, shift: int):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"num_heads must divide dim={dim}; got {num_heads}")
+            raise UserError(f"num_heads must divide dim={dim}; got {num_heads}")
         if not 0 <= shift < window:
-            raise ValueError(f"shift must be from 0 to {window - 1}, less than the window; got {shift}")
+            raise UserError(f"shift must be from 0 to {window - 1}, less than the window; got {shift}")
         self.window = window
         self.shift = shift
         self.attn = WindowAttention(dim, num_heads=num_heads, window_size=window)

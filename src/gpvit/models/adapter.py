@@ -16,9 +16,10 @@ from timm.models._features import FeatureInfo
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from gpvit.errors import UserError
 from gpvit.layers.interaction import Extractor, Geometry, Injector
 from gpvit.layers.spatial_prior import STRIDES, SpatialPrior
-from gpvit.models.plain_transformer import Tokens, embed, patch_and_channels, require_plain, run_blocks, take_over
+from gpvit.models.plain_vit import Tokens, embed, patch_and_channels, require_plain, run_blocks, take_over
 from gpvit.ops.deformable import Grid
 
 COARSEST = STRIDES[-1]
@@ -68,12 +69,12 @@ class ViTAdapter(nn.Module):
     ):
         super().__init__()
         if num_outputs not in (3, 4):
-            raise ValueError(f"num_outputs must be 3 (strides 8 to 32) or 4 (strides 4 to 32); got {num_outputs}")
+            raise UserError(f"num_outputs must be 3 (strides 8 to 32) or 4 (strides 4 to 32); got {num_outputs}")
         self.backbone = require_plain(backbone)
         depth = len(self.backbone.blocks)
         self.stages = [range(first, last + 1) for first, last in blocks]
         if [i for stage in self.stages for i in stage] != list(range(depth)):
-            raise ValueError(
+            raise UserError(
                 f"blocks must be [first, last] of consecutive parts that end with the backbone's block {depth - 1}; "
                 f"got {[list(part) for part in blocks]}"
             )
@@ -182,9 +183,9 @@ class ViTAdapter(nn.Module):
 
     def _check(self, x: torch.Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != self.in_chans or 0 in x.shape:
-            raise ValueError(f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}")
+            raise UserError(f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}")
         if not x.is_floating_point():
-            raise ValueError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
+            raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
 
 
 def _centres(shape: Grid, stride: int, reach: Grid, device: torch.device) -> torch.Tensor:

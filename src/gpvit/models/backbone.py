@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from timm.models._features import feature_take_indices
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.layers.stem import ConvStem
-from gpvit.models.layouts import Layout, build_block, layout
-from gpvit.models.recomputation import recompute
+from gpvit.models.activation_checkpointing import recompute
+from gpvit.models.variants import Layout, build_block, layout
 from gpvit.ops.position_embedding import resize_pos_embed
 
 STRIDE = 8
@@ -87,7 +88,7 @@ class GPViT(nn.Module):
         self.grad_checkpointing = False
 
         if stride < 4 or stride & (stride - 1):
-            raise ValueError(f"stride must be a power of 2 from 4; got {stride}")
+            raise UserError(f"stride must be a power of 2 from 4; got {stride}")
         self.stride = stride
         self.stem = ConvStem(in_chans, embed_dim, stem_convs, stride=stride)
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -105,7 +106,7 @@ class GPViT(nn.Module):
             {"num_chs": embed_dim, "reduction": stride, "module": f"blocks.{i}"} for i in range(len(blocks))
         ]
         if beyond := [i for i in tap_norms if not 0 <= i < len(blocks)]:
-            raise ValueError(f"tap_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
+            raise UserError(f"tap_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
         self.tap_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(tap_norms)})
         self.norm: nn.Module = nn.LayerNorm(embed_dim, eps=1e-6)
 
@@ -197,7 +198,7 @@ class GPViT(nn.Module):
             The final features ``(B, H, W, C)`` and a list of ``(B, C, H, W)`` or ``(B, H, W, C)`` maps, or the list.
         """
         if output_fmt not in ("NCHW", "NHWC"):
-            raise ValueError(f"output_fmt must be 'NCHW' or 'NHWC'; got {output_fmt!r}")
+            raise UserError(f"output_fmt must be 'NCHW' or 'NHWC'; got {output_fmt!r}")
         taken, last = feature_take_indices(len(self.blocks), indices)
         grid = self._grid(x)
         x = self._embed(x)
@@ -250,7 +251,7 @@ class GPViT(nn.Module):
             ValueError: If the model is in training mode, in which a forward pass changes batch statistics.
         """
         if self.training:
-            raise ValueError("group maps are those of a model in evaluation mode; call eval() first")
+            raise UserError("group maps are those of a model in evaluation mode; call eval() first")
         grid = self._grid(x)
         x = self._embed(x)
         maps = {}
@@ -265,14 +266,14 @@ class GPViT(nn.Module):
     def _grid(self, x: torch.Tensor) -> tuple[int, int]:
         """Check an image batch and return the size of its token grid."""
         if x.ndim != 4 or x.shape[1] != self.in_chans:
-            raise ValueError(
+            raise UserError(
                 f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}; "
                 f"pass in_chans={x.shape[1] if x.ndim == 4 else '...'} when the model is created, or convert the images"
             )
         if not x.is_floating_point():
-            raise ValueError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
+            raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
         if x.shape[2] < MIN_SIDE or x.shape[3] < MIN_SIDE:
-            raise ValueError(
+            raise UserError(
                 f"expected images of at least {MIN_SIDE} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
             )
         return self._tokens(x.shape[2]), self._tokens(x.shape[3])
@@ -304,7 +305,7 @@ def _build_pool(name: str, dim: int, num_heads: int) -> nn.Module:
         return pool
     if name == "":
         return nn.Identity()
-    raise ValueError(f"global_pool must be 'avg', 'attn' or ''; got {name!r}")
+    raise UserError(f"global_pool must be 'avg', 'attn' or ''; got {name!r}")
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from gpvit.errors import UserError
 from gpvit.layers.segmentation_heads import FCNHead, SegFormerHead, UPerNetHead
-from gpvit.models.layouts import VARIANTS
+from gpvit.models.variants import VARIANTS
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {"upernet": UPerNetHead, "segformer": SegFormerHead}
 """The decoders by name; each maps a list of ``(B, C_i, h_i, w_i)`` to logits ``(B, K, h_0, w_0)``."""
@@ -69,7 +70,7 @@ class Segmenter(nn.Module):
     ):
         super().__init__()
         if decoder not in DECODERS:
-            raise ValueError(f"unknown decoder {decoder!r}; choose one of {', '.join(DECODERS)}")
+            raise UserError(f"unknown decoder {decoder!r}; choose one of {', '.join(DECODERS)}")
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.pretrained_cfg: dict[str, Any] = {

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from gpvit.errors import UserError
+
 Grid = tuple[int, int]
 
 # The heads are taken in so many parts where gradients are needed: the backward pass of a part takes several times the
@@ -43,9 +45,9 @@ def deformable_sample(
     """
     sizes = [height * width for height, width in shapes]
     if sum(sizes) != value.shape[1]:
-        raise ValueError(f"levels of {list(shapes)} make {sum(sizes)} tokens, but value has {value.shape[1]}")
+        raise UserError(f"levels of {list(shapes)} make {sum(sizes)} tokens, but value has {value.shape[1]}")
     if locations.shape[3] != len(shapes) or locations.shape[:5] != weights.shape:
-        raise ValueError(
+        raise UserError(
             f"expected locations (B, Q, heads, {len(shapes)}, P, 2) and weights (B, Q, heads, {len(shapes)}, P), got "
             f"{tuple(locations.shape)} and {tuple(weights.shape)}"
         )

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from timm.data import Mixup
 
+from gpvit.errors import UserError
 from gpvit.models.backbone import GPViT
-from gpvit.tasks.accuracy import accuracies
+from gpvit.tasks.base import Task, check_model, scheduled
 from gpvit.tasks.freezing import Frozen, freeze
-from gpvit.tasks.global_batch import check_lr_batch, peak_lr
+from gpvit.tasks.lr_scaling import check_lr_batch, peak_lr
+from gpvit.tasks.metrics.accuracy import accuracies
 from gpvit.tasks.optimizers import adamw
 from gpvit.tasks.schedules import warmup_cosine
-from gpvit.tasks.task import Task, check_model, scheduled
 
 
 class ClassificationTask(Task):
@@ -102,7 +103,7 @@ class ClassificationTask(Task):
             loss = F.cross_entropy(self(images), labels, label_smoothing=options.label_smoothing)
         else:
             if len(images) % 2:
-                raise ValueError(f"Mixup and CutMix pair images, but a batch has {len(images)}: make batch_size even")
+                raise UserError(f"Mixup and CutMix pair images, but a batch has {len(images)}: make batch_size even")
             images, soft_labels = self.mixup(images, labels)
             loss = F.cross_entropy(self(images), soft_labels)
         return self.log_step(loss, len(images))

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from gpvit.data.detection.module import DetectionData
-from gpvit.models.catalog import split_system
+from gpvit.errors import UserError
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.mask_rcnn import MaskRCNN
-from gpvit.models.systems import CLASSES
-from gpvit.tasks.detection_scores import DetectionScores
+from gpvit.tasks.base import Task, check_model, scheduled
 from gpvit.tasks.freezing import Frozen, freeze
-from gpvit.tasks.global_batch import check_lr_batch, peak_lr
+from gpvit.tasks.lr_scaling import check_lr_batch, peak_lr
+from gpvit.tasks.metrics.coco_ap import DetectionScores
 from gpvit.tasks.optimizers import OptimizerName, detector_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_multistep, warmup_poly
-from gpvit.tasks.task import Task, check_model, scheduled
+from gpvit.zoo.catalog import split_system
+from gpvit.zoo.systems import CLASSES
 
 Batch = tuple[list[torch.Tensor], list[dict[str, Any]]]
 
@@ -105,7 +106,7 @@ class DetectionTask(Task):
         )
         if isinstance(self.network, MaskRCNN):
             if not data.masks:
-                raise ValueError(
+                raise UserError(
                     f"{options.name} learns masks: set data.masks true, or train a RetinaNet on boxes alone"
                 )
             self.network.mask_format = "binary"  # all that scores ask for
@@ -176,7 +177,7 @@ def _evaluation_size(data: DetectionData, model_kwargs: dict[str, Any]) -> dict[
     if "min_size" in model_kwargs:
         return {}
     if not data.augmentation.short_sides:
-        raise ValueError(
+        raise UserError(
             "training takes pictures at their own size: set model.model_kwargs.min_size to the short side, in pixels, "
             "that they are to be evaluated at"
         )

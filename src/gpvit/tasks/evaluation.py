@@ -12,24 +12,26 @@ from rich.progress import track
 from torch import nn
 from torchmetrics import MeanMetric
 
-from gpvit.data.classification import ClassificationData
+from gpvit.data.classification.folders import ImageFolder
+from gpvit.data.classification.module import ClassificationData
+from gpvit.data.classification.shards import Shards
 from gpvit.data.detection import COCO, Categories, CocoFolder, DetectionData, write_coco_results
 from gpvit.data.detection import DigitScenes as DetectionScenes
-from gpvit.data.digits import Digits
-from gpvit.data.folders import ImageFolder
 from gpvit.data.module import ImageData
-from gpvit.data.preprocessing import Preprocessing
-from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder, SegmentationData, SegmentationPreprocessing
-from gpvit.data.shards import Shards
+from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder, SegmentationData
+from gpvit.data.synthetic.digits import Digits
+from gpvit.data.transforms.classification import Preprocessing
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.devices import choose_device
+from gpvit.errors import UserError
+from gpvit.inference.labelling import LabellingMethod, WholeImage
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.mask_rcnn import MaskRCNN
-from gpvit.models.devices import choose_device
-from gpvit.models.labelling import LabellingMethod, WholeImage
 from gpvit.models.segmenter import Segmenter
-from gpvit.tasks.accuracy import accuracies
 from gpvit.tasks.detection import detect
-from gpvit.tasks.detection_scores import DetectionScores
-from gpvit.tasks.segmentation_scores import SegmentationScores
+from gpvit.tasks.metrics.accuracy import accuracies
+from gpvit.tasks.metrics.coco_ap import DetectionScores
+from gpvit.tasks.metrics.mean_iou import SegmentationScores
 
 T = TypeVar("T")
 
@@ -225,14 +227,14 @@ def _tracked(items: Iterable[T], progress: bool) -> Iterable[T]:
 
 def _check_classes(model: Any, data: ImageData) -> None:
     if model.num_classes != data.num_classes:
-        raise ValueError(
+        raise UserError(
             f"the model tells {model.num_classes} classes apart, the data have {data.num_classes}; "
             "evaluate it on data with its own classes, or train it on these"
         )
     names: Sequence[str] = model.pretrained_cfg.get("label_names") or ()
     if names and tuple(names) != data.class_names:
         i = next(i for i, (own, given) in enumerate(zip(names, data.class_names, strict=True)) if own != given)
-        raise ValueError(
+        raise UserError(
             f"class {i} is {names[i]!r} for the model and {data.class_names[i]!r} in the data; "
             "rename the data's classes, or bring them into the model's order"
         )

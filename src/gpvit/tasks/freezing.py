@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import nn
 
-from gpvit.tasks.transformers import find_transformer, layer_numbers
+from gpvit.errors import UserError
+from gpvit.tasks.layer_ids import find_transformer, layer_numbers
 
 Frozen = Literal["backbone"] | int
 """What is frozen: the `backbone`, or its stem and so many of its blocks, from the first.
@@ -60,7 +61,7 @@ def _first_blocks(network: nn.Module, count: int) -> set[str]:
     layers = layer_numbers(network, f"freeze: {count}")
     prefix, transformer = find_transformer(network)
     if not 0 <= count <= len(transformer.blocks):
-        raise ValueError(
+        raise UserError(
             f"freeze: {count}, but the backbone has {len(transformer.blocks)} blocks; give 0, for its stem alone, to "
             f"{len(transformer.blocks)}, or 'backbone'"
         )

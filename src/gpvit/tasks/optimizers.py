@@ -7,7 +7,7 @@ from timm.optim import Muon, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from gpvit.tasks.transformers import layer_numbers
+from gpvit.tasks.layer_ids import layer_numbers
 
 OptimizerName = Literal["adamw", "muon"]
 _REST_LR_SCALE = 0.3  # of AdamW's rate beside Muon's

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.models.segmenter import Segmenter
+from gpvit.tasks.base import Task, check_model, scheduled
 from gpvit.tasks.freezing import Frozen, freeze
-from gpvit.tasks.global_batch import check_lr_batch, peak_lr
+from gpvit.tasks.lr_scaling import check_lr_batch, peak_lr
+from gpvit.tasks.metrics.mean_iou import SegmentationScores
 from gpvit.tasks.optimizers import OptimizerName, Spared, head_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_poly
-from gpvit.tasks.segmentation_scores import SegmentationScores
-from gpvit.tasks.task import Task, check_model, scheduled
 
 
 class SegmentationTask(Task):

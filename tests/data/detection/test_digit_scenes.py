@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gpvit.data.detection import DigitScenes
-from gpvit.data.digit_scenes import digit_scene
+from gpvit.data.synthetic.scenes import digit_scene
 
 
 def scenes(**options):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gpvit.data.detection.sampler import LikeShapes
-from gpvit.data.order import EpochBatches
+from gpvit.data.samplers import EpochBatches
 
 
 def random_sizes(seed, count):

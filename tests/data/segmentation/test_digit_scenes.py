@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gpvit.data.digit_scenes import digit_scene
 from gpvit.data.segmentation.digit_scenes import DigitScenes
+from gpvit.data.synthetic.scenes import digit_scene
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from gpvit.data.key_scenes import key_scene
 from gpvit.data.segmentation import KeyScenes
+from gpvit.data.synthetic.key_scenes import key_scene
 
 
 def test_batches_are_scenes_with_their_labels():

@@ -8,9 +8,9 @@ from gpvit.data.images import ImageError
 from gpvit.data.segmentation.folders import MaskFolder
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.pairs import Pair
-from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
 from gpvit.data.segmentation.preview import preview_sheet
+from gpvit.data.segmentation.samples import Pair
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 
 SMALL = SegmentationPreprocessing((3, 32, 48), fit_size=None, divisor=16)
 

@@ -6,9 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "annotations": ["Annotations", "read_annotations"],
-        "augmentation": ["DetectionAugmentation", "training_transform"],
         "categories": ["Categories"],
-        "checks": ["BoxReport", "box_report"],
+        "stats": ["BoxReport", "box_report"],
         "coco": ["COCO", "CocoFolder"],
         "digit_scenes": ["DigitScenes"],
         "module": ["DetectionData"],

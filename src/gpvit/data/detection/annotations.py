@@ -14,6 +14,7 @@ import numpy as np
 
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.masks import segmentation_problem
+from gpvit.errors import UserError
 
 _SHOWN = 10  # of the problems that a message lists
 
@@ -128,22 +129,22 @@ def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = 
         categories = Categories.from_coco(document["categories"])
         images = [_image(entry) for entry in document["images"]]
     except (KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: every category needs 'id' and 'name', every image 'id', 'file_name', 'height' and 'width' "
             f"({type(error).__name__}: {error})"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     places = {image.id: place for place, image in enumerate(images)}
     if len(places) < len(images):
         repeated = [key for key, count in Counter(image.id for image in images).items() if count > 1]
-        raise ValueError(f"{path}: image ids {repeated[:_SHOWN]} are given more than once")
+        raise UserError(f"{path}: image ids {repeated[:_SHOWN]} are given more than once")
 
     found, strangers, invalid = _sorted_out(document["annotations"], images, places, categories, masks)
     if strangers:
-        raise ValueError(_listed(path, strangers, "Add these entries, or remove the annotations"))
+        raise UserError(_listed(path, strangers, "Add these entries, or remove the annotations"))
     if invalid and not drop_invalid:
-        raise ValueError(_listed(path, invalid, "Correct them, or leave them out with drop_invalid=True"))
+        raise UserError(_listed(path, invalid, "Correct them, or leave them out with drop_invalid=True"))
     if invalid:
         warnings.warn(_listed(path, invalid, "They are left out"), stacklevel=2)
     return Annotations(categories, images, [_objects(entries, categories, masks) for entries in found], invalid)
@@ -155,12 +156,12 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON, or is cut short: {error}") from error
+        raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
     missing = [
         key for key in ("images", "categories", "annotations") if not isinstance(document, dict) or key not in document
     ]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{path} lacks {missing}; a COCO file is an object with 'images', 'categories' and 'annotations'"
         )
     return document
@@ -169,7 +170,7 @@ def _load(path: Path) -> Mapping[str, Any]:
 def _image(entry: Mapping[str, Any]) -> ImageEntry:
     image = ImageEntry(entry["id"], str(entry["file_name"]), int(entry["height"]), int(entry["width"]))
     if not isinstance(image.id, int) or min(image.height, image.width) < 1:
-        raise ValueError(f"image {entry}: the id must be a whole number, height and width 1 or more")
+        raise UserError(f"image {entry}: the id must be a whole number, height and width 1 or more")
     return image
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gpvit.errors import UserError
+
 
 @dataclass(frozen=True)
 class Categories:
@@ -28,12 +30,12 @@ class Categories:
         for field in ("names", "ids"):  # lists from JSON
             object.__setattr__(self, field, tuple(getattr(self, field)))
         if not self.names or len(self.names) != len(self.ids):
-            raise ValueError(
+            raise UserError(
                 f"{len(self.names)} category names for {len(self.ids)} ids: give one or more, and one of each"
             )
         for what, values in (("name", self.names), ("id", self.ids)):
             if repeated := [value for value, count in Counter(values).items() if count > 1]:
-                raise ValueError(f"category {what}s {repeated} are given more than once; give each category its own")
+                raise UserError(f"category {what}s {repeated} are given more than once; give each category its own")
         object.__setattr__(self, "_labels", {category: label for label, category in enumerate(self.ids, start=1)})
 
     @classmethod
@@ -74,7 +76,7 @@ class Categories:
         """
         labels: dict[int, int] = self._labels  # type: ignore[attr-defined]
         if category_id not in labels:
-            raise ValueError(f"category id {category_id!r} is none of the {len(self)} categories, {list(self.ids)}")
+            raise UserError(f"category id {category_id!r} is none of the {len(self)} categories, {list(self.ids)}")
         return labels[category_id]
 
     def category_id(self, label: int) -> int:
@@ -84,7 +86,7 @@ class Categories:
             ValueError: There is no such label.
         """
         if not 1 <= label <= len(self):
-            raise ValueError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
+            raise UserError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
         return self.ids[label - 1]
 
     def require_same(self, other: "Categories", name: str, other_name: str) -> None:
@@ -110,4 +112,4 @@ class Categories:
             )
         else:
             differ = f"the order is {list(self.names)} and {list(other.names)}"
-        raise ValueError(f"{name} and {other_name} must have the same categories: {differ}")
+        raise UserError(f"{name} and {other_name} must have the same categories: {differ}")

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpvit.data.detection.annotations import Annotations, read_annotations
-from gpvit.data.detection.augmentation import SCHEDULE_1X, DetectionAugmentation
 from gpvit.data.detection.dataset import AnnotatedFiles
 from gpvit.data.detection.module import DetectionData
-from gpvit.data.few_shot import covering
+from gpvit.data.subsets import covering
+from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation
 
 
 class CocoFolder(DetectionData):

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 from gpvit.data.detection.annotations import Annotations, Objects
 from gpvit.data.detection.masks import rasterise
 from gpvit.data.images import read_image
+from gpvit.errors import UserError
 
 Sample = tuple[torch.Tensor, dict[str, Any]]
 
@@ -76,7 +77,7 @@ class AnnotatedFiles:
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such image folder")
         if not annotations.images:
-            raise ValueError(f"the annotations for {folder} list no image; there is nothing to train or to evaluate on")
+            raise UserError(f"the annotations for {folder} list no image; there is nothing to train or to evaluate on")
         missing = [image.file_name for image in annotations.images if not (self.folder / image.file_name).is_file()]
         if missing:
             raise FileNotFoundError(
@@ -92,7 +93,7 @@ class AnnotatedFiles:
         path = self.folder / entry.file_name
         image = read_image(path)
         if image.size != (entry.width, entry.height):
-            raise ValueError(
+            raise UserError(
                 f"{path} has {image.width}x{image.height} pixels, its annotations {entry.width}x{entry.height}; "
                 "correct either. (Pictures are turned upright as their EXIF data say: annotate them upright.)"
             )
@@ -100,7 +101,7 @@ class AnnotatedFiles:
         try:
             masks = rasterise(objects.segmentations, entry.height, entry.width) if self.masks else None
         except ValueError as error:
-            raise ValueError(f"masks of {path}: {error}") from error
+            raise UserError(f"masks of {path}: {error}") from error
         return Picture(entry.id, str(path), image, objects, masks)
 
     @property

@@ -6,11 +6,12 @@ import numpy as np
 from PIL import Image
 
 from gpvit.data.detection.annotations import Objects
-from gpvit.data.detection.augmentation import DetectionAugmentation
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.dataset import Picture
 from gpvit.data.detection.module import DetectionData
-from gpvit.data.digit_scenes import Scene, digit_scene
+from gpvit.data.synthetic.scenes import Scene, digit_scene
+from gpvit.data.transforms.detection import DetectionAugmentation
+from gpvit.errors import UserError
 
 _AS_DRAWN = DetectionAugmentation(horizontal_flip=0.0, short_sides=())  # a mirrored digit is none
 
@@ -59,7 +60,7 @@ class DigitScenes(DetectionData):
         num_workers: int = 0,
     ) -> None:
         if min(train_scenes, test_scenes) < 1:
-            raise ValueError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
+            raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
         categories = Categories(tuple(str(digit) for digit in range(10)), tuple(range(10)))
         super().__init__(categories, masks, _AS_DRAWN, batch_size, num_workers)
         self.num_scenes = {"train": train_scenes, "val": test_scenes}

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import mask as codec
 
+from gpvit.errors import UserError
+
 RunLengths = dict[str, Any]
 """Run lengths as COCO compresses them: `size` (height, width) and `counts`, bytes."""
 
@@ -28,7 +30,7 @@ def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarr
         ValueError: Run lengths are damaged, or the masks would not fit into memory.
     """
     if (size := len(segmentations) * height * width) > _LARGEST:
-        raise ValueError(
+        raise UserError(
             f"{len(segmentations)} masks of {width}x{height} pixels would take {size / 2**30:.0f} GB of memory; cut "
             "the picture into parts, or use boxes alone with masks=False"
         )

@@ -6,16 +6,17 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
-from gpvit.data.detection.augmentation import SCHEDULE_1X, DetectionAugmentation, training_transform
+from gpvit.data.colors import class_colors
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.checks import BoxReport, box_report
 from gpvit.data.detection.dataset import Pictures, Samples, collate
 from gpvit.data.detection.preview import preview_sheet
 from gpvit.data.detection.sampler import LikeShapes
+from gpvit.data.detection.stats import BoxReport, box_report
 from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData, write_report
-from gpvit.data.palette import class_colors
-from gpvit.data.tolerance import SkipDamaged
+from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation, training_transform
+from gpvit.errors import UserError
 
 
 class DetectionData(ImageData):
@@ -60,7 +61,7 @@ class DetectionData(ImageData):
     ) -> None:
         super().__init__(categories.names, None, batch_size, num_workers)
         if max_damaged < 0:
-            raise ValueError(f"max_damaged {max_damaged}: give 0 or more")
+            raise UserError(f"max_damaged {max_damaged}: give 0 or more")
         self.categories = categories
         self.masks = masks
         self.augmentation = augmentation

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from gpvit.data.order import Order, seeded_generator
+from gpvit.data.samplers import Order, seeded_generator
 
 
 class LikeShapes(Order):

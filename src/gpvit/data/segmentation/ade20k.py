@@ -4,12 +4,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from gpvit.data.few_shot import at_random
-from gpvit.data.segmentation.augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
 from gpvit.data.segmentation.classes import MaskClasses
 from gpvit.data.segmentation.folders import FolderPairs
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.preprocessing import STANDARD, SegmentationPreprocessing
+from gpvit.data.subsets import at_random
+from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
+from gpvit.data.transforms.segmentation_augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
 
 _FOLDERS = {"train": "training", "val": "validation"}
 

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from gpvit.data.segmentation.masks import IGNORE, label_values, open_mask, read_mask
+from gpvit.errors import UserError
 
 Color = tuple[int, int, int]
 
@@ -59,24 +60,24 @@ def read_classes(path: Path) -> MaskClasses:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid YAML ({error}); correct it") from error
+        raise UserError(f"{path} is no valid YAML ({error}); correct it") from error
     known = [field.name for field in fields(MaskClasses)]
     if not isinstance(values, dict) or "names" not in values or set(values) - set(known):
         given = sorted(map(str, values)) if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{path} holds {given}; give 'names', and nothing but {', '.join(known)}")
+        raise UserError(f"{path} holds {given}; give 'names', and nothing but {', '.join(known)}")
     values["names"] = _names(values["names"], path)
     if values.get("colors") is not None:
         values["colors"] = tuple(_color(color, path) for color in values["colors"])
         if len(values["colors"]) != len(values["names"]):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {len(values['colors'])} colours for {len(values['names'])} names; give one to each"
             )
         if len(set(values["colors"])) != len(values["colors"]):
-            raise ValueError(f"{path}: a colour stands twice in 'colors'; give each class one of its own")
+            raise UserError(f"{path}: a colour stands twice in 'colors'; give each class one of its own")
     if values.get("ignore_color") is not None:
         values["ignore_color"] = _color(values["ignore_color"], path)
     if not isinstance(values.get("ignore_index", IGNORE), int):
-        raise ValueError(f"{path}: ignore_index {values['ignore_index']!r}; give the label that is ignored, as 255")
+        raise UserError(f"{path}: ignore_index {values['ignore_index']!r}; give the label that is ignored, as 255")
     return MaskClasses(**values)
 
 
@@ -98,7 +99,7 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
         largest = max(largest, int(labels.max(where=labels != IGNORE, initial=-1)))
         palette = palette or image.getpalette()
     if not 1 <= largest < IGNORE:
-        raise ValueError(
+        raise UserError(
             f"the {len(masks)} masks, as {masks[0]}, hold labels up to {largest}, 255 aside, which is ignored; classes "
             "are found by labels from 0 to at most 254, at least two. Write a classes.yaml, or correct the masks"
         )
@@ -111,13 +112,13 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
 def _names(given: Any, path: Path) -> tuple[str, ...]:
     if isinstance(given, dict):
         if sorted(given, key=str) != sorted(range(len(given)), key=str):
-            raise ValueError(
+            raise UserError(
                 f"{path}: names have the labels {list(given)}; number them from 0 to {len(given) - 1} without a gap "
                 "(where label 0 of the masks is no class, set reduce_zero_label: true)"
             )
         given = [given[label] for label in range(len(given))]
     if not isinstance(given, list):
-        raise ValueError(f"{path}: names {given!r}; give a list, or a name for each label")
+        raise UserError(f"{path}: names {given!r}; give a list, or a name for each label")
     return tuple(str(name) for name in given)
 
 
@@ -127,5 +128,5 @@ def _color(given: Any, path: Path) -> Color:
         or len(given) != 3
         or not all(isinstance(value, int) and 0 <= value <= 255 for value in given)
     ):
-        raise ValueError(f"{path}: colour {given!r}; give [red, green, blue], each from 0 to 255")
+        raise UserError(f"{path}: colour {given!r}; give [red, green, blue], each from 0 to 255")
     return given[0], given[1], given[2]

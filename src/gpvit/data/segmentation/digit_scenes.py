@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Literal
 
-from gpvit.data.digit_scenes import digit_scene
-from gpvit.data.palette import class_colors
+from gpvit.data.colors import class_colors
 from gpvit.data.segmentation.scenes import SceneData, ScenePairs
+from gpvit.data.synthetic.scenes import digit_scene
 
 
 class DigitScenes(SceneData):

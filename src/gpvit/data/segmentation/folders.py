@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from gpvit.data.few_shot import at_random
 from gpvit.data.images import list_images, read_image
-from gpvit.data.segmentation.augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
 from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.pairs import Pair
-from gpvit.data.segmentation.preprocessing import STANDARD, SegmentationPreprocessing
+from gpvit.data.segmentation.samples import Pair
+from gpvit.data.subsets import at_random
+from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
+from gpvit.data.transforms.segmentation_augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
+from gpvit.errors import UserError
 
 _LAYOUT = (
     "pictures belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "
@@ -132,7 +133,7 @@ class FolderPairs(Sequence[Pair]):
         ):
             if alone:
                 more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
-                raise ValueError(
+                raise UserError(
                     f"{', '.join(map(str, alone[:_SHOWN]))}{more}: {kind} without a {other} of the same name below "
                     f"{folder}; add it, remove these, or set image_suffix and mask_suffix to how the names differ"
                 )
@@ -152,7 +153,7 @@ class FolderPairs(Sequence[Pair]):
         image_file, mask_file = self.files[index]
         picture, mask = read_image(image_file), self.classes.read(mask_file)
         if mask.shape != picture.size[::-1]:
-            raise ValueError(
+            raise UserError(
                 f"{image_file} is {picture.width}x{picture.height} pixels and its mask {mask_file} "
                 f"{mask.shape[1]}x{mask.shape[0]}, width by height; a mask needs the size of its picture (turned "
                 "upright, if its EXIF data say so): save it again in that size, without interpolation"
@@ -171,7 +172,7 @@ def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
             continue
         name = name.removesuffix(suffix)
         if name in named:
-            raise ValueError(
+            raise UserError(
                 f"{named[name]} and {path} have the same name; pictures and masks are paired by it: rename one"
             )
         named[name] = path

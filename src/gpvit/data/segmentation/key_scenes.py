@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Literal
 
-from gpvit.data.key_scenes import KeyScene, key_scene
-from gpvit.data.palette import class_colors
+from gpvit.data.colors import class_colors
 from gpvit.data.segmentation.scenes import SceneData, ScenePairs
+from gpvit.data.synthetic.key_scenes import KeyScene, key_scene
 
 
 class KeyScenes(SceneData):

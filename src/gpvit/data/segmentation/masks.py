@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from gpvit.data.images import ImageError
+from gpvit.errors import UserError
 
 IGNORE = 255  # the label of pixels that no loss and no score counts
 _SHOWN = 5  # labels named in a message
@@ -58,7 +59,7 @@ def read_mask(
         first = int(reduce_zero_label)
         found = [int(label) + first for label in np.unique(labels[outside])]
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise ValueError(
+        raise UserError(
             f"{name}: label {', '.join(map(str, found[:_SHOWN]))}{more} ({int(outside.sum())} pixels) lies outside the "
             f"{num_classes} classes; allowed are {first} to {num_classes - 1 + first}, and {ignore_index}, which is "
             f"ignored. Complete the list of classes, correct the mask, or set ignore_index to a label to ignore it"
@@ -89,7 +90,7 @@ def open_mask(source: str | Path | Image.Image) -> tuple[str, Image.Image]:
             f"{path} is no image or damaged ({error}); fetch it again, or remove it with its image"
         ) from error
     if image.format in ("JPEG", "MPO"):
-        raise ValueError(f"{path}: JPEG changes labels as it compresses; save masks without loss, as PNG")
+        raise UserError(f"{path}: JPEG changes labels as it compresses; save masks without loss, as PNG")
     return str(path), image
 
 
@@ -101,7 +102,7 @@ def label_values(image: Image.Image, name: str) -> np.ndarray:
     """
     values = np.asarray(image)
     if values.ndim != 2 or values.dtype.kind == "f":
-        raise ValueError(
+        raise UserError(
             f"{name} is of mode {image.mode}, where a mask holds one label per pixel: save it as an index PNG of 8 or "
             "16 bits, as a paletted PNG, or in RGB together with a list of the classes' colours"
         )
@@ -112,7 +113,7 @@ def _labels_of_colors(
     pixels: np.ndarray, name: str, colors: Sequence[Sequence[int]] | None, ignore_color: Sequence[int] | None
 ) -> np.ndarray:
     if colors is None:
-        raise ValueError(
+        raise UserError(
             f"{name} is a mask in RGB, and the colours of the classes are not known: list them under 'colors' beside "
             "the class names, or save the mask as an index PNG"
         )
@@ -126,7 +127,7 @@ def _labels_of_colors(
     if unknown.any():
         row, column = (int(where) for where in np.argwhere(unknown)[0])
         red, green, blue = (int(value) for value in pixels[row, column])
-        raise ValueError(
+        raise UserError(
             f"{name}: colour ({red}, {green}, {blue}) at row {row}, column {column} belongs to no class "
             f"({int(unknown.sum())} pixels of {len(np.unique(codes[unknown]))} unknown colours). Add it to 'colors', "
             "name it as ignore_color, or correct the mask"

@@ -7,15 +7,20 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
+from gpvit.data.colors import Color, class_colors
 from gpvit.data.module import ImageData, write_report
-from gpvit.data.palette import Color, class_colors
-from gpvit.data.segmentation.augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation, training_transform
-from gpvit.data.segmentation.checks import LabelReport, label_report
 from gpvit.data.segmentation.masks import IGNORE
-from gpvit.data.segmentation.pairs import Pair, TrainingSamples, ValidationSamples, collate_whole
-from gpvit.data.segmentation.preprocessing import STANDARD, SegmentationPreprocessing
 from gpvit.data.segmentation.preview import preview_sheet
-from gpvit.data.tolerance import SkipDamaged
+from gpvit.data.segmentation.samples import Pair, TrainingSamples, ValidationSamples, collate_whole
+from gpvit.data.segmentation.stats import LabelReport, label_report
+from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
+from gpvit.data.transforms.segmentation_augmentation import (
+    STANDARD_AUGMENTATION,
+    SegmentationAugmentation,
+    training_transform,
+)
+from gpvit.errors import UserError
 
 
 class SegmentationData(ImageData):
@@ -54,9 +59,9 @@ class SegmentationData(ImageData):
     ) -> None:
         super().__init__(class_names, preprocessing, batch_size, num_workers)
         if len(class_names) > IGNORE:
-            raise ValueError(f"{len(class_names)} classes: a mask tells at most {IGNORE} apart, as {IGNORE} is ignored")
+            raise UserError(f"{len(class_names)} classes: a mask tells at most {IGNORE} apart, as {IGNORE} is ignored")
         if val_batch_size < 1 or max_damaged < 0:
-            raise ValueError(f"val_batch_size {val_batch_size} and max_damaged {max_damaged}: give at least 1 and 0")
+            raise UserError(f"val_batch_size {val_batch_size} and max_damaged {max_damaged}: give at least 1 and 0")
         self.augmentation = augmentation
         self.val_batch_size = val_batch_size
         self.max_damaged = max_damaged
@@ -109,8 +114,8 @@ def _checked(colors: Sequence[Sequence[int]] | None, num_classes: int) -> tuple[
     if colors is None:
         return class_colors(num_classes)
     if len(colors) != num_classes:
-        raise ValueError(f"{len(colors)} colours for {num_classes} classes: give one to each")
+        raise UserError(f"{len(colors)} colours for {num_classes} classes: give one to each")
     for color in colors:
         if len(color) != 3 or not all(0 <= value <= 255 for value in color):
-            raise ValueError(f"colour {list(color)}: give red, green and blue, each from 0 to 255")
+            raise UserError(f"colour {list(color)}: give red, green and blue, each from 0 to 255")
     return tuple((color[0], color[1], color[2]) for color in colors)

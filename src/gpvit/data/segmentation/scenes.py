@@ -6,11 +6,12 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from gpvit.data.palette import Color
-from gpvit.data.segmentation.augmentation import SegmentationAugmentation
+from gpvit.data.colors import Color
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.pairs import Pair
-from gpvit.data.segmentation.preprocessing import SegmentationPreprocessing
+from gpvit.data.segmentation.samples import Pair
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation
+from gpvit.errors import UserError
 
 _UNCHANGED = SegmentationAugmentation(scale=(1, 1), max_class_share=1, horizontal_flip=0, photometric=False)
 
@@ -54,10 +55,10 @@ class SceneData(SegmentationData):
         colors: Sequence[Color] | None = None,
     ) -> None:
         if min(train_scenes, test_scenes) < 1:
-            raise ValueError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
+            raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
         preprocessing = SegmentationPreprocessing((3, image_size, image_size), fit_size=None)
         if image_size % preprocessing.divisor:
-            raise ValueError(f"image_size {image_size}: give a multiple of {preprocessing.divisor}")
+            raise UserError(f"image_size {image_size}: give a multiple of {preprocessing.divisor}")
         super().__init__(
             class_names, preprocessing, _UNCHANGED, batch_size, num_workers, val_batch_size=batch_size, colors=colors
         )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.detection.postprocessing import Detections, Size
 from gpvit.models.detection.pyramid import PyramidBackbone
@@ -133,7 +134,7 @@ class Detector(nn.Module):
     def _check_batch_norm(self, batch: torch.Tensor) -> None:
         count, _, height, width = batch.shape
         if count == 1 and max(height, width) <= self.coarsest_norm:
-            raise ValueError(
+            raise UserError(
                 f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, of which "
                 "batch norm makes no statistics; train on two images or more at a time, or on larger ones"
             )
@@ -178,5 +179,5 @@ def _by_channel(given: Sequence[float] | None, colour: Sequence[float], in_chans
     if given is None:
         return tuple(colour) if in_chans == len(colour) else (sum(colour) / len(colour),) * in_chans
     if len(given) != in_chans:
-        raise ValueError(f"{name} has {len(given)} values for images of {in_chans} channels; give one for each")
+        raise UserError(f"{name} has {len(given)} values for images of {in_chans} channels; give one for each")
     return tuple(given)

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from gpvit.errors import UserError
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.masks import paste_masks
 from gpvit.models.detection.postprocessing import Detections, Size
@@ -75,7 +76,7 @@ class MaskRCNN(Detector):
         proposals, _ = self.rpn(features, image_sizes)
         detections = self.roi_heads.detect(features, proposals, image_sizes, original_sizes)
         if self.mask_format not in get_args(MaskFormat):
-            raise ValueError(f"mask_format must be one of {', '.join(get_args(MaskFormat))}; got {self.mask_format!r}")
+            raise UserError(f"mask_format must be one of {', '.join(get_args(MaskFormat))}; got {self.mask_format!r}")
         if self.mask_format != "box":
             for found, size in zip(detections, original_sizes, strict=True):
                 found["masks"] = paste_masks(found["masks"], found["boxes"], size, self.mask_format == "binary")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from gpvit.errors import UserError
+
 _SLACK = 1.0  # pixels that a box may reach beyond its image by rounding
 
 
@@ -14,12 +16,12 @@ def check_images(images: Sequence[torch.Tensor], in_chans: int) -> None:
         ValueError: If they are not; the image is named by its place in the list.
     """
     if not len(images):
-        raise ValueError("no images; give a list of at least one tensor (channels, height, width)")
+        raise UserError("no images; give a list of at least one tensor (channels, height, width)")
     for i, image in enumerate(images):
         if image.ndim != 3 or image.shape[0] != in_chans or 0 in image.shape:
-            raise ValueError(f"image {i} must have the shape ({in_chans}, height, width); got {tuple(image.shape)}")
+            raise UserError(f"image {i} must have the shape ({in_chans}, height, width); got {tuple(image.shape)}")
         if not image.is_floating_point():
-            raise ValueError(f"image {i} is {image.dtype}; scale it to floats in [0, 1]")
+            raise UserError(f"image {i} is {image.dtype}; scale it to floats in [0, 1]")
 
 
 def check_targets(
@@ -42,17 +44,17 @@ def check_targets(
     """
     if targets is None or len(targets) != len(images):
         given = "none" if targets is None else len(targets)
-        raise ValueError(f"training needs a target for each of {len(images)} images; got {given}")
+        raise UserError(f"training needs a target for each of {len(images)} images; got {given}")
     for i, (target, image) in enumerate(zip(targets, images, strict=True)):
         needed = {"boxes", "labels", *(["masks"] if masks else [])}
         if missing := needed - target.keys():
-            raise ValueError(f"target {i} has no {', '.join(sorted(missing))}")
+            raise UserError(f"target {i} has no {', '.join(sorted(missing))}")
         height, width = image.shape[-2:]
         _check_boxes(target["boxes"], (height, width), i)
         _check_labels(target["labels"], len(target["boxes"]), num_classes, i)
         shape = (len(target["boxes"]), height, width)
         if masks and tuple(target["masks"].shape) != shape:
-            raise ValueError(
+            raise UserError(
                 f"masks of target {i} must be {shape}, one of the image's size for each box; "
                 f"got {tuple(target['masks'].shape)}"
             )
@@ -60,13 +62,13 @@ def check_targets(
 
 def _check_boxes(boxes: torch.Tensor, size: tuple[int, int], i: int) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
-        raise ValueError(f"boxes of target {i} must be floats (M, 4); got {boxes.dtype} {tuple(boxes.shape)}")
+        raise UserError(f"boxes of target {i} must be floats (M, 4); got {boxes.dtype} {tuple(boxes.shape)}")
     height, width = size
     farthest = boxes.new_tensor([width, height]) + _SLACK
     proper = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, :2] >= -_SLACK) & (boxes[:, 2:] <= farthest)
     wrong = torch.where(~proper.all(dim=1))[0]  # NaN compares false
     if len(wrong):
-        raise ValueError(
+        raise UserError(
             f"box {int(wrong[0])} of target {i} is {boxes[wrong[0]].tolist()} in an image {width} wide and {height} "
             "high; boxes are left, top, right, bottom in pixels, of positive width and height, within the image. "
             "torchvision's v2.ClampBoundingBoxes and v2.SanitizeBoundingBoxes clip boxes and remove empty ones"
@@ -75,11 +77,11 @@ def _check_boxes(boxes: torch.Tensor, size: tuple[int, int], i: int) -> None:
 
 def _check_labels(labels: torch.Tensor, count: int, num_classes: int, i: int) -> None:
     if labels.shape != (count,) or labels.dtype != torch.int64:
-        raise ValueError(
+        raise UserError(
             f"labels of target {i} must be int64 ({count},), one for each box; got {labels.dtype} {tuple(labels.shape)}"
         )
     if count and not 1 <= int(labels.min()) <= int(labels.max()) <= num_classes:
-        raise ValueError(
+        raise UserError(
             f"labels of target {i} go from {int(labels.min())} to {int(labels.max())}; the model has classes "
             f"1 to {num_classes}, and 0 is the background"
         )

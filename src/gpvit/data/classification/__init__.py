@@ -1,0 +1,1 @@
+"""Image classification, from files to batches: whole images, each with one label."""

@@ -1,0 +1,112 @@
+"""Which images of a training split to keep when few are to be learned from, alike on every machine.
+
+Each function gives the beginning of an order that depends on the seed alone, so that a larger choice of the same seed
+holds every smaller one: scores of 1, 5 and 10 images compare.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from gpvit.errors import UserError
+
+_SHOWN = 5  # classes in a message
+
+
+def of_each_class(labels: Sequence[int], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
+    """Choose so many images of each class at random; all of a class that has no more, and a warning names it.
+
+    Args:
+        labels: Label of each image.
+        class_names: The classes in the order of their labels.
+        count: Images of each class.
+        seed: Of the choice.
+
+    Returns:
+        Places of the images, ascending.
+
+    Raises:
+        ValueError: If `count` is not positive.
+    """
+    if count < 1:
+        raise UserError(f"per_class {count}: give 1 image or more of each class, or null for all")
+    known = torch.as_tensor(labels)
+    chosen, short = [], []
+    for label, name in enumerate(class_names):
+        members = (known == label).nonzero().flatten()
+        chosen += members[_order(len(members), seed, label)[:count]].tolist()
+        if len(members) < count:
+            short.append(f"{name} ({len(members)})")
+    if short:
+        more = f" and {len(short) - _SHOWN} more" if len(short) > _SHOWN else ""
+        warnings.warn(
+            f"per_class {count}: {', '.join(short[:_SHOWN])}{more} have fewer images, all of which are taken",
+            stacklevel=2,
+        )
+    return sorted(chosen)
+
+
+def at_random(length: int, count: int, seed: int = 0) -> list[int]:
+    """Choose so many of all images at random.
+
+    Args:
+        length: How many images there are.
+        count: How many to choose.
+        seed: Of the choice.
+
+    Returns:
+        Places of the images, ascending.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    _check(length, count)
+    return sorted(_order(length, seed)[:count].tolist())
+
+
+def covering(length: int, images: np.ndarray, labels: np.ndarray, count: int, seed: int = 0) -> list[int]:
+    """Choose so many images at random, first of all one with each class that no chosen one has, rare classes first.
+
+    Without this, few images of many classes would leave most classes without an example.
+
+    Args:
+        length: How many images there are.
+        images: Of each object, the place of its image, `(M,)`.
+        labels: Of each object, its label, `(M,)`.
+        count: How many images to choose.
+        seed: Of the choice.
+
+    Returns:
+        Places of the images, ascending.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    _check(length, count)
+    order = _order(length, seed).numpy()
+    rank = np.argsort(order)
+    pairs = np.unique(np.stack([labels, images]), axis=1)  # a class counts once in an image
+    classes, frequency = np.unique(pairs[0], return_counts=True)
+    first: dict[int, None] = {}
+    seen: set[int] = set()
+    for label in classes[np.argsort(frequency, kind="stable")].tolist():
+        if label in seen:
+            continue
+        members = pairs[1, pairs[0] == label]
+        image = int(members[np.argmin(rank[members])])
+        first[image] = None
+        seen.update(pairs[0, pairs[1] == image].tolist())
+    whole_order = [*first, *(i for i in order.tolist() if i not in first)]
+    return sorted(whole_order[:count])
+
+
+def _check(length: int, count: int) -> None:
+    if not 1 <= count <= length:
+        raise UserError(f"subset {count}: the training part has {length} images; give 1 to {length}, or null for all")
+
+
+def _order(length: int, *seed: int) -> torch.Tensor:
+    mixed = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
+    return torch.randperm(length, generator=torch.Generator().manual_seed(mixed))

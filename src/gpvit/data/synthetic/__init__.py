@@ -1,0 +1,1 @@
+"""Digits and scenes: real digits on real photographs, without a download."""

@@ -1,0 +1,276 @@
+"""What the groups of a GPViT look at, as pictures (paper Figure 6), be it a classifier or inside another model.
+
+A group gathers image tokens with an attention that sums to one over the image: ``p(token | group)``. All groups
+counting alike, the group to which a token belongs is the one with the largest ``p(group | token)``, by Bayes' rule
+the one that gives the token the largest share of itself. No group can win everywhere that way, for what it spends
+in one place it lacks in another. The ungrouping attention, a softmax over the groups at each token, has no such
+balance: one group often answers every token, and the picture has one colour.
+
+Shape letters: M groups, H W token grid.
+"""
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+from torch import nn
+from torchvision.transforms import InterpolationMode, v2
+
+from gpvit.data.colors import distinct_colours
+from gpvit.data.images import ImageError, ImageSource, read_image
+from gpvit.errors import UserError
+from gpvit.inference.figures import new_figure, save_figure
+from gpvit.inference.metadata import preprocessing_of
+from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+from gpvit.models.adapter import ViTAdapter
+from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
+
+_COLOURING = 0.6  # of a token's picture by its group; the rest shows the picture
+_MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge picture
+_SHOWN_SIDE = 224  # shorter side, in pixels, that small pictures are enlarged to
+_CELL_IN = 1.7  # height of a picture in the figure, in inches
+_LARGEST_DEFAULT = 512  # pixels of the shorter side; detectors are trained on more than a figure shows
+
+
+@dataclass(frozen=True, eq=False)
+class BlockGroups:
+    """What the groups of one group propagation block gather from one image.
+
+    Args:
+        block: Index of the block in the model.
+        strength: ``(M, H, W)``, the share that a group gives to a token, averaged over the heads, over the share
+            of a token if all had the same; above 1 where the group looks.
+        answers: ``(M, H, W)``, the share of a group in what a token is answered when groups are given back, averaged
+            over the heads; sums to one over the groups.
+    """
+
+    block: int
+    strength: np.ndarray
+    answers: np.ndarray | None = None
+
+    @cached_property
+    def assignment(self) -> np.ndarray:
+        """``(H, W)``: the group that each token belongs to."""
+        return cast(np.ndarray, self.strength.argmax(axis=0))
+
+    @cached_property
+    def answering(self) -> np.ndarray:
+        """``(H, W)``: the group that has the largest share in the answer to each token.
+
+        Raises:
+            ValueError: If the answers are not known.
+        """
+        if self.answers is None:
+            raise UserError(f"the answers of block {self.block} are not known; draw_groups finds them")
+        return cast(np.ndarray, self.answers.argmax(axis=0))
+
+    def range_of(self, group: int) -> tuple[float, float]:
+        """Return a group's weakest and strongest tokens, apart from the last percent, often tokens at the border."""
+        low, high = np.quantile(self.strength[group], (0.01, 0.99))
+        return float(low), float(high)
+
+    def most_distinct(self, count: int) -> list[int]:
+        """Choose groups whose maps differ: first the one that looks most narrowly, then always the farthest.
+
+        Args:
+            count: Number of groups, at most all.
+        """
+        maps = self.strength.reshape(len(self.strength), -1)
+        chosen = [int(np.abs(maps - 1).mean(axis=1).argmax())]
+        distance = np.full(len(maps), np.inf)
+        while len(chosen) < min(count, len(maps)):
+            distance = np.minimum(distance, np.abs(maps - maps[chosen[-1]]).mean(axis=1))  # twice the total variation
+            distance[chosen] = -1
+            chosen.append(int(distance.argmax()))
+        return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class GroupPicture:
+    """The groups of every block over one image, ready to be shown, saved, or put into a report.
+
+    Args:
+        image: The picture as the model saw it.
+        blocks: One entry for each group propagation block.
+        title: Heading of the figure.
+        stride: Pixels of a token's side.
+    """
+
+    image: Image.Image
+    blocks: tuple[BlockGroups, ...]
+    title: str = ""
+    stride: int = STRIDE
+
+    def hard(self, block: BlockGroups, assignment: np.ndarray | None = None) -> Image.Image:
+        """Paint every token in the colour of the group that it belongs to; tokens stay squares.
+
+        Args:
+            block: One of `blocks`.
+            assignment: ``(H, W)``, other groups of the tokens, as `BlockGroups.answering`.
+        """
+        colours = np.array(distinct_colours(len(block.strength)))
+        tokens = self._spread(colours[block.assignment if assignment is None else assignment], "nearest")
+        return _to_image((1 - _COLOURING) * self._gray + _COLOURING * tokens)
+
+    def soft(self, block: BlockGroups, group: int) -> Image.Image:
+        """Lay a heat map of where a group looks over the picture: dark where least, bright where most."""
+        heat = self._spread(block.strength[group, ..., None], "bilinear")[..., 0]
+        low, high = block.range_of(group)
+        colours = matplotlib.colormaps["inferno"]((heat - low) / max(high - low, 1e-9))[..., :3]
+        return _to_image((1 - _COLOURING) * self._gray + _COLOURING * colours)
+
+    def figure(self, num_soft: int = 5) -> Figure:
+        """Arrange all in one figure, a row for each block: what belongs where, then the most distinct groups.
+
+        Args:
+            num_soft: Number of groups shown as heat maps in each row.
+        """
+        columns, rows = num_soft + 1, len(self.blocks)
+        aspect = min(max(self.image.width / self.image.height, 0.6), 2.5)
+        figure = new_figure(columns * _CELL_IN * aspect, (rows + 1) * (_CELL_IN + 0.3))
+        grid = figure.add_gridspec(rows + 1, columns)
+        picture, note = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1:])
+        picture.imshow(self.image.convert("RGB"))
+        note.text(0, 0.9, self.title, fontsize=13, weight="bold", va="top", parse_math=False)
+        note.text(0, 0.68, f"{self._sizes}\n{_LEGEND}", fontsize=9, va="top", linespacing=1.5)
+        for axes in (picture, note):
+            axes.spines[:].set_visible(False)
+        for row, block in enumerate(self.blocks, start=1):
+            self._draw_row([figure.add_subplot(grid[row, column]) for column in range(columns)], block)
+        for axes in figure.axes:
+            axes.set(xticks=[], yticks=[])
+        return figure
+
+    def save(self, path: str | Path, num_soft: int = 5) -> None:
+        """Write the figure, whole or not at all; the ending of the name chooses the format.
+
+        Args:
+            path: Where to write, as ``cat_groups.png``.
+            num_soft: Number of groups shown as heat maps in each row.
+        """
+        save_figure(self.figure(num_soft), path)
+
+    def _draw_row(self, row: list[Axes], block: BlockGroups) -> None:
+        hard, *softs = row
+        hard.imshow(self.hard(block))
+        hard.set_title(f"Block {block.block}, {len(block.strength)} groups", fontsize=9, weight="bold")
+        colours = distinct_colours(len(block.strength))
+        for soft, group in zip(softs, block.most_distinct(len(softs)), strict=False):  # a block may have fewer groups
+            low, high = block.range_of(group)
+            soft.imshow(self.soft(block, group))
+            soft.set_title(f"group {group}: {low:.2g} to {high:.2g}", fontsize=8)
+            soft.spines[:].set(color=colours[group], linewidth=3)
+        for unused in softs[len(block.strength) :]:
+            unused.set_visible(False)
+
+    @property
+    def _sizes(self) -> str:
+        height, width = self.blocks[0].assignment.shape
+        return f"{self.image.width} x {self.image.height} pixels, {width} x {height} tokens"
+
+    @cached_property
+    def _scale(self) -> int:
+        """How many pixels are shown for a pixel that the model saw."""
+        return math.ceil(_SHOWN_SIDE / min(self.image.size))
+
+    @cached_property
+    def _gray(self) -> np.ndarray:
+        """The picture as shown, ``(height, width, 1)`` in [0, 1]."""
+        shown = ImageOps.scale(self.image.convert("L"), self._scale, Image.Resampling.BICUBIC)
+        return np.asarray(shown, np.float32)[..., None] / 255
+
+    def _spread(self, tokens: np.ndarray, mode: str) -> np.ndarray:
+        """Enlarge values of tokens ``(H, W, K)`` to the picture as shown, ``(height, width, K)``."""
+        pixels = self.stride * self._scale
+        values = torch.from_numpy(tokens).permute(2, 0, 1)[None].float()
+        height, width = self._gray.shape[:2]
+        # The last tokens may reach over the picture's border.
+        return F.interpolate(values, scale_factor=pixels, mode=mode)[0, :, :height, :width].permute(1, 2, 0).numpy()
+
+
+_LEGEND = """\
+Left: every token in the colour of the group it belongs to, the one that gives it the largest share of itself.
+Right: the groups that differ most, framed in their colours; dark where a group looks least, bright where most.
+Their range is in multiples of an even share: 1 everywhere would be a group that looks at all tokens alike."""
+
+
+@torch.inference_mode()
+def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, title: str = "") -> GroupPicture:
+    """Find out what the groups of a model look at in an image.
+
+    Args:
+        model: A GPViT, or a segmenter or detector on one, in evaluation mode. The maps are those within the whole
+            model: a detector's adapter changes the tokens between blocks.
+        source: A path, PIL image, array or tensor, as :func:`gpvit.data.read_image` takes it.
+        size: Shorter side, in pixels, that the image is resized to, keeping its shape and cropping nothing; by
+            default that of the images the model was trained on, at most 512. More pixels give finer maps.
+        title: Heading of the figure.
+
+    Raises:
+        ValueError: If the model has no group propagation blocks or is in training mode, or the size is too small.
+        ImageError: If the image is none, or a strip too long to be drawn.
+
+    Example:
+        >>> draw_groups(model, "cat.jpg").save("cat_groups.png")
+    """
+    backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
+    if backbone is None:
+        raise UserError(
+            f"{type(model).__name__} has no group propagation blocks; draw the groups of a GPViT, or of a segmenter or "
+            "detector on one"
+        )
+    if model.training:
+        raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
+    preprocessing = preprocessing_of(model)
+    size = min(*preprocessing.input_size[1:], _LARGEST_DEFAULT) if size is None else size
+    if size < MIN_SIDE:
+        raise UserError(f"size is {size}; the shorter side needs at least {MIN_SIDE} pixels")
+    picture = read_image(source)
+    if max(picture.size) > _MAX_ASPECT * min(picture.size):
+        raise ImageError(
+            f"{title or 'image'}: {picture.width} x {picture.height} pixels are too long to be drawn; crop it"
+        )
+    seen = v2.functional.resize(picture, [size], InterpolationMode(preprocessing.interpolation))
+    seen = seen.convert("L") if backbone.in_chans == 1 else seen
+    whole = replace(preprocessing, input_size=(backbone.in_chans, seen.height, seen.width), crop_pct=1.0)
+    weight = backbone.stem.first.conv.weight
+    maps = _group_maps(model, backbone, whole.transform()(seen)[None].to(weight.device, weight.dtype))
+    if not maps:
+        raise UserError("this model's layout has no group propagation block, so there are no groups to draw")
+    blocks = []
+    rows, columns = (math.ceil(side / backbone.stride) for side in (seen.height, seen.width))
+    for index, both in maps.items():
+        inside = (one[0, ..., :rows, :columns] for one in (both.grouping, both.ungrouping))  # without padding
+        shares, answers = (one.float().mean(dim=0).cpu() for one in inside)  # (M, H, W)
+        blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy(), answers.numpy()))
+    return GroupPicture(seen, tuple(blocks), title, backbone.stride)
+
+
+def _group_maps(model: nn.Module, backbone: GPViT, images: torch.Tensor) -> dict[int, GroupMaps]:
+    """Compute the maps of each group propagation block, by its index, while the whole model looks at images."""
+    maps: dict[int, GroupMaps] = {}
+
+    def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
+        maps[index] = block.forward_with_maps(*inputs)[1]
+
+    with ExitStack() as hooks:
+        for index, block in enumerate(backbone.blocks):
+            if isinstance(block, GroupPropagationBlock):
+                hooks.enter_context(block.register_forward_pre_hook(partial(keep, index)))
+        # A detector would resize the images once more; its adapter takes them as they are.
+        next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)(images)
+    return maps
+
+
+def _to_image(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))

@@ -1,0 +1,99 @@
+"""Label maps: the most probable class of each pixel, made of logits of a lower resolution by bands of rows.
+
+The logits of all pixels are never held together; for 150 classes that would be 10 GB for 4096 x 4096 pixels.
+
+Shape letters: K classes, h w grid of the low-resolution logits, H W picture size.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.models.segmenter import Segmenter
+from gpvit.ops.resizing import source_rows
+
+LabellingMethod = Callable[[Segmenter, Image.Image, SegmentationPreprocessing], np.ndarray]
+"""Labels a picture at its own size: ``method(model, picture, preprocessing)``, the model in evaluation mode."""
+
+_BAND_VALUES = 2**20  # logits of a band, 4 MB: more would leave the processor's cache
+
+
+def empty_label_map(num_classes: int, size: tuple[int, int]) -> np.ndarray:
+    """Allocate ``(H, W)`` labels: uint8 for at most 255 classes, as 255 says that there is none, else int32."""
+    return np.empty(size, np.uint8 if num_classes <= 255 else np.int32)
+
+
+def most_probable(scores: torch.Tensor) -> np.ndarray:
+    """Return the class of the highest score, the first of several, ``(H, W)`` of ``(K, H, W)``."""
+    return scores.max(0).indices.cpu().numpy()  # on a CPU, argmax takes twice as long
+
+
+def bands(num_classes: int, width: int, rows: range) -> Iterator[range]:
+    """Cut rows of a picture into bands whose logits take little memory, at least a row each."""
+    step = max(1, _BAND_VALUES // (num_classes * width))
+    for top in range(rows.start, rows.stop, step):
+        yield range(top, min(top + step, rows.stop))
+
+
+def fill_from_top(labels: np.ndarray, logits: Iterable[torch.Tensor], height: int, stride: int) -> None:
+    """Fill a label map with the classes of low-resolution logits that come in from top to bottom.
+
+    A cell of the logits is ``stride`` pixels high and wide, the first one in the picture's corner.
+
+    Args:
+        labels: ``(H, W)``, to be filled.
+        logits: Pieces ``(K, rows, w)`` of ``(K, h, w)``; the grid covers the picture, and may reach beyond it.
+        height: Rows of the whole grid, ``h``.
+        stride: Pixels per cell.
+    """
+    picture_height, width = labels.shape
+    held, first, done = None, 0, 0  # logits still needed, the row of the grid they begin with, finished pixel rows
+    for piece in logits:
+        held = piece if held is None else torch.cat([held, piece], 1)
+        known = first + held.shape[1]
+        # the lower half of the last known cell is mixed with the next one, unless there is none
+        stop = min(picture_height, known * stride - (0 if known == height else (stride + 1) // 2))
+        fine = upsampled_labels(held, stride)
+        labels[done:stop] = fine[done - first * stride : stop - first * stride, :width].cpu().numpy()
+        done = stop
+        if done < picture_height:
+            needed = source_rows(height, height * stride, range(done, done + 1)).start
+            held, first = held[:, needed - first :], needed
+
+
+def upsampled_labels(logits: torch.Tensor, stride: int) -> torch.Tensor:
+    """Find the most probable class of each pixel of logits ``(K, h, w)`` enlarged by ``stride``, bilinear.
+
+    Between four neighbouring cells every class is mixed by the same shares. Where one class is the best in all four, it
+    is so everywhere between them, and nothing is enlarged; that saves most of the time.
+
+    Returns:
+        ``(h * stride, w * stride)``, int64.
+    """
+    _, h, w = logits.shape
+    cells = logits.permute(1, 2, 0).contiguous()  # (h, w, K)
+    best = cells.max(2).indices
+    # A block lies between four cells' centres; those at the border lie between two, or at one.
+    top, left = (torch.arange(n + 1, device=logits.device) - 1 for n in (h, w))
+    corners = [(y.clamp(0, h - 1)[:, None], x.clamp(0, w - 1)[None]) for y in (top, top + 1) for x in (left, left + 1)]
+    of_corners = torch.stack([best[y, x] for y, x in corners])  # (4, h+1, w+1)
+    blocks = of_corners[0, :, :, None].repeat(1, 1, stride**2)
+    rows, columns = torch.where((of_corners != of_corners[0]).any(0))
+    shares = _shares(stride).to(logits)
+    for part in torch.arange(len(rows), device=rows.device).split(max(1, _BAND_VALUES // (len(logits) * stride**2))):
+        i, j = rows[part], columns[part]
+        mixed = shares @ torch.stack([cells[y.flatten()[i], x.flatten()[j]] for y, x in corners], 1)  # (n, stride^2, K)
+        blocks[i, j] = mixed.max(2).indices
+    fine = blocks.unflatten(2, (stride, stride)).transpose(1, 2).flatten(2).flatten(0, 1)
+    start = stride // 2
+    return fine[start : start + h * stride, start : start + w * stride]
+
+
+def _shares(stride: int) -> torch.Tensor:
+    """Shares ``(stride^2, 4)`` of a block's corners in each of its pixels, in row-major order both."""
+    below = (torch.arange(stride) + 0.5 - stride // 2) / stride + 0.5
+    along = torch.stack([1 - below, below], 1)  # (stride, 2)
+    return torch.einsum("ya,xb->yxab", along, along).flatten(2).flatten(0, 1)

@@ -1,0 +1,213 @@
+"""What a detector says about one image."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gpvit.data.detection.categories import Categories
+from gpvit.data.detection.drawing import draw_boxes
+from gpvit.data.detection.results import coco_results, run_lengths
+from gpvit.data.images import ImageSource
+from gpvit.errors import UserError
+from gpvit.inference.results.base import Sourced
+from gpvit.io import replacing
+from gpvit.models.detection.masks import paste_masks
+
+_LEAST_SIDE = 640  # pixels of the longer side as drawn; labels would cover the objects of smaller pictures
+
+
+class DetectedObject(NamedTuple):
+    """One object: what it is, how sure the detector is, and where it is."""
+
+    class_name: str
+    label: int
+    score: float
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom, in pixels."""
+
+
+class ClassCount(NamedTuple):
+    """One class and how many objects of it there are."""
+
+    class_name: str
+    label: int
+    num_objects: int
+    best_score: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectionResult(Sourced):
+    """The objects in one image, best first.
+
+    Args:
+        boxes: ``(N, 4)``, left, top, right and bottom in pixels of the image, float32 on the CPU.
+        labels: ``(N,)``, int64, from 1.
+        scores: ``(N,)``, float32, in [0, 1].
+        categories: What the labels mean.
+        colors: One RGB colour, 0 to 255, per class.
+        size: Height and width of the image.
+        source: The image as it was given: a path, PIL image, array or tensor.
+        mask_probabilities: ``(N, 1, S, S)``, float32, of each box's cells to belong to the object; None from a detector
+            without masks. They are small; the masks of a large image are not.
+    """
+
+    boxes: torch.Tensor
+    labels: torch.Tensor
+    scores: torch.Tensor
+    categories: Categories
+    colors: tuple[tuple[int, int, int], ...]
+    size: tuple[int, int]
+    source: ImageSource
+    mask_probabilities: torch.Tensor | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels, of which the first is 1."""
+        return self.categories.names
+
+    @property
+    def masks(self) -> torch.Tensor | None:
+        """Bool ``(N, height, width)`` of the image, made anew each time; None from a detector without masks."""
+        if self.mask_probabilities is None:
+            return None
+        return paste_masks(self.mask_probabilities, self.boxes, self.size, binary=True)[:, 0]
+
+    def filtered(self, score: float = 0.0, classes: Iterable[str] | None = None) -> "DetectionResult":
+        """Keep the objects of a least score and of some classes.
+
+        Args:
+            score: The least score.
+            classes: Names of the classes; all by default.
+
+        Raises:
+            ValueError: If a class is unknown, or the score is not in [0, 1].
+
+        Example:
+            >>> result.filtered(score=0.5, classes=["cat"])
+            DetectionResult(photos/a.jpg, 640 x 480: cat 0.98, cat 0.61)
+        """
+        if not 0 <= score <= 1:
+            raise UserError(f"score {score}: give the least score to keep, from 0 to 1")
+        kept = self.scores >= score
+        if classes is not None:
+            kept &= torch.isin(self.labels, torch.tensor(labels_named(classes, self.class_names), dtype=torch.int64))
+        masks = None if self.mask_probabilities is None else self.mask_probabilities[kept]
+        return replace(
+            self, boxes=self.boxes[kept], labels=self.labels[kept], scores=self.scores[kept], mask_probabilities=masks
+        )
+
+    @cached_property
+    def objects(self) -> list[DetectedObject]:
+        """The objects one by one, best first."""
+        columns = (self.labels.tolist(), self.scores.tolist(), self.boxes.tolist())
+        return [
+            DetectedObject(self.class_names[label - 1], label, score, (left, top, right, bottom))
+            for label, score, (left, top, right, bottom) in zip(*columns, strict=True)
+        ]
+
+    def counts(self) -> list[ClassCount]:
+        """Count the objects of each class that was found, in the order of the best score.
+
+        Example:
+            >>> result.counts()
+            [ClassCount(class_name='cat', label=17, num_objects=2, best_score=0.98)]
+        """
+        found: dict[int, list[DetectedObject]] = {}
+        for detected in self.objects:
+            found.setdefault(detected.label, []).append(detected)
+        counts = [
+            ClassCount(of_class[0].class_name, label, len(of_class), max(each.score for each in of_class))
+            for label, of_class in found.items()
+        ]
+        return sorted(counts, key=lambda count: -count.best_score)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: the path, if the source is one, the image's size, and the objects."""
+        height, width = self.size
+        objects = [detected._asdict() for detected in self.objects]
+        return {"source": self.path, "width": width, "height": height, "objects": objects}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Return the objects as COCO's result files list them, masks as run lengths.
+
+        Args:
+            image_id: Id of the image in the annotation file.
+        """
+        found: dict[str, Any] = {"boxes": self.boxes, "labels": self.labels, "scores": self.scores}
+        if self.mask_probabilities is not None:
+            found["masks"] = [run_lengths(torch.from_numpy(mask)[None])[0] for mask in self._each_mask(1)]
+        return coco_results(found, image_id, self.categories)
+
+    def draw(self, scale: int | None = None) -> Image.Image:
+        """Draw the objects on the image, in their classes' colours, with class and score.
+
+        Args:
+            scale: What the image's size is multiplied by first; by default 1, and more for images of less than 640
+                pixels, whose objects the labels would cover.
+
+        Raises:
+            ValueError: If ``scale`` is below 1, or the source is no longer the image that was looked at.
+        """
+        if scale is None:
+            scale = max(_LEAST_SIDE // max(self.size), 1)
+        if scale < 1:
+            raise UserError(f"scale is {scale}; give 1 or more")
+        image = self.image_of_size(*self.size)
+        if scale > 1:
+            image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+        labels = [f"{detected.class_name} {detected.score:.2f}" for detected in self.objects]
+        colors = [self.colors[detected.label - 1] for detected in self.objects]
+        return draw_boxes(image, (self.boxes * scale).tolist(), labels, colors, self._each_mask(scale))
+
+    def save(self, path: str | Path, scale: int | None = None) -> None:
+        """Write the drawing, whole or not at all; the ending of the name chooses the format.
+
+        Args:
+            path: Where to write, as ``street_predicted.png``.
+            scale: As of :meth:`draw`.
+
+        Raises:
+            ValueError: If the ending is no format that Pillow writes.
+        """
+        drawing = self.draw(scale)
+        with replacing(path) as temporary:
+            drawing.save(temporary)
+
+    def _each_mask(self, scale: int) -> Iterable[np.ndarray]:
+        """Make the masks one at a time, since all of them at once may be larger than the memory."""
+        if self.mask_probabilities is not None:
+            size = (self.size[0] * scale, self.size[1] * scale)
+            for probabilities, box in zip(self.mask_probabilities, self.boxes * scale, strict=True):
+                yield paste_masks(probabilities[None], box[None], size, binary=True)[0, 0].numpy()
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        shown = [f"{name} {score:.2f}" for name, _, score, _ in self.objects[:3]]
+        if more := len(self.objects) - len(shown):
+            shown.append(f"{more} more")
+        return f"DetectionResult({self.source_name}, {width} x {height}: {', '.join(shown) or 'nothing'})"
+
+
+def labels_named(names: Iterable[str], class_names: Sequence[str]) -> list[int]:
+    """Find the labels, from 1, of classes by their names.
+
+    Args:
+        names: Of the classes wanted.
+        class_names: Of all classes, in the order of the labels.
+
+    Raises:
+        ValueError: If a class is unknown; the nearest one is proposed.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    for unknown in [name for name in names if name not in class_names]:
+        near = difflib.get_close_matches(unknown, class_names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(class_names)}"
+        raise UserError(f"class {unknown!r} is none of the model's {len(class_names)}; {hint}")
+    return [class_names.index(name) + 1 for name in names]

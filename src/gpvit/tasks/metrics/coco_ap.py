@@ -1,0 +1,175 @@
+"""How good a detector is: COCO's average precision of boxes and masks."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import mask as codec
+from torchmetrics import Metric
+
+from gpvit.data.detection.categories import Categories
+from gpvit.data.detection.results import coco_results
+from gpvit.errors import UserError
+
+_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+_ALL_AREAS, _HUNDRED_DETECTIONS = 0, -1  # of COCO's area ranges and numbers of detections per image and class
+
+
+class DetectionScores(Metric):
+    """Average precision as COCO defines it, of boxes and, if wanted, of masks.
+
+    torchmetrics' own MeanAveragePrecision takes masks as dense tensors only, counts images twice that a distributed
+    sampler repeats, and waits for ever where processes saw different numbers of images. This one keeps, per image, COCO
+    results as bytes: little memory, gathered by torchmetrics at any number, each image counted once.
+
+    `compute` gives `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium`, `box_ap_large`, from 0 to 1, and
+    `box_ap_per_class`, `(K,)`; with masks the same as `mask_...`. What no object in the data allows to say, as the
+    precision of an absent class, is NaN.
+
+    Args:
+        class_names: The classes of labels 1 to K.
+        masks: Score masks, too.
+
+    Example:
+        >>> scores = DetectionScores(["cat"], masks=False)
+        >>> truth = {"boxes": torch.tensor([[0.0, 0.0, 9.0, 9.0]]), "labels": torch.tensor([1]), "image_id": 7}
+        >>> scores.update([{**truth, "scores": torch.tensor([0.9])}], [truth])
+        >>> scores.compute()["box_ap"]
+        tensor(1.)
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    images: list[torch.Tensor]
+
+    def __init__(self, class_names: Sequence[str], masks: bool = True) -> None:
+        super().__init__()
+        self.categories = Categories.from_names(class_names)
+        self.kinds = {"box": "bbox", "mask": "segm"} if masks else {"box": "bbox"}
+        self.add_state("images", default=[], dist_reduce_fx="cat")
+
+    def update(self, detections: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
+        """Take the detections in some images, and the truth.
+
+        Args:
+            detections: Per image `boxes (N, 4)`, left, top, right, bottom; `labels (N,)`, from 1; `scores (N,)`; and
+                `masks`, as `run_lengths` takes them, at the size of the target's.
+            targets: Per image `boxes`, `labels`, `masks` likewise, `image_id`, and, if known, `iscrowd` and `area`. An
+                image that comes again under its `image_id` replaces itself.
+
+        Raises:
+            ValueError: A value is missing, no number, or not of the images it is given for.
+        """
+        if len(detections) != len(targets):
+            raise UserError(f"{len(detections)} detections for the targets of {len(targets)} images: give one to each")
+        for detection, target in zip(detections, targets, strict=True):
+            line = bytearray(json.dumps(self._record(detection, target)) + "\n", "ascii")
+            self.images.append(torch.frombuffer(line, dtype=torch.uint8).to(self.device))
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Score all images, those of all processes."""
+        records = self._records()
+        truth = _coco(
+            images=[
+                {"id": record["id"], "height": record["size"][0], "width": record["size"][1]} for record in records
+            ],
+            categories=[{"id": label, "name": name} for label, name in enumerate(self.categories.names, start=1)],
+            annotations=[entry for record in records for entry in record["truth"]],
+        )
+        found = [entry for record in records for entry in record["found"]]
+        scores: dict[str, torch.Tensor] = {}
+        for name, kind in self.kinds.items():
+            figures, per_class = _average_precision(truth, found, kind)
+            scores |= {f"{name}_{figure}": torch.tensor(value) for figure, value in zip(_FIGURES, figures, strict=True)}
+            scores[f"{name}_ap_per_class"] = torch.tensor(per_class)
+        return scores
+
+    def to_coco_results(self, categories: Categories) -> list[dict[str, Any]]:
+        """List all detections, those of all processes, as COCO's result files do.
+
+        Args:
+            categories: The ids that the classes have in the annotation file.
+        """
+        with self.sync_context():
+            found = [entry for record in self._records() for entry in record["found"]]
+        return [{**entry, "category_id": categories.category_id(entry["category_id"])} for entry in found]
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the images of all processes; one that saw none takes part with an empty piece."""
+        if not self.images:
+            self.images = [torch.zeros(0, dtype=torch.uint8, device=self.device)]
+        super().sync(*args, **kwargs)
+
+    def _records(self) -> list[dict[str, Any]]:
+        """Give what is known of each image, once, in the order of their ids."""
+        pieces = self.images if isinstance(self.images, list) else [self.images]
+        lines = b"".join(piece.cpu().numpy().tobytes() for piece in pieces).splitlines()
+        records: dict[int, dict[str, Any]] = {}
+        for record in map(json.loads, lines):
+            known = records.setdefault(record["id"], record)
+            if known["truth"] != record["truth"]:
+                raise UserError(f"image_id {record['id']} is of two different images; give each image its own number")
+        return [records[image] for image in sorted(records)]
+
+    def _entries(self, values: Mapping[str, Any], image_id: int, *names: str) -> list[dict[str, Any]]:
+        wanted = (*names, "boxes", "labels", *(["masks"] if "mask" in self.kinds else []))
+        if missing := [name for name in wanted if name not in values]:
+            raise UserError(f"image {image_id}: {missing} missing; there are {sorted(values)}")
+        for name in {"boxes", "scores"} & set(wanted):
+            if not torch.isfinite(values[name]).all():
+                raise UserError(f"image {image_id}: {name} that are no finite numbers")
+        return coco_results({name: values[name] for name in wanted}, image_id, self.categories)
+
+    def _record(self, detection: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+        image_id = int(target["image_id"])
+        found, truth = self._entries(detection, image_id, "scores"), self._entries(target, image_id)
+        sizes = {tuple(entry["segmentation"]["size"]) for entry in [*found, *truth] if "segmentation" in entry}
+        if len(sizes) > 1:
+            raise UserError(f"image {image_id}: masks of different sizes (height, width), {sorted(sizes)}")
+        crowds = target["iscrowd"].tolist() if "iscrowd" in target else [0] * len(truth)
+        areas = target["area"].tolist() if "area" in target else [_area(entry) for entry in truth]
+        for entry, crowd, area in zip(truth, crowds, areas, strict=True):
+            entry |= {"iscrowd": int(crowd), "area": area}
+        size = sizes.pop() if sizes else (0, 0)  # of use with masks alone
+        return {"id": image_id, "size": size, "found": found, "truth": truth}
+
+
+def _area(entry: Mapping[str, Any]) -> float:
+    if "segmentation" in entry:
+        return float(codec.area(entry["segmentation"]))
+    _, _, width, height = entry["bbox"]
+    return float(width * height)
+
+
+def _coco(**parts: list[dict[str, Any]]) -> COCO:
+    for number, entry in enumerate(parts["annotations"], start=1):
+        entry["id"] = number  # 0 would count as unmatched
+    coco = COCO()
+    coco.dataset = parts
+    coco.createIndex()
+    return coco
+
+
+def _average_precision(truth: COCO, found: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[float], list[float]]:
+    """Score detections of one kind, "bbox" or "segm".
+
+    Returns:
+        The six of `_FIGURES`, and the first of them for each class; NaN where there is no object to find.
+    """
+    unused = "segmentation" if kind == "bbox" else "bbox"  # would decide by itself how areas are counted
+    results = truth.loadRes([{key: value for key, value in entry.items() if key != unused} for entry in found])
+    evaluation = COCOeval_faster(truth, results, kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    precision = evaluation.eval["precision"][..., _ALL_AREAS, _HUNDRED_DETECTIONS]  # (thresholds, recalls, classes)
+    per_class = precision.reshape(-1, precision.shape[-1]).mean(0)
+    return [_or_nan(value) for value in evaluation.stats[: len(_FIGURES)]], [_or_nan(value) for value in per_class]
+
+
+def _or_nan(value: float) -> float:
+    return float(value) if value >= 0 else math.nan  # COCO writes -1 for what there is no object for

@@ -1,0 +1,1 @@
+"""Models by name: what is published, how it is built, and its weight files."""

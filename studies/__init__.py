@@ -1,0 +1,1 @@
+"""The paper's tables, figures, scaling study and experiments, built again: python -m studies."""

@@ -1,0 +1,1 @@
+"""Groups judged against true objects."""

@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpvit.data import load_photograph
+from gpvit.inference.results.segmentation import ClassArea, SegmentationResult, _legend_rows
+
+
+def result_of(labels, num_classes: int, source=None) -> SegmentationResult:
+    rng = np.random.default_rng(num_classes)
+    colors = tuple((int(r), int(g), int(b)) for r, g, b in rng.integers(0, 256, (num_classes, 3)))
+    names = tuple(f"name {index}" for index in range(num_classes))
+    source = Image.new("RGB", labels.shape[::-1], "white") if source is None else source
+    return SegmentationResult(labels, names, colors, source)
+
+
+def random_labels(rng, num_classes: int) -> np.ndarray:
+    size = rng.integers(1, 40, 2)
+    few = rng.choice(num_classes, min(num_classes, int(rng.integers(1, 30))), replace=False)
+    return rng.choice(few, size).astype(np.uint8 if num_classes <= 255 else np.int32)
+
+
+def test_areas_are_those_of_a_count():
+    rng = np.random.default_rng(0)
+    for num_classes in (1, 2, 11, 150, 255, 256, 700):
+        for _ in range(10):
+            labels = random_labels(rng, num_classes)
+            areas = result_of(labels, num_classes).areas()
+            assert {area.class_index for area in areas} == set(labels.ravel().tolist())
+            assert [area.pixels for area in areas] == sorted((area.pixels for area in areas), reverse=True)
+            assert sum(area.share for area in areas) == pytest.approx(1)
+            for name, index, pixels, share in areas:
+                assert name == f"name {index}"
+                assert pixels == (labels == index).sum()
+                assert share == pixels / labels.size
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 150, 255, 256, 257, 1000])
+def test_labels_are_read_back_exactly_and_in_their_colours(num_classes, tmp_path):
+    rng = np.random.default_rng(num_classes)
+    for case in range(5):
+        labels = random_labels(rng, num_classes)
+        result = result_of(labels, num_classes)
+        path = tmp_path / "folder" / f"{case}.PNG"
+        result.save_labels(path)
+        with Image.open(path) as image:
+            assert np.array_equal(np.asarray(image), labels)
+            if num_classes <= 256:
+                assert image.mode == "P"
+                assert np.array_equal(np.asarray(image.convert("RGB")), np.array(result.colors)[labels])
+            else:
+                assert image.mode.startswith("I;16")
+    assert len(list(path.parent.iterdir())) == 5
+
+
+def test_labels_go_into_png_only(tmp_path):
+    result = result_of(np.zeros((4, 4), np.uint8), 2)
+    for name in ("labels.jpg", "labels", "labels.png.gif"):
+        with pytest.raises(ValueError, match=name):
+            result.save_labels(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 0.55, 1.0])
+def test_overlay_mixes_gray_picture_and_colours_at_full_size(alpha):
+    picture = load_photograph("china")
+    labels = np.random.default_rng(0).integers(0, 300, (picture.height, picture.width))
+    result = result_of(labels.astype(np.int32), 300, picture)
+    gray, colors = np.asarray(picture.convert("L"), float)[..., None], np.array(result.colors)[labels]
+    expected = (1 - alpha) * gray + alpha * colors
+    assert np.abs(np.asarray(result.overlay(alpha), float) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_a_share_out_of_range_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        result_of(np.zeros((4, 4), np.uint8), 2).overlay(alpha)
+
+
+def test_a_picture_that_has_changed_meanwhile_is_told(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (20, 10)).save(path)
+    result = result_of(np.zeros((10, 10), np.uint8), 2, path)
+    with pytest.raises(ValueError, match=r"a.png now measures 20 x 10 pixels, and measured 10 x 10"):
+        result.overlay()
+
+
+def test_result_says_what_it_is():
+    labels = np.array([[0, 2, 2, 2], [2, 2, 2, 3]], np.uint8)
+    result = SegmentationResult(labels, ("ant", "bee", "cat", "dog"), ((0, 0, 0),) * 4, "photos/a.jpg")
+    assert repr(result) == "SegmentationResult(photos/a.jpg, 4 x 2: cat 75.0%, ant 12.5%, dog 12.5%)"
+    assert result.areas()[0] == ClassArea("cat", 2, 6, 0.75)
+    facts = json.loads(json.dumps(result.to_dict()))
+    assert (facts["source"], facts["width"], facts["height"]) == ("photos/a.jpg", 4, 2)
+    assert facts["areas"][1] == {"class_name": "ant", "class_index": 0, "pixels": 1, "share": 0.125}
+
+
+@pytest.mark.parametrize("num_present", [1, 20, 24, 25, 150])
+def test_the_legend_names_every_class_or_sums_up_the_smallest(num_present):
+    labels = np.repeat(np.arange(num_present), np.arange(num_present) + 1).astype(np.uint8)[None]
+    areas = result_of(labels, 150).areas()
+    rows = _legend_rows(areas)
+    assert len(rows) <= 24
+    assert sum(row.pixels for row in rows) == labels.size
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    if num_present <= 24:
+        assert rows == areas
+    else:
+        assert rows[:-1] == areas[:23]
+        assert rows[-1].class_name == f"{num_present - 23} more classes"
+
+
+@pytest.mark.parametrize(("size", "num_present"), [((100, 150), 1), ((300, 60), 20), ((20, 200), 60)])
+def test_figure_shows_overlay_and_legend_without_cutting_any(size, num_present, tmp_path):
+    labels = np.resize(np.arange(num_present), size).astype(np.uint8)
+    result = result_of(labels, 150)
+    object.__setattr__(result, "class_names", tuple("$long_{name$ " * 9 for _ in range(150)))
+    figure = result.figure(alpha=1.0)
+    figure.canvas.draw()
+    picture, legend = figure.axes
+    texts = legend.texts
+    assert len(texts) == 2 * min(num_present, 24)
+    boxes = [text.get_window_extent() for text in texts]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
+    assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes)
+    for name, share in zip(boxes[::2], boxes[1::2], strict=True):
+        assert name.x1 < share.x0
+    for above, below in zip(boxes[::2], boxes[2::2], strict=False):
+        assert above.y0 >= below.y1 - 2
+    assert np.array_equal(np.asarray(picture.images[0].get_array()), np.array(result.colors)[labels])
+    result.save(tmp_path / "street.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["street.png"]

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from gpvit.tasks.metrics.accuracy import accuracies
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_accuracies_are_counted_over_all_batches(seed):
+    generator = torch.Generator().manual_seed(seed)
+    metrics = accuracies(8, per_class=True, prefix="val/")
+    logits, labels = torch.randn(60, 8, generator=generator), torch.randint(0, 8, (60,), generator=generator)
+    logits[:20, :] = 10 * torch.eye(8)[labels[:20]]  # a first batch without a mistake makes all of them equal
+    for part in range(0, 60, 20):
+        metrics.update(logits[part : part + 20], labels[part : part + 20])
+    ranks = logits.argsort(1, descending=True)
+    right = ranks[:, 0] == labels
+    expected = {
+        "val/top1": right.float().mean(),
+        "val/top5": (ranks[:, :5] == labels[:, None]).any(1).float().mean(),
+        "val/mean_class_accuracy": torch.stack([right[labels == i].float().mean() for i in range(8)]).mean(),
+    }
+    assert {name: float(value) for name, value in metrics.compute().items()} == pytest.approx(
+        {name: float(value) for name, value in expected.items()}
+    )
+
+
+def test_top5_needs_more_than_five_classes():
+    assert set(accuracies(5)) == {"top1"}
+    assert set(accuracies(6)) == {"top1", "top5"}

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gpvit.train import composition
+from gpvit.train.composition import compose, find_recipe, merge
+
+RECIPE = "digits/classify.yaml"
+
+
+def write(folder: Path, **recipes: str) -> list[Path]:
+    """Write recipes, `a="base: b.yaml"`, and give their paths."""
+    paths = [folder / f"{name}.yaml" for name in recipes]
+    for path, text in zip(paths, recipes.values(), strict=True):
+        path.write_text(text)
+    return paths
+
+
+def test_the_recipe_is_found_in_the_checkout_and_in_an_installed_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe(RECIPE).parts[-3:] == ("recipes", "digits", "classify.yaml")
+    package = tmp_path / "site-packages" / "gpvit"
+    recipe = package / "recipes" / "digits" / "classify.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.touch()
+    monkeypatch.setattr(composition, "PACKAGE", package)
+    assert find_recipe(RECIPE) == recipe
+    assert find_recipe(f"recipes/{RECIPE}") == recipe
+    recipe.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no recipe at .*classify"):
+        find_recipe(RECIPE)
+
+
+def test_later_files_win_over_earlier_ones_and_a_recipe_over_its_bases(tmp_path):
+    a, b, _, _ = write(
+        tmp_path,
+        a="base: [c.yaml, d.yaml]\ntrainer: {max_epochs: 3}",
+        b="trainer: {devices: 4}\nmodel: null",
+        c="trainer: {max_epochs: 1, devices: 1, precision: c}\nlist: [1, 2]",
+        d="trainer: {max_epochs: 2, devices: 2}\nlist: [3]\nmodel: {lr: 1e-4}",
+    )
+    assert compose([a]).settings == {
+        "trainer": {"max_epochs": 3, "devices": 2, "precision": "c"},
+        "list": [3],
+        "model": {"lr": 0.0001},  # a number here as on the command line, though YAML 1.1 has it a text
+    }
+    both = compose([a, b])
+    assert both.settings["trainer"] == {"max_epochs": 3, "devices": 4, "precision": "c"}
+    assert both.settings["model"] is None
+    assert [both.origin(("trainer", key)).stem for key in ("max_epochs", "devices", "precision")] == ["a", "b", "c"]
+    assert both.origin(("trainer", "strategy")) is None
+
+
+def test_a_base_is_relative_to_its_recipe_or_a_recipe_of_the_package(tmp_path, monkeypatch):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    write(tmp_path, shared="seed_everything: 7")
+    (own,) = write(inner, own="base: [recipes/digits/classify.yaml, ../shared.yaml]")
+    monkeypatch.chdir(inner.parent.parent)
+    composed = compose([own])
+    assert composed.settings["seed_everything"] == 7
+    assert composed.settings["model"]["init_args"]["name"] == "gpvit_nano"
+
+
+def test_another_class_begins_anew():
+    lower = {"data": {"class_path": "A", "init_args": {"root": 1, "size": 2}}}
+    assert merge(lower, {"data": {"init_args": {"size": 3}}})["data"]["init_args"] == {"root": 1, "size": 3}
+    same = {"class_path": "A", "init_args": {"size": 3}}
+    assert merge(lower, {"data": same})["data"]["init_args"] == {"root": 1, "size": 3}
+    other = {"class_path": "B", "init_args": {"size": 3}}
+    assert merge(lower, {"data": other})["data"] == other
+    assert lower["data"]["init_args"] == {"root": 1, "size": 2}
+
+
+def test_merging_is_associative_and_keeps_what_is_repeated():
+    parts = [{"a": {"b": 1}}, {"a": {"c": [1]}, "d": {"e": 2}}, {"a": {"b": None, "c": [2]}, "d": 5}]
+    left = merge(merge(parts[0], parts[1]), parts[2])
+    assert left == merge(parts[0], merge(parts[1], parts[2])) == {"a": {"b": None, "c": [2]}, "d": 5}
+    assert merge(left, left) == merge(left, {}) == merge({}, left) == left
+
+
+@pytest.mark.parametrize(
+    ("recipes", "kind", "message"),
+    [
+        (
+            {"a": "base: b.yaml", "b": "base: c.yaml", "c": "base: a.yaml"},
+            ValueError,
+            r"a.yaml -> .*b.yaml -> .*c.yaml",
+        ),
+        ({"a": "base: a.yaml"}, ValueError, r"own base; remove one"),
+        (
+            {"a": "base: absent.yaml"},
+            FileNotFoundError,
+            r"a.yaml: its base absent.yaml is not at .*absent.yaml; name it",
+        ),
+        ({"a": "base: 3"}, ValueError, r"a.yaml: base 3: name a recipe"),
+        ({"a": "base: {b: c}"}, ValueError, r"a.yaml: base .*: name a recipe"),
+        ({"a": "base: b.yaml", "b": "x: 1\ny: [1, 2\nz: 3"}, ValueError, r"b.yaml, line 3 is not YAML"),
+        ({"a": "x: 1\n\tb: 2"}, ValueError, r"a.yaml, line 2 is not YAML"),
+        ({"a": "x: {lr: 1}\ny: {lr: 2, \n    lr: 3}"}, ValueError, r"a.yaml, line 3: y.lr stands in line 2 already"),
+        ({"a": "- 1\n- 2"}, ValueError, r"a.yaml holds no settings"),
+        ({"a": "only words"}, ValueError, r"a.yaml holds no settings"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_line(recipes, kind, message, tmp_path):
+    with pytest.raises(kind, match=message):
+        compose(write(tmp_path, **recipes)[:1])
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"x: \xff\xfe")
+    with pytest.raises(ValueError, match="is not text in UTF-8"):
+        compose([tmp_path / "a.yaml"])
+
+
+@pytest.mark.parametrize(("text", "settings"), [("", {}), ("# words\n", {}), ("trainer:\n", {"trainer": None})])
+def test_files_that_say_next_to_nothing(text, settings, tmp_path):
+    assert compose(write(tmp_path, a=text)).settings == settings
+
+
+def test_two_bases_may_share_theirs(tmp_path):
+    a, *_ = write(tmp_path, a="base: [b.yaml, c.yaml]", b="base: d.yaml\nx: 1", c="base: d.yaml\ny: 1", d="z: 1")
+    assert compose([a]).settings == {"x": 1, "y": 1, "z": 1}
+
+
+def test_keys_are_found_for_messages(tmp_path):
+    a, *_ = write(tmp_path, a="base: b.yaml\nx: 1\ny:\n  z: 2", b="callbacks:\n  - q: 1\nx: 2\n")
+    composed = compose([a])
+    assert composed.where(("z",)) == composed.where(("y", "z")) == f"{a}, line 4"
+    assert composed.where(("q",)) == f"{tmp_path / 'b.yaml'}, line 2"
+    assert composed.where(("x",)) == f"{a}, line 2"  # which wins
+    assert composed.where(("x", "z")) is None
+
+
+def test_every_recipe_of_the_package_can_be_composed_and_read_as_yaml():
+    folder = find_recipe(RECIPE).parents[1]
+    for path in folder.rglob("*.yaml"):
+        own = yaml.safe_load(path.read_text())
+        settings = compose([path]).settings
+        assert {key for key in own if key != "base"} <= settings.keys()
