@@ -142,7 +142,7 @@ def _propagation(backbone: str) -> dict[str, dict[str, Any]]:
 def _design(backbone: str) -> dict[str, dict[str, Any]]:
     return {
         "as published": {},
-        "answer added, not fused": _varied(backbone, "group", merging="residual"),
+        "answer added, not fused": _varied(backbone, "group", fusion="residual"),
         "GP without norm and ReLU": _varied(backbone, "group", conv_norm=False),
         "GP without convolution": _varied(backbone, "group", dwconv=False),
         "local blocks without convolution": _varied(backbone, "local", dwconv=False),

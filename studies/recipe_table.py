@@ -81,7 +81,7 @@ gpvit train RECIPE --trainer.num_nodes 1 --trainer.devices 1 --trainer.accumulat
 gpvit train RECIPE --trainer.num_nodes 1 --trainer.devices 1 --trainer.accelerator cpu
 ```
 
-The images of a step decide the learning rate: `lr` is for `lr_batch` images, and with others it is scaled in
+The images of a step decide the learning rate: `lr` is for `base_batch_size` images, and with others it is scaled in
 proportion, which is printed. An epoch has as many images whatever the devices; `trainer.max_steps` of ADE20K counts
 steps, so fewer images a step see fewer images in all. Accumulated batches do not share the statistics of batch norms.
 

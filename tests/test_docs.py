@@ -55,9 +55,16 @@ def test_fine_tuning_runs_as_shown(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_setting_that_a_page_names_exists(page):
     settings = set(re.findall(r"--((?:model|data)\.[\w.]+)", page.read_text(encoding="utf-8")))
-    assert {"model.freeze", "model.layer_decay", "model.lr_batch", "data.subset_seed"} <= settings
+    assert {"model.freeze", "model.layer_decay", "model.base_batch_size", "data.subset_seed"} <= settings
     recipe = {"classification": "finetune", "segmentation": "segment", "detection": "detect"}[page.stem]
-    values = {"freeze": "3", "layer_decay": "0.5", "lr_batch": "8", "per_class": "3", "subset": "3", "subset_seed": "1"}
+    values = {
+        "freeze": "3",
+        "layer_decay": "0.5",
+        "base_batch_size": "8",
+        "per_class": "3",
+        "subset": "3",
+        "subset_seed": "1",
+    }
     named = {setting: values[name] for setting in settings if (name := setting.partition(".")[2]) in values}
     overrides = [part for setting, value in named.items() for part in (f"--{setting}", value)]
     resolved = resolve_recipe([str(ROOT / "recipes/folder" / f"{recipe}.yaml"), *overrides])

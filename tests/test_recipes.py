@@ -61,7 +61,7 @@ def test_a_published_recipe_is_short_and_starts_on_the_published_hardware_at_the
     trainer, data, model = config["trainer"], config["data"]["init_args"], config["model"]["init_args"]
     assert (trainer["accelerator"], trainer["num_nodes"], trainer["devices"]) == ("gpu", 2, 8)
     assert trainer["accumulate_grad_batches"] == 1
-    assert model["lr_batch"] == 16 * data["batch_size"]
+    assert model["base_batch_size"] == 16 * data["batch_size"]
 
 
 def changed(recipe: str, overlay: str) -> dict[str, tuple]:
@@ -85,7 +85,7 @@ def test_where_the_paper_differs_a_named_file_says_so_and_changes_nothing_else()
     assert changed(l1, "imagenet_pool") == {f"{arguments}model_kwargs.global_pool": (None, "avg")}
     assert changed(upernet, "ade20k_lr") == {f"{arguments}lr": (1.2e-4, 6e-5)}
     for recipe in (upernet, detector):
-        assert changed(recipe, "eight_gpus") == {"trainer.num_nodes": (2, 1), f"{arguments}lr_batch": (32, 16)}
+        assert changed(recipe, "eight_gpus") == {"trainer.num_nodes": (2, 1), f"{arguments}base_batch_size": (32, 16)}
     assert len(OVERLAYS) == 4
     for overlay in OVERLAYS:  # the command that its first lines show
         shown = re.search(r"gpvit train (\S+) (\S+)", overlay.read_text())
@@ -112,7 +112,7 @@ def test_imagenet_recipes_are_the_released_configuration(level, drop_path):
             "name": f"gpvit_l{level}",
             "model_kwargs": {"drop_path_rate": drop_path},
             "lr": 5e-4 * 2048 / 512,
-            "lr_batch": 2048,
+            "base_batch_size": 2048,
             "betas": [0.9, 0.999],
             "weight_decay": 0.05,
             "warmup_epochs": 15,
@@ -144,8 +144,8 @@ def test_imagenet_recipes_are_the_released_configuration(level, drop_path):
 
 
 HEADS = {
-    "upernet": {"spared": "layer_norms", "head_lr_scale": 1.0},
-    "segformer": {"spared": "backbone_norms_and_biases", "head_lr_scale": 10.0},
+    "upernet": {"no_decay": "layer_norms", "head_lr_scale": 1.0},
+    "segformer": {"no_decay": "backbone_norms_and_biases", "head_lr_scale": 10.0},
 }
 
 
@@ -162,7 +162,7 @@ def test_ade20k_recipes_are_the_released_configuration(decoder, level, drop_path
             "model_kwargs": {"drop_path_rate": drop_path},
             "backbone_weights": "in1k",
             "lr": 6e-5 * 2,
-            "lr_batch": 32,
+            "base_batch_size": 32,
             "betas": [0.9, 0.999],
             "weight_decay": 0.01,
             **HEADS[decoder],
@@ -183,7 +183,7 @@ def test_ade20k_recipes_are_the_released_configuration(decoder, level, drop_path
     assert trainer["sync_batchnorm"]
     assert (trainer["precision"], trainer["gradient_clip_val"]) == ("32-true", None)  # not clipped
     assert data["preprocessing"]["input_size"] == [3, 512, 512]
-    assert (data["preprocessing"]["fit_size"], data["preprocessing"]["divisor"]) == ([2048, 512], 32)
+    assert (data["preprocessing"]["max_size"], data["preprocessing"]["size_divisor"]) == ([2048, 512], 32)
     assert data["augmentation"] == {
         "scale": [0.5, 2.0],
         "max_class_share": 0.75,
@@ -225,7 +225,7 @@ def test_coco_recipes_are_the_released_configuration(detector, schedule, level):
             "model_kwargs": {"drop_path_rate": DROP_PATH[detector, schedule][level - 1]},
             "backbone_weights": "in1k",
             "lr": 2e-4,
-            "lr_batch": 32,
+            "base_batch_size": 32,
             "betas": [0.9, 0.999],
             "weight_decay": 0.05,
             "milestones": milestones,

@@ -130,7 +130,7 @@ def segmenter(path: Path, class_names: list[str], preprocessing: SegmentationPre
 
 @pytest.fixture
 def for_masks(tmp_path) -> Path:
-    preprocessing = SegmentationPreprocessing((3, 64, 64), fit_size=(128, 64))
+    preprocessing = SegmentationPreprocessing((3, 64, 64), max_size=(128, 64))
     return segmenter(tmp_path / "shapes.safetensors", ["ground", "cat", "dog"], preprocessing)
 
 
@@ -215,7 +215,7 @@ def test_digit_scenes_are_a_segmenters_default(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         DigitScenes.__init__, "__defaults__", (64, 1, 2, (1, 4), None, 0, 2, 0)
     )  # two scenes of 64 pixels
-    preprocessing = SegmentationPreprocessing((3, 64, 64), fit_size=None)
+    preprocessing = SegmentationPreprocessing((3, 64, 64), max_size=None)
     path = segmenter(tmp_path / "scenes.safetensors", ["background", *map(str, range(10))], preprocessing)
     assert main(["evaluate", str(path), "--json", "-"]) == 0
     scores = json.loads(capsys.readouterr().out)
@@ -228,7 +228,7 @@ def test_ade20ks_layout_is_known(tmp_path, capsys):
         path.parent.mkdir(parents=True)
         Image.fromarray(pixels).save(path)
     names = list(ade20k_classes())
-    path = segmenter(tmp_path / "ade.safetensors", names, SegmentationPreprocessing((3, 64, 64), fit_size=(64, 64)))
+    path = segmenter(tmp_path / "ade.safetensors", names, SegmentationPreprocessing((3, 64, 64), max_size=(64, 64)))
     assert main(["evaluate", str(path), "--data", str(tmp_path / "ade"), "--json", "-"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["classes"][names[0]]["acc"] == scores["aacc"]  # label 1 is the first class

@@ -43,7 +43,7 @@ def segmenter(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "segmenter.safetensors"
     model = gpvit.create_model("segformer_gpvit_nano", num_classes=3, backbone_kwargs={"img_size": 64})
     colors = [[10, 20, 30], [200, 0, 0], [0, 200, 0]]
-    inputs = {"fit_size": (128, 64), "divisor": 16, "label_colors": colors}
+    inputs = {"max_size": (128, 64), "size_divisor": 16, "label_colors": colors}
     gpvit.save(model, path, class_names=NAMES, inputs=inputs)
     return str(path)
 

@@ -29,7 +29,7 @@ def models(tmp_path_factory):
     torch.nn.init.normal_(classifier.head.weight)
     gpvit.save(classifier, folder / "classifier.safetensors", NAMES, {"input_size": (3, 32, 32)})
     segmenter = gpvit.create_model("segformer_gpvit_nano", num_classes=3, backbone_kwargs={"img_size": 64})
-    gpvit.save(segmenter, folder / "segmenter.safetensors", NAMES, {"fit_size": (128, 64), "divisor": 16})
+    gpvit.save(segmenter, folder / "segmenter.safetensors", NAMES, {"max_size": (128, 64), "size_divisor": 16})
     options = {"num_classes": 3, "backbone_kwargs": {"img_size": 64}, "min_size": 64, "max_size": 96}
     detector = gpvit.create_model("mask_rcnn_gpvit_nano", **options)
     torch.nn.init.normal_(detector.roi_heads.box_predictor.cls_score.weight, std=0.15)

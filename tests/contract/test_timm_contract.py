@@ -101,8 +101,8 @@ class TestEverySize:
             layer = {"stem": 0, "pos_embed": 0, "norm": 12, "pool": 12, "head": 13}.get(top)
             layer = 1 + int(rest.split(".")[0]) if layer is None else layer
             assert scale == pytest.approx(0.75 ** (13 - layer)), parameter_name
-            spared = parameter.ndim <= 1 or parameter_name in expected
-            assert (decay == 0) == spared, parameter_name
+            no_decay = parameter.ndim <= 1 or parameter_name in expected
+            assert (decay == 0) == no_decay, parameter_name
 
     def test_pretrained_cfg_and_data_config(self, name):
         with torch.device("meta"):

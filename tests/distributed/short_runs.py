@@ -27,7 +27,7 @@ from gpvit.data import Digits
 from gpvit.data.detection.dataset import Picture, collate
 from gpvit.data.module import ImageData
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
-from gpvit.train import AveragedWeights, build_trainer, fit
+from gpvit.train import ModelEMA, build_trainer, fit
 
 STEPS = 3
 
@@ -92,7 +92,7 @@ def run(name: str, folder: Path, batch: int) -> None:
     make, options = RUNS[name]
     task, data = make()
     data.batch_size = batch // processes
-    callbacks = [KeptStatistics()] if "strategy" in options else [KeptStatistics(), AveragedWeights(decay=0.5)]
+    callbacks = [KeptStatistics()] if "strategy" in options else [KeptStatistics(), ModelEMA(decay=0.5)]
     options = {"strategy": "ddp", **options} if processes > 1 else {}
     options |= {"accelerator": "cpu", "devices": processes, "max_steps": STEPS, "gradient_clip_val": 1.0}
     limit = 2 if isinstance(data, Digits) else 1.0

@@ -34,7 +34,7 @@ def test_class_names_without_a_checkpoint():
 def test_a_segmenter_tells_its_task_preprocessing_and_classes():
     model = gpvit.create_model("segformer_gpvit_nano")
     assert (task_of(model), task_of(timm.create_model("resnet10t"))) == ("segmentation", "classification")
-    assert segmentation_preprocessing_of(model).fit_size == (2048, 512)
+    assert segmentation_preprocessing_of(model).max_size == (2048, 512)
     names, colors = class_names_of(model), class_colors_of(model)
     assert (len(names), names[0], names[149]) == (150, "wall", "flag")
     assert len(set(colors)) == 150

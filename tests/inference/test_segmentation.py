@@ -17,7 +17,7 @@ COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128], [0, 128, 0]]
 def model():
     torch.manual_seed(0)
     model = gpvit.create_model("segformer_gpvit_nano", num_classes=4, backbone_kwargs={"img_size": 64})
-    model.pretrained_cfg |= {"label_names": NAMES, "label_colors": COLORS, "fit_size": (128, 64), "divisor": 16}
+    model.pretrained_cfg |= {"label_names": NAMES, "label_colors": COLORS, "max_size": (128, 64), "size_divisor": 16}
     return model.eval()
 
 
@@ -32,7 +32,7 @@ def photographs():
 def test_labels_are_those_of_the_method(model, photographs):
     for method in (None, WholeImage(scales=(1.0, 1.5), flip=True), SlidingWindow(64)):
         predictor = Predictor(model, method=method)
-        assert (predictor.preprocessing.fit_size, predictor.preprocessing.divisor) == ((128, 64), 16)
+        assert (predictor.preprocessing.max_size, predictor.preprocessing.size_divisor) == ((128, 64), 16)
         results = predictor(photographs)
         for picture, result in zip(photographs, results, strict=True):
             expected = (method or WholeImage())(model, picture, predictor.preprocessing)
@@ -97,6 +97,6 @@ def test_other_tasks_are_refused():
 
 def test_a_checkpoint_keeps_that_pictures_keep_their_size(tmp_path):
     model = gpvit.create_model("segformer_gpvit_nano", num_classes=2, backbone_kwargs={"img_size": 64})
-    model.pretrained_cfg |= {"fit_size": None, "divisor": 8}
+    model.pretrained_cfg |= {"max_size": None, "size_divisor": 8}
     gpvit.save(model, tmp_path / "own.safetensors")
     assert Predictor(tmp_path / "own.safetensors", device="cpu").preprocessing == Predictor(model).preprocessing

@@ -125,7 +125,7 @@ def test_propagation_can_be_another(propagation):
 
 
 def test_without_fusion_and_convolution_the_answer_is_added():
-    block = GroupPropagationBlock(DIM, GROUPS, HEADS, merging="residual", dwconv=False).eval()
+    block = GroupPropagationBlock(DIM, GROUPS, HEADS, fusion="residual", dwconv=False).eval()
     torch.nn.init.zeros_(block.ungrouping.proj.weight)
     torch.nn.init.zeros_(block.ungrouping.proj.bias)
     x = torch.randn(2, 4, 6, DIM)
@@ -144,7 +144,7 @@ def test_the_convolution_can_stand_alone_as_in_the_paper():
     assert block(x).min() < 0
 
 
-@pytest.mark.parametrize("options", [{"propagation": "mlp"}, {"merging": "sum"}])
+@pytest.mark.parametrize("options", [{"propagation": "mlp"}, {"fusion": "sum"}])
 def test_unknown_kinds_are_named(options):
     with pytest.raises(ValueError, match=r"must be one of \w+, .*; got '(mlp|sum)'"):
         GroupPropagationBlock(DIM, GROUPS, HEADS, **options)

@@ -62,12 +62,12 @@ def _(entry: Entry) -> None:
 @check("How a token takes up the groups' answer")
 def _(entry: Entry) -> None:
     x, groups = tokens(2, 7, DIM), tokens(2, GROUPS, DIM)
-    merged, added = Ungrouping(DIM, HEADS), Ungrouping(DIM, HEADS, merging="residual")
+    merged, added = Ungrouping(DIM, HEADS), Ungrouping(DIM, HEADS, fusion="residual")
     assert (merged.fuse.in_features, merged.fuse.out_features) == (2 * DIM, DIM)
     zeroed(merged.proj, added.proj)
     torch.testing.assert_close(merged(x, groups)[0], merged.fuse(torch.cat([x, torch.zeros_like(x)], -1)))
     torch.testing.assert_close(added(x, groups)[0], x)
-    entry.says('merging="residual"')
+    entry.says('fusion="residual"')
 
 
 @check("End of a GP block (Equation 6)")

@@ -90,11 +90,11 @@ def _(entry: Entry) -> None:
 def _(entry: Entry) -> None:
     assert settings(IMAGENET)["model.weight_decay"] == 0.05
     model = shape_of("gpvit_l1")
-    spared = no_decay_names(model)
+    no_decay = no_decay_names(model)
     names = {name for name, _ in model.named_parameters()}
-    assert {"pos_embed", "norm.weight", "stem.first.norm.weight", "blocks.1.group_tokens", "head.bias"} <= spared
-    assert {"head.weight", "blocks.0.dwconv.weight", "stem.first.conv.weight"} <= names - spared
-    decaying = {name for name in names - spared if name.endswith("bias")}
+    assert {"pos_embed", "norm.weight", "stem.first.norm.weight", "blocks.1.group_tokens", "head.bias"} <= no_decay
+    assert {"head.weight", "blocks.0.dwconv.weight", "stem.first.conv.weight"} <= names - no_decay
+    decaying = {name for name in names - no_decay if name.endswith("bias")}
     assert len(decaying) == 16
     assert all("lepe" in name for name in decaying)
 

@@ -97,9 +97,9 @@ def _(entry: Entry) -> None:
     names = {id(parameter): name.removeprefix("backbone.body.") for name, parameter in model.named_parameters()}
     groups = detector_groups(model, 0.05)
     decay = {names[id(parameter)]: group["weight_decay"] for group in groups for parameter in group["params"]}
-    spared = {"level_embed", "backbone.pos_embed", "backbone.blocks.1.group_tokens", "norms.8.weight"}
-    spared |= {"backbone.blocks.0.norm.weight", "backbone.stem.first.norm.bias", "spatial_prior.proj.8.bias"}
-    assert {decay[name] for name in spared} == {0}
+    no_decay = {"level_embed", "backbone.pos_embed", "backbone.blocks.1.group_tokens", "norms.8.weight"}
+    no_decay |= {"backbone.blocks.0.norm.weight", "backbone.stem.first.norm.bias", "spatial_prior.proj.8.bias"}
+    assert {decay[name] for name in no_decay} == {0}
     decaying = {"injectors.0.gamma", "backbone.stem.first.norm.weight", "backbone.blocks.1.dwconv.norm.weight"}
     decaying |= {"spatial_prior.stem.0.norm.weight", "backbone.fpn.inner_blocks.0.1.weight"}
     assert {decay[name] for name in decaying} == {0.05}
@@ -110,7 +110,7 @@ def _(entry: Entry) -> None:
     for detector in DETECTORS:
         backbone = shape_of(f"{detector}_gpvit_l1").backbone.body.backbone
         assert isinstance(backbone.norm, nn.Identity)
-        assert not backbone.tap_norms
+        assert not backbone.feature_norms
     assert isinstance(shape_of("gpvit_l1").norm, nn.LayerNorm)
 
 

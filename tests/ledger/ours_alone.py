@@ -101,7 +101,10 @@ def _(entry: Entry) -> None:
     assert peak_lr(trainer, 0.1, 32) == pytest.approx(0.05)
     assert peak_lr(trainer, 0.1, None) == 0.1
     coco = "coco/retinanet_gpvit_l1_3x"
-    assert [settings(coco, *more)["model.lr_batch"] for more in ((), ("--model.lr_batch", "null"))] == [32, None]
+    assert [settings(coco, *more)["model.base_batch_size"] for more in ((), ("--model.base_batch_size", "null"))] == [
+        32,
+        None,
+    ]
 
 
 @check("Pairs of Mixup and CutMix")

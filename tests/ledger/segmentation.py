@@ -23,7 +23,7 @@ def decay_of(recipe: str) -> dict[str, float]:
     """Tell the weight decay of each parameter of a recipe's model."""
     used = settings(recipe)
     model = shape_of(used["model.name"])
-    groups = head_groups(model, 1.0, used["model.weight_decay"], used["model.spared"])
+    groups = head_groups(model, 1.0, used["model.weight_decay"], used["model.no_decay"])
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {names[id(parameter)]: group["weight_decay"] for group in groups for parameter in group["params"]}
 
@@ -51,7 +51,7 @@ def check_batch(entry: Entry, recipe: str) -> None:
         used = settings(recipe, *more)
         assert used["data.batch_size"] == 2
         assert used["trainer.num_nodes"] * used["trainer.devices"] == gpus
-        assert used["model.lr_batch"] == 2 * gpus
+        assert used["model.base_batch_size"] == 2 * gpus
         assert used["model.lr"] == settings(recipe)["model.lr"]
         entry.says(f"{gpus} GPUs", f"{2 * gpus} images")
     assert entry.parts["Ours"] == "32."
@@ -80,23 +80,23 @@ def _(entry: Entry) -> None:
 def _(entry: Entry) -> None:
     decay = decay_of(UPERNET)
     backbone = "backbone.model."
-    spared = {"pos_embed", "blocks.1.group_tokens", "blocks.0.norm.bias", "tap_norms.2.weight"}
-    assert {decay[backbone + name] for name in spared} == {0}
+    no_decay = {"pos_embed", "blocks.1.group_tokens", "blocks.0.norm.bias", "feature_norms.2.weight"}
+    assert {decay[backbone + name] for name in no_decay} == {0}
     decaying = {"norm.weight", "norm.bias", "stem.first.norm.weight", "stem.proj.bias", "blocks.0.mlp.fc1.bias"}
     assert {decay[backbone + name] for name in decaying} == {0.01}
     assert {value for name, value in decay.items() if not name.startswith("backbone.")} == {0.01}
-    entry.says(settings(SEGFORMER)["model.spared"], "0.01")
+    entry.says(settings(SEGFORMER)["model.no_decay"], "0.01")
 
 
 @check("Weight decay, SegFormer")
 def _(entry: Entry) -> None:
     decay = decay_of(SEGFORMER)
     backbone = "backbone.model."
-    spared = {"pos_embed", "blocks.1.group_tokens", "norm.weight", "stem.first.norm.weight", "blocks.0.mlp.fc1.bias"}
-    assert {decay[backbone + name] for name in spared} == {0}
+    no_decay = {"pos_embed", "blocks.1.group_tokens", "norm.weight", "stem.first.norm.weight", "blocks.0.mlp.fc1.bias"}
+    assert {decay[backbone + name] for name in no_decay} == {0}
     assert decay[f"{backbone}blocks.0.attn.vertical.lepe.bias"] == 0.01
     assert {value for name, value in decay.items() if not name.startswith("backbone.")} == {0.01}
-    entry.says(settings(UPERNET)["model.spared"], "0.01")
+    entry.says(settings(UPERNET)["model.no_decay"], "0.01")
 
 
 @check("Norms of the features")
@@ -105,11 +105,11 @@ def _(entry: Entry) -> None:
     entry.says("2, 5 and 8", "11")
     image = tokens(1, 3, 64, 64)
     for taps in ((2, 5, 8), ()):
-        kwargs = {} if taps else {"backbone_kwargs": {"tap_norms": taps}}
+        kwargs = {} if taps else {"backbone_kwargs": {"feature_norms": taps}}
         model = gpvit.create_model("segformer_gpvit_nano", num_classes=3, **kwargs).eval()
         backbone = model.backbone.model
-        assert sorted(backbone.tap_norms, key=int) == [str(tap) for tap in taps]
-        norms = {tap: backbone.tap_norms[str(tap)] for tap in taps} | ({11: backbone.norm} if taps else {})
+        assert sorted(backbone.feature_norms, key=int) == [str(tap) for tap in taps]
+        norms = {tap: backbone.feature_norms[str(tap)] for tap in taps} | ({11: backbone.norm} if taps else {})
         for norm in norms.values():
             torch.nn.init.normal_(norm.weight)
         for index, feature in zip((2, 5, 8, 11), model.forward_features(image), strict=True):
@@ -124,13 +124,13 @@ def _(entry: Entry) -> None:
 @torch.no_grad()
 def _(entry: Entry) -> None:
     used = settings(UPERNET)
-    assert (used["data.preprocessing.fit_size"], used["data.preprocessing.divisor"]) == ([2048, 512], 32)
+    assert (used["data.preprocessing.max_size"], used["data.preprocessing.size_divisor"]) == ([2048, 512], 32)
     entry.says("2048 x 512", "32")
     preprocessing = SegmentationPreprocessing()
     assert preprocessing.kept_shape((300, 500)) == (512, 853)
     assert preprocessing.fitted((300, 500)) == (512, 864)
-    assert SegmentationPreprocessing(divisor=1).fitted((300, 500)) == (512, 853)
-    small = SegmentationPreprocessing((3, 64, 64), fit_size=(128, 64))
+    assert SegmentationPreprocessing(size_divisor=1).fitted((300, 500)) == (512, 853)
+    small = SegmentationPreprocessing((3, 64, 64), max_size=(128, 64))
     noise = np.random.default_rng(0).integers(0, 256, (100, 130, 3), dtype=np.uint8)
     picture, pixels = Image.fromarray(noise), torch.from_numpy(noise).permute(2, 0, 1)[None]
     for size in ((64, 83), (64, 96)):  # kept in shape, then stretched

@@ -200,9 +200,9 @@ def test_backbone_keeps_its_weights_but_loses_classifier_and_norm():
 @pytest.mark.parametrize("name", ["gpvit_nano", "vit_small_patch14_reg4_dinov2"])
 def test_what_weight_decay_spares_exists(name):
     model = build(name)
-    spared = model.no_weight_decay()
-    assert {"level_embed", "backbone.pos_embed"} < spared
-    assert ("backbone.blocks.1.group_tokens" in spared) == (name == "gpvit_nano")
+    no_decay = model.no_weight_decay()
+    assert {"level_embed", "backbone.pos_embed"} < no_decay
+    assert ("backbone.blocks.1.group_tokens" in no_decay) == (name == "gpvit_nano")
 
 
 def other(name: str, **kwargs) -> nn.Module:

@@ -91,7 +91,7 @@ def test_spared_parameters_are_the_backbones():
 
 def test_a_file_rebuilds_the_model(tmp_path):
     model = randomised("upernet_gpvit_nano", num_classes=5, in_chans=1, backbone_kwargs={"img_size": 64})
-    model.pretrained_cfg |= {"mean": (0.5,), "std": (0.2,), "fit_size": None, "label_colors": [[0, 0, 0]] * 5}
+    model.pretrained_cfg |= {"mean": (0.5,), "std": (0.2,), "max_size": None, "label_colors": [[0, 0, 0]] * 5}
     gpvit.save(model, tmp_path / "model.safetensors", class_names=list("abcde"))
     loaded = gpvit.load(tmp_path / "model.safetensors")
     images = torch.randn(1, 1, 48, 64)

@@ -21,10 +21,10 @@ TOLERANCE = 1e-5  # of the largest absolute value
 
 @pytest.fixture(scope="module")
 def model() -> GPViT:
-    model = timm.create_model("gpvit_l1", tap_norms=(2, 5, 8))
+    model = timm.create_model("gpvit_l1", feature_norms=(2, 5, 8))
     weights = convert_official(official.state_dict("cls_L1"))
     taps = {  # the authors' classification file has none; their names give the values
-        f"tap_norms.{i}.{leaf}": torch.from_numpy(fill.weight(f"backbone.norm{i}.{leaf}", (216,)))
+        f"feature_norms.{i}.{leaf}": torch.from_numpy(fill.weight(f"backbone.norm{i}.{leaf}", (216,)))
         for i in (2, 5, 8)
         for leaf in ("weight", "bias")
     }

@@ -7,7 +7,7 @@ from gpvit.profile.training_step import open_recipe
 
 SMALL = [
     "recipes/digits/classify.yaml",
-    *("--data.batch_size", "4", "--data.image_size", "32", "--model.weights", "in1k", "--model.lr_batch", "64"),
+    *("--data.batch_size", "4", "--data.image_size", "32", "--model.weights", "in1k", "--model.base_batch_size", "64"),
 ]
 
 

@@ -17,7 +17,7 @@ class Patches(SegmentationData):
         grey = channels * (0.5,)
         super().__init__(
             [f"class {i}" for i in range(num_classes)],
-            SegmentationPreprocessing((channels, 64, 64), grey, grey, fit_size=None),
+            SegmentationPreprocessing((channels, 64, 64), grey, grey, max_size=None),
             SegmentationAugmentation((1, 1), max_class_share=1, photometric=False),
             batch_size=2,
             num_workers=0,

@@ -9,7 +9,7 @@ from lightning import Callback
 
 from gpvit.data import Digits
 from gpvit.tasks import ClassificationTask
-from gpvit.train import AveragedWeights, build_trainer, fit
+from gpvit.train import ModelEMA, build_trainer, fit
 
 MEASURED = ("images", "data", "memory", "hours", "seconds", "eta", "left", "wait")
 
@@ -35,7 +35,7 @@ def run(folder: Path, resume: Any = None, stop: int | None = None, workers: int 
     torch.manual_seed(0)
     task = ClassificationTask("gpvit_nano", {"drop_path_rate": 0.3}, warmup_epochs=0)
     data = Digits(image_size=32, batch_size=4, num_workers=workers)
-    callbacks = [AveragedWeights(0.9)] + ([StopAfter(stop)] if stop else [])
+    callbacks = [ModelEMA(0.9)] + ([StopAfter(stop)] if stop else [])
     settings = {
         "accelerator": "cpu",
         "accumulate_grad_batches": 2,

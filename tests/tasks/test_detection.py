@@ -180,7 +180,7 @@ def test_weights_describe_themselves(tmp_path):
     inputs = read_checkpoint(tmp_path / "run" / "last.safetensors").inputs
     assert (inputs["label_names"], inputs["category_ids"]) == (["white", "black"], [3, 7])
     assert inputs["label_colors"] == [list(color) for color in data.colors]
-    assert inputs["fit_size"] == [1333, 64]
+    assert inputs["max_size"] == [1333, 64]
     assert {"boxes.csv", "data.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
     network = gpvit.load(tmp_path / "run" / "last.safetensors")
     image = torch.rand(3, 80, 60)

@@ -40,7 +40,7 @@ def test_all_but_the_pretrained_transformer_learns(name):
     assert {n for n, _ in model.named_parameters()} - learning(model) == {
         n
         for n, _ in model.named_parameters()
-        if n.startswith(prefix) and not n.removeprefix(prefix).startswith(("head.", "pool.", "tap_norms."))
+        if n.startswith(prefix) and not n.removeprefix(prefix).startswith(("head.", "pool.", "feature_norms."))
     }
 
 
@@ -53,7 +53,7 @@ def test_stem_and_first_blocks_are_frozen(name, count):
     still = {n.removeprefix(prefix) for n in learning(model)}
     assert {i for i in range(12) if f"blocks.{i}.mlp.fc1.weight" in still} == set(range(count, 12))
     assert not {n for n in still if n.startswith(("stem", "pos_embed", "patch_embed", "cls_token"))}
-    assert {n for n, _ in transformer.named_parameters() if n.startswith(("norm", "pool", "tap_norms"))} <= still
+    assert {n for n, _ in transformer.named_parameters() if n.startswith(("norm", "pool", "feature_norms"))} <= still
 
 
 @pytest.mark.parametrize(

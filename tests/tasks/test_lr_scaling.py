@@ -49,7 +49,7 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_scales_its_rate_and_keeps_the_ratios(task, tmp_path, capsys):
     kind, name, options, data = TASKS[task]
-    model = kind(name, lr=0.2, lr_batch=4 * data().batch_size, **options)
+    model = kind(name, lr=0.2, base_batch_size=4 * data().batch_size, **options)
     settings = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 0, "accumulate_grad_batches": 2}
     trainer = build_trainer(tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False, **settings)
     trainer.fit(model, datamodule=data())
@@ -62,5 +62,5 @@ def test_every_task_scales_its_rate_and_keeps_the_ratios(task, tmp_path, capsys)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_number_of_images_that_is_none_is_refused_at_once(task):
     kind, name, options, _ = TASKS[task]
-    with pytest.raises(ValueError, match="lr_batch 0: give the images of a step"):
-        kind(name, lr_batch=0, **options)
+    with pytest.raises(ValueError, match="base_batch_size 0: give the images of a step"):
+        kind(name, base_batch_size=0, **options)

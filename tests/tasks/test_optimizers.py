@@ -38,8 +38,8 @@ def test_the_parameters_that_decay_are_the_authors(level):
     expected = {name: bool(mark.flatten()[0]) for name, mark in convert_official(marks).items()}
     with torch.device("meta"):
         model = timm.create_model(f"gpvit_l{level}")
-    spared = no_decay_names(model)
-    assert {name: name not in spared for name, _ in model.named_parameters()} == {
+    no_decay = no_decay_names(model)
+    assert {name: name not in no_decay for name, _ in model.named_parameters()} == {
         name: expected[name] for name, _ in model.named_parameters()
     }
     assert sum(mark for name, mark in expected.items() if name.endswith(".bias")) == 16
@@ -56,8 +56,8 @@ def test_every_parameter_is_in_one_group_and_decays_by_name(layer_decay):
     groups = parameter_groups(model, lr=0.1, weight_decay=0.3, layer_decay=layer_decay)
     by_name = names_by_group(model, groups)
     assert sum(len(group["params"]) for group in groups) == len(by_name) == len(list(model.parameters()))
-    spared = no_decay_names(model)
-    assert all(group["weight_decay"] == (0.0 if name in spared else 0.3) for name, group in by_name.items())
+    no_decay = no_decay_names(model)
+    assert all(group["weight_decay"] == (0.0 if name in no_decay else 0.3) for name, group in by_name.items())
 
 
 def test_layer_decay_sets_real_learning_rates():
@@ -82,8 +82,8 @@ def segformer_decays(name: str) -> bool:
 
 AUTHORS_RULES = {"upernet": (upernet_decays, 1.0), "segformer": (segformer_decays, 10.0)}
 OURS = {
-    "upernet": {"spared": "layer_norms"},
-    "segformer": {"spared": "backbone_norms_and_biases", "head_lr_scale": 10.0},
+    "upernet": {"no_decay": "layer_norms"},
+    "segformer": {"no_decay": "backbone_norms_and_biases", "head_lr_scale": 10.0},
 }
 
 
@@ -113,7 +113,7 @@ def test_segmentation_decay_in_words():
         for name, group in names_by_group(model, head_groups(model, 1, 1, "layer_norms")).items()
     }
     assert decay["backbone.model.norm.weight"] == decay["backbone.model.norm.bias"] == 1  # `ln1` is not called a norm
-    assert decay["backbone.model.tap_norms.2.weight"] == decay["backbone.model.blocks.0.norm.bias"] == 0
+    assert decay["backbone.model.feature_norms.2.weight"] == decay["backbone.model.blocks.0.norm.bias"] == 0
     assert decay["backbone.model.pos_embed"] == decay["backbone.model.blocks.1.group_tokens"] == 0
     assert decay["backbone.model.stem.first.norm.weight"] == decay["backbone.model.stem.proj.bias"] == 1
     assert decay["decoder.fuse.norm.bias"] == decay["auxiliary.classifier.bias"] == 1
@@ -127,14 +127,14 @@ def test_segmentation_decay_in_words():
     assert len(groups) == 3
 
 
-@pytest.mark.parametrize("spared", ["layer_norms", "backbone_norms_and_biases"])
-def test_any_backbone_can_be_grouped(spared):
+@pytest.mark.parametrize("no_decay", ["layer_norms", "backbone_norms_and_biases"])
+def test_any_backbone_can_be_grouped(no_decay):
     model = gpvit.create_model("segformer_resnet10t", num_classes=3)
-    groups = head_groups(model, 1, 1, spared)
+    groups = head_groups(model, 1, 1, no_decay)
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     spared_here = {name for name, group in names_by_group(model, groups).items() if not group["weight_decay"]}
     norms = {name for name, parameter in model.backbone.named_parameters(prefix="backbone") if parameter.ndim == 1}
-    assert spared_here == (norms if spared == "backbone_norms_and_biases" else set())
+    assert spared_here == (norms if no_decay == "backbone_norms_and_biases" else set())
 
 
 def detector_decays(name: str) -> bool:

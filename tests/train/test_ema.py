@@ -10,13 +10,13 @@ from torch import nn
 import gpvit
 from gpvit.data import Digits
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask, evaluate_classifier
-from gpvit.train import AveragedWeights, build_trainer, fit
+from gpvit.train import ModelEMA, build_trainer, fit
 from gpvit.train.ema import average
 
 FAST = {"accelerator": "cpu", "num_sanity_val_steps": 0}
 
 
-def train(folder: Path, averaging: AveragedWeights | None, resume: Path | None = None, **options):
+def train(folder: Path, averaging: ModelEMA | None, resume: Path | None = None, **options):
     torch.manual_seed(0)
     task = ClassificationTask("gpvit_nano", lr=1e-3, warmup_epochs=0)
     trainer = build_trainer(folder, [averaging] if averaging else [], **{**FAST, **options})
@@ -37,7 +37,7 @@ def test_the_average_is_the_textbook_sum(decay):
 
 
 def test_averaged_weights_are_scored_and_written_beside_the_others(tmp_path):
-    averaging = AveragedWeights(decay=0.5)
+    averaging = ModelEMA(decay=0.5)
     task, summary = train(tmp_path, averaging, max_epochs=2, limit_train_batches=3)
     data = Digits(image_size=32, batch_size=64)
     for file, prefix, figures in (
@@ -58,14 +58,14 @@ def test_averaged_weights_are_scored_and_written_beside_the_others(tmp_path):
 
 def test_training_does_not_notice(tmp_path):
     alone, _ = train(tmp_path / "alone", None, max_steps=3, limit_val_batches=1)
-    beside, _ = train(tmp_path / "beside", AveragedWeights(), max_steps=3, limit_val_batches=1)
+    beside, _ = train(tmp_path / "beside", ModelEMA(), max_steps=3, limit_val_batches=1)
     others = beside.network.state_dict()
     assert all(torch.equal(tensor, others[name]) for name, tensor in alone.network.state_dict().items())
 
 
 def test_a_resumed_run_goes_on_with_the_average(tmp_path):
     options = {"limit_train_batches": 2, "limit_val_batches": 1}
-    once, again, whole = AveragedWeights(0.9), AveragedWeights(0.9), AveragedWeights(0.9)
+    once, again, whole = ModelEMA(0.9), ModelEMA(0.9), ModelEMA(0.9)
     train(tmp_path / "a", once, max_epochs=1, **options)
     train(tmp_path / "b", again, tmp_path / "a/last.ckpt", max_epochs=1, **options)
     assert again.best == once.best
@@ -83,7 +83,7 @@ def test_a_resumed_run_goes_on_with_the_average(tmp_path):
     ],
 )
 def test_segmenters_and_detectors_are_averaged_too(tmp_path, task, data, metric):
-    summary = fit(build_trainer(tmp_path, [AveragedWeights()], max_epochs=1, **FAST), task, data)
+    summary = fit(build_trainer(tmp_path, [ModelEMA()], max_epochs=1, **FAST), task, data)
     assert metric in summary["last"]
     assert (tmp_path / "ema_best.safetensors").is_file()
 
@@ -91,4 +91,4 @@ def test_segmenters_and_detectors_are_averaged_too(tmp_path, task, data, metric)
 @pytest.mark.parametrize("decay", [0, 1, -0.5, 2])
 def test_a_decay_that_is_no_share_is_refused(decay):
     with pytest.raises(ValueError, match="give a share between 0 and 1"):
-        AveragedWeights(decay)
+        ModelEMA(decay)

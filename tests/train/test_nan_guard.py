@@ -11,7 +11,7 @@ from gpvit.data.transforms.classification import Augmentation
 from gpvit.tasks import ClassificationTask
 from gpvit.train import build_trainer, fit
 from gpvit.train.failures import TrainingError
-from gpvit.train.nan_guard import LossGuard
+from gpvit.train.nan_guard import NanGuard
 
 FAST = {"accelerator": "cpu", "limit_val_batches": 0, "num_sanity_val_steps": 0, "logger": False}
 
@@ -133,7 +133,7 @@ def _agree(rank: int, folder: Path) -> None:
         default_root_dir=folder,
         is_global_zero=False,
     )
-    guard = LossGuard()
+    guard = NanGuard()
     assert guard.passes(trainer, torch.tensor(1.0), 1)
     bad = torch.tensor(float("inf") if rank else 1.0)
     assert not guard.passes(trainer, bad, 1)

@@ -24,7 +24,7 @@ trainer:
   accelerator: cpu
   num_sanity_val_steps: 0
   callbacks:
-    - class_path: gpvit.train.AveragedWeights
+    - class_path: gpvit.train.ModelEMA
       init_args: {decay: 0.9}
 """
 

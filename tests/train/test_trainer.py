@@ -11,7 +11,7 @@ from torch import nn
 
 from gpvit.data import Digits
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
-from gpvit.train import AveragedWeights, build_trainer, fit
+from gpvit.train import ModelEMA, build_trainer, fit
 from gpvit.train.progress import RunBar
 from gpvit.train.sync_batchnorm import SyncBatchNorm
 
@@ -87,7 +87,7 @@ def test_compiled_networks_train_and_are_written_as_others(tmp_path, monkeypatch
     original = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda part: original(part, backend="eager"))  # kernels take minutes
     before = torch._dynamo.utils.counters["frames"]["ok"]
-    fit(build_trainer(tmp_path, [AveragedWeights(0.9)], max_steps=2, **FAST), task, data)
+    fit(build_trainer(tmp_path, [ModelEMA(0.9)], max_steps=2, **FAST), task, data)
     assert torch._dynamo.utils.counters["frames"]["ok"] > before
     assert not any("_orig_mod" in name for name in torch.load(tmp_path / "last.ckpt")["state_dict"])
 

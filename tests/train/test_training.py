@@ -166,7 +166,7 @@ def test_a_segmenter_is_written_with_its_colours_and_scored_alike(tmp_path):
     model = gpvit.load(tmp_path / "best.safetensors")
     assert model.pretrained_cfg["label_names"] == list(data.class_names)
     assert model.pretrained_cfg["label_colors"] == [list(color) for color in data.colors]
-    assert model.pretrained_cfg["fit_size"] is None
+    assert model.pretrained_cfg["max_size"] is None
     scores = evaluate_segmenter(model, data, device="cpu")
     for name in ("miou", "macc", "aacc"):
         assert scores[name] == pytest.approx(summary["best"][f"val/{name}"], abs=1e-6)

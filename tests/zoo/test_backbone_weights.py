@@ -18,11 +18,11 @@ def test_a_classifiers_backbone_is_loaded_and_reported(classifier, capsys):
     expected = gpvit.load(classifier).state_dict()
     own = model.backbone.model.state_dict()
     assert {n for n in own if n not in expected} == {
-        f"tap_norms.{i}.{p}" for i in (2, 5, 8) for p in ("weight", "bias")
+        f"feature_norms.{i}.{p}" for i in (2, 5, 8) for p in ("weight", "bias")
     }
     assert all(torch.equal(own[n], expected[n]) for n in own if n in expected)
     report = capsys.readouterr().err
-    assert "new: tap_norms.2, tap_norms.5, tap_norms.8; left out: head, pool, pool.key, pool.norm" in report
+    assert "new: feature_norms.2, feature_norms.5, feature_norms.8; left out: head, pool, pool.key, pool.norm" in report
 
 
 def test_image_channels_and_grid_are_converted(classifier):

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from gpvit.data.images import ImageError
 
 
-class SkipDamaged(Dataset[Any]):
+class SkipCorrupt(Dataset[Any]):
     """A dataset where another sample, drawn at random, stands in for one that cannot be read.
 
     Each time, the file is named in a warning. What is wrong in another way, as a label that no class has, still stops

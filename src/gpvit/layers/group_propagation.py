@@ -20,7 +20,7 @@ from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
 Propagation = Literal["mixer", "attention", "none"]
-Merging = Literal["concatenation", "residual"]
+Fusion = Literal["concatenation", "residual"]
 
 
 class GroupMaps(NamedTuple):
@@ -119,13 +119,13 @@ class Ungrouping(nn.Module):
         dim: Channels, ``C``.
         num_heads: Number of attention heads.
         drop_path: Probability of dropping the answer for a sample.
-        merging: ``"residual"`` adds the answer to the token instead.
+        fusion: ``"residual"`` adds the answer to the token instead.
 
     Raises:
-        ValueError: If `merging` is neither.
+        ValueError: If `fusion` is neither.
     """
 
-    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0, merging: Merging = "concatenation"):
+    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0, fusion: Fusion = "concatenation"):
         super().__init__()
         self.num_heads = num_heads
         self.norm_query = nn.LayerNorm(dim)
@@ -135,9 +135,9 @@ class Ungrouping(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.proj = nn.Linear(dim, dim)
         self.drop_path = DropPath(drop_path)
-        if merging not in get_args(Merging):
-            raise UserError(f"merging must be one of {', '.join(get_args(Merging))}; got {merging!r}")
-        self.fuse = nn.Linear(2 * dim, dim) if merging == "concatenation" else None
+        if fusion not in get_args(Fusion):
+            raise UserError(f"fusion must be one of {', '.join(get_args(Fusion))}; got {fusion!r}")
+        self.fuse = nn.Linear(2 * dim, dim) if fusion == "concatenation" else None
 
     def forward(
         self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
@@ -168,12 +168,12 @@ class GroupPropagationBlock(nn.Module):
         drop_path: Probability of dropping a residual branch for a sample.
         propagation: Between grouping and ungrouping, groups exchange information by an MLP-Mixer, by self-attention
             or not at all (Table 9).
-        merging: How a token takes up the groups' answer.
+        fusion: How a token takes up the groups' answer.
         dwconv: End with the depthwise convolution, its norm and ReLU.
         conv_norm: False leaves out that norm and ReLU, as the paper writes Eq. 6.
 
     Raises:
-        ValueError: If `num_heads` does not divide `dim`, or `propagation` or `merging` is unknown.
+        ValueError: If `num_heads` does not divide `dim`, or `propagation` or `fusion` is unknown.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class GroupPropagationBlock(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
         propagation: Propagation = "mixer",
-        merging: Merging = "concatenation",
+        fusion: Fusion = "concatenation",
         dwconv: bool = True,
         conv_norm: bool = True,
     ):
@@ -194,7 +194,7 @@ class GroupPropagationBlock(nn.Module):
         self.group_tokens = nn.Parameter(torch.empty(1, num_groups, dim))
         self.grouping = Grouping(dim, num_heads)
         self.mixer = _propagation(propagation, dim, num_groups, num_heads, drop_path)
-        self.ungrouping = Ungrouping(dim, num_heads, drop_path, merging)
+        self.ungrouping = Ungrouping(dim, num_heads, drop_path, fusion)
         self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
         self.dwconv = _closing_convolution(dim, conv_norm) if dwconv else None
         nn.init.trunc_normal_(self.group_tokens, std=0.02)

@@ -47,7 +47,7 @@ class GPViT(nn.Module):
         stride: Pixels of a token's side, a power of 2 from 4.
         mlp_ratio: Hidden width of each block's MLP over ``C``.
         pool_heads: Heads of attention pooling.
-        tap_norms: Blocks whose features get a layer norm of their own (the paper's segmentation models: 2, 5, 8);
+        feature_norms: Blocks whose features get a layer norm of their own (the paper's segmentation models: 2, 5, 8);
             those of the last block always get the final norm.
         drop_rate: Dropout before the classifier.
         drop_path_rate: Stochastic depth of the last block; rises linearly from zero.
@@ -76,7 +76,7 @@ class GPViT(nn.Module):
         stride: int = STRIDE,
         mlp_ratio: float = 4.0,
         pool_heads: int = 6,
-        tap_norms: Sequence[int] = (),
+        feature_norms: Sequence[int] = (),
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ):
@@ -105,9 +105,9 @@ class GPViT(nn.Module):
         self.feature_info = [
             {"num_chs": embed_dim, "reduction": stride, "module": f"blocks.{i}"} for i in range(len(blocks))
         ]
-        if beyond := [i for i in tap_norms if not 0 <= i < len(blocks)]:
-            raise UserError(f"tap_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
-        self.tap_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(tap_norms)})
+        if beyond := [i for i in feature_norms if not 0 <= i < len(blocks)]:
+            raise UserError(f"feature_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
+        self.feature_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(feature_norms)})
         self.norm: nn.Module = nn.LayerNorm(embed_dim, eps=1e-6)
 
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -145,7 +145,10 @@ class GPViT(nn.Module):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Describe how parameters group into layers, for layer-wise learning-rate decay."""
-        return {"stem": r"^stem|pos_embed", "blocks": [(r"^blocks\.(\d+)", None), (r"^norm|tap_norms|pool", (99999,))]}
+        return {
+            "stem": r"^stem|pos_embed",
+            "blocks": [(r"^blocks\.(\d+)", None), (r"^norm|feature_norms|pool", (99999,))],
+        }
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -188,7 +191,7 @@ class GPViT(nn.Module):
         Args:
             x: Images, ``(B, in_chans, height, width)``.
             indices: Blocks to take, negative ones from the end; the last ``n`` if an int, all if None.
-            norm: Normalise what is taken: with the block's own norm where ``tap_norms`` gave it one, else with
+            norm: Normalise what is taken: with the block's own norm where ``feature_norms`` gave it one, else with
                 the final norm.
             stop_early: Stop after the last block taken.
             output_fmt: ``"NCHW"`` or ``"NHWC"``.
@@ -288,7 +291,7 @@ class GPViT(nn.Module):
 
     def _norm_of(self, index: int) -> nn.Module:
         name = str(index)
-        return self.tap_norms[name] if name in self.tap_norms else self.norm  # noqa: SIM401  a ModuleDict has no get
+        return self.feature_norms[name] if name in self.feature_norms else self.norm  # noqa: SIM401  a ModuleDict has no get
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting():

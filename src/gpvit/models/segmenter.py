@@ -77,10 +77,12 @@ class Segmenter(nn.Module):
             "input_size": (3, 512, 512),  # colour, as are mean and std, whatever in_chans
             "mean": IMAGENET_DEFAULT_MEAN,
             "std": IMAGENET_DEFAULT_STD,
-            "fit_size": (2048, 512),
-            "divisor": 32,
+            "max_size": (2048, 512),
+            "size_divisor": 32,
         }
-        own = {"out_indices": _TAPS, "tap_norms": _TAPS[:-1]} if backbone in VARIANTS else {"out_indices": _LAST_FOUR}
+        own = (
+            {"out_indices": _TAPS, "feature_norms": _TAPS[:-1]} if backbone in VARIANTS else {"out_indices": _LAST_FOUR}
+        )
         drop_path = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}  # some backbones know none
         options = {**own, **drop_path, **(backbone_kwargs or {})}
         self.backbone = timm.create_model(backbone, features_only=True, in_chans=in_chans, **options)

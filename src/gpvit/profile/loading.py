@@ -21,7 +21,7 @@ from torchvision.datasets import ImageFolder as FolderDataset
 from gpvit.data.classification.shards import ShardSamples
 from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData
-from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.errors import UserError
 from gpvit.profile.machine import Machine, describe_machine
 from gpvit.profile.training_step import TrainingStep
@@ -219,7 +219,7 @@ def _rate(way: Callable[[Any], Any], keys: Iterator[Any], batch_size: int, round
 
 def _reader(dataset: Any) -> Callable[[int], Any] | None:
     """Find what reads and decodes a sample and does nothing else; None where samples are in memory already."""
-    if isinstance(dataset, SkipDamaged):
+    if isinstance(dataset, SkipCorrupt):
         return _reader(dataset.dataset)
     if isinstance(dataset, ShardSamples):
         return dataset.image

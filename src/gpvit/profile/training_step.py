@@ -61,7 +61,7 @@ class TrainingStep:
             rounds: Batches that are timed, from when one lies on the device until the optimiser has stepped.
             warmup: Batches beforehand.
         """
-        for name in ("lr_batch", "weights", "backbone_weights"):  # no bearing on time, and perhaps not at hand
+        for name in ("base_batch_size", "weights", "backbone_weights"):  # no bearing on time, and perhaps not at hand
             if name in self._task.hparams:
                 self._task.hparams[name] = None
         part = self._trainer.accumulate_grad_batches

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.errors import UserError
 from gpvit.train.compilation import compile_network
-from gpvit.train.nan_guard import LossGuard
+from gpvit.train.nan_guard import NanGuard
 from gpvit.zoo.catalog import create_model, find
 from gpvit.zoo.options import check_options
 
@@ -43,7 +43,7 @@ class Task(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss_guard = LossGuard()
+        self.loss_guard = NanGuard()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the network's logits of images `(B, C, H, W)`."""

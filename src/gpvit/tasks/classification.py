@@ -11,7 +11,7 @@ from gpvit.errors import UserError
 from gpvit.models.backbone import GPViT
 from gpvit.tasks.base import Task, check_model, scheduled
 from gpvit.tasks.freezing import Frozen, freeze
-from gpvit.tasks.lr_scaling import check_lr_batch, peak_lr
+from gpvit.tasks.lr_scaling import check_base_batch_size, peak_lr
 from gpvit.tasks.metrics.accuracy import accuracies
 from gpvit.tasks.optimizers import adamw
 from gpvit.tasks.schedules import warmup_cosine
@@ -29,10 +29,10 @@ class ClassificationTask(Task):
         weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
             A classifier of other classes is left out, and that is printed.
         lr: Peak learning rate.
-        lr_batch: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
+        base_batch_size: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
             in proportion, and that is printed. None takes `lr` as it is.
         betas: AdamW's coefficients of the running averages.
-        weight_decay: Weight decay; norms, biases, the position embedding and group tokens are spared.
+        weight_decay: Weight decay; norms, biases, the position embedding and group tokens do not decay.
         layer_decay: Factor of the learning rate from each layer to the one below it; None for one rate.
         freeze: What does not learn: `backbone`, all but pooling and head, or its stem and so many of its first blocks;
             its batch norms then keep their statistics. See `gpvit.tasks.freezing`.
@@ -56,7 +56,7 @@ class ClassificationTask(Task):
         model_kwargs: dict[str, Any] | None = None,
         weights: str | None = None,
         lr: float = 2e-3,
-        lr_batch: int | None = None,
+        base_batch_size: int | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.05,
         layer_decay: float | None = None,
@@ -73,7 +73,7 @@ class ClassificationTask(Task):
     ) -> None:
         super().__init__()
         check_model(name, "classification", model_kwargs, GPViT)
-        check_lr_batch(lr_batch)
+        check_base_batch_size(base_batch_size)
         self.save_hyperparameters()
         self.mixup: Mixup | None = None
 
@@ -119,7 +119,7 @@ class ClassificationTask(Task):
     def configure_optimizers(self) -> Any:
         """Create AdamW and its schedule, which moves at every step."""
         options: Any = self.hparams
-        lr = peak_lr(self.trainer, options.lr, options.lr_batch)
+        lr = peak_lr(self.trainer, options.lr, options.base_batch_size)
         optimizer = adamw(self.network, lr, options.betas, options.weight_decay, options.layer_decay)
         self.trainer.fit_loop.setup_data()  # counts the batches of an epoch
         epoch_steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches

@@ -13,7 +13,7 @@ from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.tasks.base import Task, check_model, scheduled
 from gpvit.tasks.freezing import Frozen, freeze
-from gpvit.tasks.lr_scaling import check_lr_batch, peak_lr
+from gpvit.tasks.lr_scaling import check_base_batch_size, peak_lr
 from gpvit.tasks.metrics.coco_ap import DetectionScores
 from gpvit.tasks.optimizers import OptimizerName, detector_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_multistep, warmup_poly
@@ -40,10 +40,10 @@ class DetectionTask(Task):
             A classifier of other classes is left out, and that is printed.
         backbone_weights: The same for the backbone alone, as `in1k`.
         lr: Peak learning rate.
-        lr_batch: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
+        base_batch_size: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
             in proportion, and that is printed. None takes `lr` as it is.
         betas: AdamW's coefficients of the running averages.
-        weight_decay: Weight decay; what is spared is said in `gpvit.tasks.optimizers.detector_groups`.
+        weight_decay: Weight decay; what does not decay is said in `gpvit.tasks.optimizers.detector_groups`.
         milestones: Epochs after each of which the learning rate is a tenth; None for a rate that falls to zero in a
             straight line instead, over a run of any length.
         layer_decay: Factor of the learning rate from each layer of the backbone to the one below it, the last one's
@@ -69,7 +69,7 @@ class DetectionTask(Task):
         weights: str | None = None,
         backbone_weights: str | None = None,
         lr: float = 2e-4,
-        lr_batch: int | None = None,
+        base_batch_size: int | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.05,
         milestones: tuple[int, ...] | None = (8, 11),
@@ -85,7 +85,7 @@ class DetectionTask(Task):
         super().__init__()
         model_class = CLASSES.get(split_system(name)[0], Detector)
         check_model(name, "detection", model_kwargs, model_class)
-        check_lr_batch(lr_batch)
+        check_base_batch_size(base_batch_size)
         self.best_metric = "val/mask_ap" if model_class is MaskRCNN else "val/box_ap"
         self.save_hyperparameters()
 
@@ -152,7 +152,7 @@ class DetectionTask(Task):
                     stacklevel=2,
                 )
             factor = partial(warmup_multistep, milestones=milestones, **warmup)
-        lr = peak_lr(self.trainer, options.lr, options.lr_batch)
+        lr = peak_lr(self.trainer, options.lr, options.base_batch_size)
         groups = detector_groups(self.network, options.weight_decay)
         groups = with_layer_decay(self.network, groups, lr, options.layer_decay)
         created = optimizer(options.optimizer, self.network, groups, lr, options.betas)

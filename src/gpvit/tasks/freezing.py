@@ -16,7 +16,7 @@ The backbone is the transformer that classification pretrains, up to its last no
 adapter, pyramid, heads, and the norms of the features of single blocks. So do a classifier's pooling and head.
 """
 
-_NEW = ("tap_norms.",)  # no classifier has them
+_NEW = ("feature_norms.",)  # no classifier has them
 
 
 def freeze(network: nn.Module, part: Frozen | None, is_trained: bool = True) -> None:

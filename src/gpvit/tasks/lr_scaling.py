@@ -17,30 +17,32 @@ def images_per_step(trainer: Any) -> int:
     return images
 
 
-def peak_lr(trainer: Any, lr: float, lr_batch: int | None) -> float:
+def peak_lr(trainer: Any, lr: float, base_batch_size: int | None) -> float:
     """Scale a learning rate in proportion to the images of a step, and print it where that changes it.
 
     Args:
         trainer: As `images_per_step` takes it.
-        lr: The rate for a step of `lr_batch` images.
-        lr_batch: How many; None keeps the rate as it is, whatever the batch.
+        lr: The rate for a step of `base_batch_size` images.
+        base_batch_size: How many; None keeps the rate as it is, whatever the batch.
     """
-    if lr_batch is None:
+    if base_batch_size is None:
         return lr
     images = images_per_step(trainer)
-    scaled = lr * images / lr_batch
-    if images != lr_batch:
+    scaled = lr * images / base_batch_size
+    if images != base_batch_size:
         rank_zero_only(print)(
-            f"learning rate {scaled:.3g} for {images} images a step, from {lr:.3g} for {lr_batch}", flush=True
+            f"learning rate {scaled:.3g} for {images} images a step, from {lr:.3g} for {base_batch_size}", flush=True
         )
     return scaled
 
 
-def check_lr_batch(lr_batch: int | None) -> None:
+def check_base_batch_size(base_batch_size: int | None) -> None:
     """Check, before any data are read, that a number of images is one.
 
     Raises:
         ValueError: If it is not positive.
     """
-    if lr_batch is not None and lr_batch < 1:
-        raise UserError(f"lr_batch {lr_batch}: give the images of a step that lr is for, 1 or more, or null")
+    if base_batch_size is not None and base_batch_size < 1:
+        raise UserError(
+            f"base_batch_size {base_batch_size}: give the images of a step that lr is for, 1 or more, or null"
+        )

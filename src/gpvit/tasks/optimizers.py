@@ -12,12 +12,12 @@ from gpvit.tasks.layer_ids import layer_numbers
 OptimizerName = Literal["adamw", "muon"]
 _REST_LR_SCALE = 0.3  # of AdamW's rate beside Muon's
 
-Spared = Literal["layer_norms", "backbone_norms_and_biases"]
+NoDecay = Literal["layer_norms", "backbone_norms_and_biases"]
 """What weight decay spares in a model with a backbone and a head, beside the position embedding and group tokens.
 
 code: the two differ because the authors' configurations match parameters by parts of their names.
 
-`layer_norms` is how UPerNet was trained: all layer norms but the backbone's last are spared. That one, batch norms and
+`layer_norms` is how UPerNet was trained: all layer norms but the backbone's last do not decay. That one, batch norms and
 all other biases decay. `backbone_norms_and_biases` is how SegFormer was trained: as in classification, but of the
 backbone alone. The whole head decays, its norms and biases too.
 """
@@ -34,8 +34,8 @@ def no_decay_names(model: nn.Module) -> set[str]:
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
     }
     vectors = {name for name, parameter in model.named_parameters() if parameter.ndim <= 1}
-    spared: set[str] = model.no_weight_decay()  # type: ignore[operator]
-    return spared | (vectors - depthwise_biases)
+    no_decay: set[str] = model.no_weight_decay()  # type: ignore[operator]
+    return no_decay | (vectors - depthwise_biases)
 
 
 def parameter_groups(
@@ -60,18 +60,18 @@ def parameter_groups(
 
 
 def head_groups(
-    model: nn.Module, lr: float, weight_decay: float, spared: Spared, head_lr_scale: float = 1.0
+    model: nn.Module, lr: float, weight_decay: float, no_decay: NoDecay, head_lr_scale: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Sort the parameters of a model with a `backbone` into groups: backbone or head, decaying or spared.
+    """Sort the parameters of a model with a `backbone` into groups: backbone or head, decaying or not.
 
     Args:
         model: A model whose backbone's parameters start with `backbone.`; all others are the head's.
         lr: Peak learning rate of the backbone.
         weight_decay: Weight decay of what decays.
-        spared: What does not decay, see `Spared`.
+        no_decay: What does not decay, see `NoDecay`.
         head_lr_scale: Factor of the head's learning rate.
     """
-    names = _SPARED[spared](model)
+    names = _SPARED[no_decay](model)
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -83,9 +83,9 @@ def head_groups(
 
 
 def detector_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Sort a detector's parameters into those that decay and those that are spared.
+    """Sort a detector's parameters into those that decay and those that do not decay.
 
-    code: spared are biases, layer norms, the embeddings of positions and levels, group tokens, and of the batch norms
+    code: what does not decay are biases, layer norms, the embeddings of positions and levels, group tokens, and of the batch norms
     those alone that end the adapter, for only these are called norms by the authors. Gates of injectors decay.
 
     Args:
@@ -93,8 +93,11 @@ def detector_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any
         weight_decay: Weight decay of what decays.
     """
     names = {name for name, _ in model.named_parameters()}
-    spared = {name for name in names if name.endswith("bias") or name.startswith("backbone.body.norms.")}
-    rule: dict[str, Any] = {"no_weight_decay_list": spared | _layer_norm_names(model), "weight_decay_exclude_1d": False}
+    no_decay = {name for name in names if name.endswith("bias") or name.startswith("backbone.body.norms.")}
+    rule: dict[str, Any] = {
+        "no_weight_decay_list": no_decay | _layer_norm_names(model),
+        "weight_decay_exclude_1d": False,
+    }
     groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay, **rule)
     return groups
 
@@ -189,7 +192,7 @@ def _backbone_norm_and_bias_names(model: nn.Module) -> set[str]:
     return {name for name in no_decay_names(model) if name.startswith("backbone.")}
 
 
-_SPARED: dict[Spared, Callable[[nn.Module], set[str]]] = {
+_SPARED: dict[NoDecay, Callable[[nn.Module], set[str]]] = {
     "layer_norms": _layer_norm_names,
     "backbone_norms_and_biases": _backbone_norm_and_bias_names,
 }

@@ -10,9 +10,9 @@ from gpvit.data.segmentation.masks import IGNORE
 from gpvit.models.segmenter import Segmenter
 from gpvit.tasks.base import Task, check_model, scheduled
 from gpvit.tasks.freezing import Frozen, freeze
-from gpvit.tasks.lr_scaling import check_lr_batch, peak_lr
+from gpvit.tasks.lr_scaling import check_base_batch_size, peak_lr
 from gpvit.tasks.metrics.mean_iou import SegmentationScores
-from gpvit.tasks.optimizers import OptimizerName, Spared, head_groups, optimizer, with_layer_decay
+from gpvit.tasks.optimizers import NoDecay, OptimizerName, head_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_poly
 
 
@@ -29,12 +29,12 @@ class SegmentationTask(Task):
             A classifier of other classes is left out, and that is printed.
         backbone_weights: The same for the backbone alone, as `in1k`.
         lr: Peak learning rate.
-        lr_batch: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
+        base_batch_size: The images of a step that `lr` is for: with more or fewer, on all devices together, the rate is scaled
             in proportion, and that is printed. None takes `lr` as it is.
         betas: AdamW's coefficients of the running averages.
         weight_decay: Weight decay.
-        spared: What does not decay: `layer_norms` (UPerNet as released) or `backbone_norms_and_biases` (SegFormer);
-            in both also the position embedding and group tokens. See `gpvit.tasks.optimizers.Spared`.
+        no_decay: What does not decay: `layer_norms` (UPerNet as released) or `backbone_norms_and_biases` (SegFormer);
+            in both also the position embedding and group tokens. See `gpvit.tasks.optimizers.NoDecay`.
         head_lr_scale: Factor of the learning rate outside the backbone.
         layer_decay: Factor of the learning rate from each layer of the backbone to the one below it, the last one's
             factor included; None for one rate.
@@ -64,10 +64,10 @@ class SegmentationTask(Task):
         weights: str | None = None,
         backbone_weights: str | None = None,
         lr: float = 1.2e-4,
-        lr_batch: int | None = None,
+        base_batch_size: int | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.01,
-        spared: Spared = "layer_norms",
+        no_decay: NoDecay = "layer_norms",
         head_lr_scale: float = 1.0,
         layer_decay: float | None = None,
         freeze: Frozen | None = None,
@@ -84,7 +84,7 @@ class SegmentationTask(Task):
     ) -> None:
         super().__init__()
         check_model(name, "segmentation", model_kwargs, Segmenter)
-        check_lr_batch(lr_batch)
+        check_base_batch_size(base_batch_size)
         self.save_hyperparameters()
 
     def configure_model(self) -> None:
@@ -126,8 +126,8 @@ class SegmentationTask(Task):
     def configure_optimizers(self) -> Any:
         """Create the optimiser and its schedule, which moves at every step."""
         options: Any = self.hparams
-        lr = peak_lr(self.trainer, options.lr, options.lr_batch)
-        groups = head_groups(self.network, lr, options.weight_decay, options.spared, options.head_lr_scale)
+        lr = peak_lr(self.trainer, options.lr, options.base_batch_size)
+        groups = head_groups(self.network, lr, options.weight_decay, options.no_decay, options.head_lr_scale)
         groups = with_layer_decay(self.network, groups, lr, options.layer_decay)
         factor = partial(
             warmup_poly,

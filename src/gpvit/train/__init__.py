@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "ema": ["AveragedWeights"],
+        "ema": ["ModelEMA"],
         "recipes": ["train_recipe"],
         "trainer": ["build_trainer"],
         "training": ["fit"],

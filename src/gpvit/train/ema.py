@@ -17,7 +17,7 @@ from gpvit.train.weights import WeightsWriter
 _KEY = "gpvit_averaged_weights"
 
 
-class AveragedWeights(Callback):
+class ModelEMA(Callback):
     """Keeps an exponential moving average of the weights, and scores and writes it beside the weights themselves.
 
     After every optimiser step the average moves towards the weights by `1 - decay`, at first by more, so that it
@@ -65,7 +65,7 @@ class AveragedWeights(Callback):
             ValueError: If no process holds whole weights.
         """
         if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise UserError("AveragedWeights needs whole weights in each process: set trainer.strategy to ddp")
+            raise UserError("ModelEMA needs whole weights in each process: set trainer.strategy to ddp")
         self._average = deepcopy(pl_module).requires_grad_(False).eval()
         self._average.trainer = trainer
         self._average.log, self._average.log_dict = self._note, self._note_all

@@ -15,7 +15,7 @@ _SHOWN = 3  # images named in a message
 _FILE = "not_finite.txt"
 
 
-class LossGuard:
+class NanGuard:
     """Sees to it that nothing is learned from a loss that is not finite.
 
     All processes of a run agree: where one has such a loss, all of them pass over the step, or all end. Gradients that

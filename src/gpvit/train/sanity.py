@@ -105,8 +105,8 @@ def try_recipe(arguments: Sequence[str]) -> SanityReport:
     planned = plan(cli.planned, len(data.train_set), data.batch_size, len(data.val_dataloader()))
     look = look_at(data)
     sheet = _sheet(data, look, folder)
-    if "lr_batch" in task.hparams:
-        task.hparams.lr_batch = None  # the rate is that of the recipe, not scaled to the batch of one device
+    if "base_batch_size" in task.hparams:
+        task.hparams.base_batch_size = None  # the rate is that of the recipe, not scaled to the batch of one device
     said: list[str] = []
     one_batch = OneBatch(data, look.batch, cli.config.steps)
     with quiet(), explained(trainer, task), warnings.catch_warnings():

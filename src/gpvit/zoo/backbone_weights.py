@@ -9,7 +9,7 @@ from torch import nn
 from gpvit.models.backbone import GPViT
 from gpvit.zoo.files import load_weights, read_checkpoint
 
-_OPTIONAL = ("tap_norms.", "norm.")  # what only some uses of a backbone have
+_OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
 _CLASSIFIER = ("head.", "pool.")
 
 

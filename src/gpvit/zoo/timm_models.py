@@ -60,7 +60,7 @@ def _entry_point(name: str) -> Callable[..., nn.Module]:
             feature_cfg={
                 "out_indices": out_indices,
                 "feature_cls": "getter",
-                "norm": bool(arguments.get("tap_norms")),
+                "norm": bool(arguments.get("feature_norms")),
             },
             **arguments,
         )

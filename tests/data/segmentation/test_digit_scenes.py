@@ -19,7 +19,7 @@ def test_facts_are_known_before_setup():
     assert module.num_classes == len(module.colors) == len(set(module.colors)) == 11
     assert module.colors[0] == (0, 0, 0)
     assert module.preprocessing.input_size == (3, 64, 64)
-    assert module.preprocessing.fit_size is None
+    assert module.preprocessing.max_size is None
 
 
 def test_batches(scenes):

@@ -12,7 +12,7 @@ from gpvit.data.segmentation.preview import preview_sheet
 from gpvit.data.segmentation.samples import Pair
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 
-SMALL = SegmentationPreprocessing((3, 32, 48), fit_size=None, divisor=16)
+SMALL = SegmentationPreprocessing((3, 32, 48), max_size=None, size_divisor=16)
 
 
 def folder(root, **options):

@@ -25,9 +25,9 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("MaskFolder", {"preprocessing": {"fit_size": None, "input_size": [3, 64, 96]}, "mask_suffix": ""}),
+        ("MaskFolder", {"preprocessing": {"max_size": None, "input_size": [3, 64, 96]}, "mask_suffix": ""}),
         ("MaskFolder", {"classes": ["sky", "sea", "sand"], "augmentation": {"scale": [1, 2], "photometric": False}}),
-        ("ADE20K", {"preprocessing": {"fit_size": [1024, 256]}, "batch_size": 4, "max_damaged": 0}),
+        ("ADE20K", {"preprocessing": {"max_size": [1024, 256]}, "batch_size": 4, "max_damaged": 0}),
     ],
 )
 def test_recipes_set_the_data_by_plain_values(name, options, tmp_path):

@@ -43,7 +43,7 @@ def test_sizes_with_scale_and_without_fit_size():
     preprocessing = SegmentationPreprocessing()
     assert preprocessing.kept_shape((512, 683), 0.5) == (256, 342)
     assert preprocessing.fitted((512, 683), 1.75) == (896, 1216)
-    own = SegmentationPreprocessing(fit_size=None, divisor=1)
+    own = SegmentationPreprocessing(max_size=None, size_divisor=1)
     assert own.fitted((333, 45)) == (333, 45)
     assert own.fitted((333, 45), 2) == (666, 90)
     assert own.fitted((1, 1), 0.1) == (1, 1)
@@ -51,7 +51,7 @@ def test_sizes_with_scale_and_without_fit_size():
 
 @pytest.mark.parametrize("size", [(70, 90), (21, 33), (64, 50), (1, 1)])
 def test_transform_is_two_plain_bilinear_resizes(size):
-    preprocessing = SegmentationPreprocessing(fit_size=(80, 48), divisor=16)
+    preprocessing = SegmentationPreprocessing(max_size=(80, 48), size_divisor=16)
     pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
     for scale in (1.0, 0.5):
         expected = bilinear(pixels, preprocessing.kept_shape(size, scale))
@@ -65,7 +65,7 @@ def test_transform_is_two_plain_bilinear_resizes(size):
 
 
 def test_gray():
-    gray = SegmentationPreprocessing((1, 32, 32), (0.5,), (0.5,), fit_size=None)
+    gray = SegmentationPreprocessing((1, 32, 32), (0.5,), (0.5,), max_size=None)
     white = gray.transform()(Image.new("RGB", (40, 40), "white"))
     assert torch.equal(white, torch.ones(1, 64, 64))
     described = SegmentationPreprocessing.from_pretrained_cfg(SegmentationPreprocessing().to_dict(), in_chans=1)
@@ -75,9 +75,9 @@ def test_gray():
         SegmentationPreprocessing.from_pretrained_cfg({}, in_chans=4)
 
 
-@pytest.mark.parametrize("fit_size", [(640, 320), None])
-def test_trip_through_json_and_configuration(fit_size):
-    preprocessing = SegmentationPreprocessing((3, 64, 96), (0, 0, 0), (1, 1, 1), fit_size, 8)
+@pytest.mark.parametrize("max_size", [(640, 320), None])
+def test_trip_through_json_and_configuration(max_size):
+    preprocessing = SegmentationPreprocessing((3, 64, 96), (0, 0, 0), (1, 1, 1), max_size, 8)
     plain = json.loads(json.dumps(preprocessing.to_dict()))
     assert SegmentationPreprocessing.from_dict(plain) == preprocessing
     assert SegmentationPreprocessing.from_pretrained_cfg({**plain, "classifier": "head"}, 3) == preprocessing
@@ -95,9 +95,9 @@ def test_worker_processes_get_the_transform():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fit_size": (512, 2048)}, r"fit_size \(512, 2048\): give \(long side, short side\)"),
-        ({"fit_size": (512,)}, "fit_size"),
-        ({"divisor": 0}, "divisor 0"),
+        ({"max_size": (512, 2048)}, r"max_size \(512, 2048\): give \(long side, short side\)"),
+        ({"max_size": (512,)}, "max_size"),
+        ({"size_divisor": 0}, "size_divisor 0"),
         ({"input_size": (2, 32, 32)}, "1 or 3 channels"),
         ({"std": (1, 1)}, "one value per channel"),
     ],

@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation, largest_share, training_transform
 
-PLAIN = SegmentationPreprocessing((3, 32, 48), (0, 0, 0), (1, 1, 1), fit_size=None)
+PLAIN = SegmentationPreprocessing((3, 32, 48), (0, 0, 0), (1, 1, 1), max_size=None)
 
 
 def augmented(picture, mask, preprocessing=PLAIN, **options):
@@ -36,7 +36,7 @@ def test_image_and_mask_change_alike(seed):
 def test_smaller_pictures_are_padded_after_they_are_normalised(size):
     mask = np.zeros(size, np.uint8)
     picture = np.full((*size, 3), 200, np.uint8)
-    preprocessing = SegmentationPreprocessing((3, 64, 64), fit_size=None)
+    preprocessing = SegmentationPreprocessing((3, 64, 64), max_size=None)
     image, labels = augmented(picture, mask, preprocessing, scale=(1.0, 1.0), photometric=False)
     height, width = (min(side, 64) for side in size)
     assert (labels[:height, :width] == 0).all()
@@ -48,12 +48,12 @@ def test_smaller_pictures_are_padded_after_they_are_normalised(size):
 
 
 def test_scale_multiplies_the_fitted_size():
-    preprocessing = SegmentationPreprocessing((3, 64, 64), (0, 0, 0), (1, 1, 1), fit_size=(40, 20))
+    preprocessing = SegmentationPreprocessing((3, 64, 64), (0, 0, 0), (1, 1, 1), max_size=(40, 20))
     picture, mask = np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), np.uint8)
     sides = {int((augmented(picture, mask, preprocessing)[1][0] == 0).sum()) for _ in range(60)}
     assert min(sides) in (10, 11, 12)
     assert max(sides) in (38, 39, 40)
-    own = SegmentationPreprocessing((3, 64, 64), (0, 0, 0), (1, 1, 1), fit_size=None)
+    own = SegmentationPreprocessing((3, 64, 64), (0, 0, 0), (1, 1, 1), max_size=None)
     assert int((augmented(picture[:20, :20], mask[:20, :20], own, scale=(2, 2))[1][0] == 0).sum()) == 40
 
 
@@ -62,7 +62,7 @@ def test_crops_avoid_those_that_one_class_fills():
     mask[:20, :20] = 1
     mask[40:, :] = 255  # is not counted
     picture = np.zeros((64, 64, 3), np.uint8)
-    preprocessing = SegmentationPreprocessing((3, 24, 24), fit_size=None)
+    preprocessing = SegmentationPreprocessing((3, 24, 24), max_size=None)
     shares = {
         limit: np.array(
             [

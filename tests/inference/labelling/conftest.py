@@ -42,7 +42,7 @@ def noise_picture() -> Callable[[int, int], Image.Image]:
 
 @pytest.fixture
 def own_size() -> SegmentationPreprocessing:
-    return SegmentationPreprocessing(fit_size=None, divisor=8)
+    return SegmentationPreprocessing(max_size=None, size_divisor=8)
 
 
 @pytest.fixture

@@ -59,15 +59,15 @@ def test_sides_that_are_no_multiples_keep_their_place(
     size, stride, own_size, pooled_segmenter, noise_picture, assert_same_labels
 ):
     model, picture = pooled_segmenter(9, stride), noise_picture(*size)
-    image = replace(own_size, divisor=1).transform()(picture)[None]
+    image = replace(own_size, size_divisor=1).transform()(picture)[None]
     beyond_y, beyond_x = (
         -side % (32 if side < 64 else stride) for side in size
-    )  # below the window's size, the divisor
+    )  # below the window's size, the size_divisor
     padding = (0, beyond_x, 0, beyond_y)
     with torch.no_grad():
         logits = model.forward_low(F.pad(image, padding, mode="replicate"))
     expected = F.interpolate(logits, scale_factor=stride, mode="bilinear")[0, :, : size[0], : size[1]]
-    labels = SlidingWindow(64)(model, picture, replace(own_size, divisor=32))
+    labels = SlidingWindow(64)(model, picture, replace(own_size, size_divisor=32))
     if min(size) == 1:
         assert labels.shape == size
     else:

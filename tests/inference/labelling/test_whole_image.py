@@ -16,7 +16,7 @@ def bilinear(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 @pytest.fixture
 def preprocessing():
-    return SegmentationPreprocessing(fit_size=(256, 64), divisor=32)
+    return SegmentationPreprocessing(max_size=(256, 64), size_divisor=32)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -62,7 +62,7 @@ def test_with_mirrors_a_mirrored_picture_gives_mirrored_labels(preprocessing, no
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (7, 3), (31, 65)])
 def test_any_size_will_do(size, noise_picture):
     model = gpvit.create_model("upernet_gpvit_nano", num_classes=300, backbone_kwargs={"img_size": 64}).eval()
-    labels = WholeImage()(model, noise_picture(*size), SegmentationPreprocessing(fit_size=(128, 32)))
+    labels = WholeImage()(model, noise_picture(*size), SegmentationPreprocessing(max_size=(128, 32)))
     assert labels.shape == size
     assert labels.dtype == np.int32
     assert labels.min() >= 0

@@ -261,9 +261,9 @@ def test_training_checks_its_targets():
 
 def test_what_weight_decay_spares_exists(model):
     names = dict(model.named_parameters())
-    spared = model.no_weight_decay()
-    assert spared <= names.keys()
-    assert any(name.endswith("pos_embed") for name in spared)
+    no_decay = model.no_weight_decay()
+    assert no_decay <= names.keys()
+    assert any(name.endswith("pos_embed") for name in no_decay)
 
 
 @pytest.mark.parametrize("kind", MODELS)

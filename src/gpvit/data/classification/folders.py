@@ -7,7 +7,7 @@ from torchvision.datasets.folder import find_classes
 
 from gpvit.data.classification.module import ClassificationData
 from gpvit.data.images import read_image
-from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.subsets import of_each_class
 from gpvit.data.transforms.classification import (
     IMAGENET,
@@ -81,7 +81,7 @@ class ImageFolder(ClassificationData):
                 chosen = of_each_class(samples.targets, self.class_names, self.per_class, self.subset_seed)
                 samples.samples = samples.imgs = [samples.samples[i] for i in chosen]
                 samples.targets = [label for _, label in samples.samples]
-            self.train_set = SkipDamaged(samples, self.max_damaged)
+            self.train_set = SkipCorrupt(samples, self.max_damaged)
 
 
 def _class_names(root: Path) -> list[str]:

@@ -17,7 +17,7 @@ from gpvit.data.classification.shard_index import ShardIndex
 from gpvit.data.classification.shard_sampler import ShardOrder
 from gpvit.data.images import ImageError, decode_image
 from gpvit.data.loader import TrainingLoader
-from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.transforms.classification import (
     IMAGENET,
     IMAGENET_AUGMENTATION,
@@ -101,7 +101,7 @@ class Shards(ClassificationData):
             self.val_set = self._open(self.val_split, self.preprocessing.transform())
         if stage in ("fit", None) and self.train_set is None:
             samples = self._open(self.train_split, training_transform(self.preprocessing, self.augmentation))
-            self.train_set = SkipDamaged(samples, self.max_damaged)
+            self.train_set = SkipCorrupt(samples, self.max_damaged)
 
     def train_dataloader(self) -> TrainingLoader:
         """Load training batches, a few shards at a time, in another order in every epoch."""

@@ -14,7 +14,7 @@ from gpvit.data.detection.sampler import LikeShapes
 from gpvit.data.detection.stats import BoxReport, box_report
 from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData, write_report
-from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation, training_transform
 from gpvit.errors import UserError
 
@@ -47,7 +47,7 @@ class DetectionData(ImageData):
     examined: int | None = None
     """How many pictures of each part `report` looks at; None for all."""
 
-    train_set: SkipDamaged | None
+    train_set: SkipCorrupt | None
     val_set: Samples | None
 
     def __init__(
@@ -78,7 +78,7 @@ class DetectionData(ImageData):
             self.val_set = Samples(self.pictures("val"))
         if stage in ("fit", None) and self.train_set is None:
             samples = Samples(self.pictures("train"), training_transform(self.augmentation))
-            self.train_set = SkipDamaged(samples, self.max_damaged)
+            self.train_set = SkipCorrupt(samples, self.max_damaged)
 
     def train_dataloader(self) -> TrainingLoader:
         """Load training batches of pictures of like shape, in random order."""

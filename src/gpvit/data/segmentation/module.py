@@ -13,7 +13,7 @@ from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.segmentation.preview import preview_sheet
 from gpvit.data.segmentation.samples import Pair, TrainingSamples, ValidationSamples, collate_whole
 from gpvit.data.segmentation.stats import LabelReport, label_report
-from gpvit.data.skip_corrupt import SkipDamaged
+from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
 from gpvit.data.transforms.segmentation_augmentation import (
     STANDARD_AUGMENTATION,
@@ -81,7 +81,7 @@ class SegmentationData(ImageData):
             self.val_set = ValidationSamples(self.pairs("val"), self.preprocessing.transform())
         if stage in ("fit", None) and self.train_set is None:
             transform = training_transform(self.preprocessing, self.augmentation)
-            self.train_set = SkipDamaged(TrainingSamples(self.pairs("train"), transform), self.max_damaged)
+            self.train_set = SkipCorrupt(TrainingSamples(self.pairs("train"), transform), self.max_damaged)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, whole, in a fixed order."""

@@ -56,9 +56,9 @@ class SceneData(SegmentationData):
     ) -> None:
         if min(train_scenes, test_scenes) < 1:
             raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
-        preprocessing = SegmentationPreprocessing((3, image_size, image_size), fit_size=None)
-        if image_size % preprocessing.divisor:
-            raise UserError(f"image_size {image_size}: give a multiple of {preprocessing.divisor}")
+        preprocessing = SegmentationPreprocessing((3, image_size, image_size), max_size=None)
+        if image_size % preprocessing.size_divisor:
+            raise UserError(f"image_size {image_size}: give a multiple of {preprocessing.size_divisor}")
         super().__init__(
             class_names, preprocessing, _UNCHANGED, batch_size, num_workers, val_batch_size=batch_size, colors=colors
         )

@@ -19,16 +19,16 @@ from gpvit.errors import UserError
 class SegmentationPreprocessing:
     """How a picture becomes a segmentation network's input; it travels with the weights.
 
-    A picture is first resized to fit `fit_size`, keeping its shape; then each side is stretched, not padded, up to a
-    multiple of `divisor` (code: both bilinear without antialias, on 8-bit values, as mmcv resizes).
+    A picture is first resized to fit `max_size`, keeping its shape; then each side is stretched, not padded, up to a
+    multiple of `size_divisor` (code: both bilinear without antialias, on 8-bit values, as mmcv resizes).
 
     Args:
         input_size: Channels, height and width of the crops that training takes; 1 channel means grayscale.
         mean: Mean that is subtracted from values in [0, 1], per channel.
         std: Standard deviation that they are then divided by, per channel.
-        fit_size: Largest long side and largest short side, in pixels, one of which the fitted picture reaches; None
+        max_size: Largest long side and largest short side, in pixels, one of which the fitted picture reaches; None
             keeps a picture's own size.
-        divisor: The sides of the network's input are multiples of it.
+        size_divisor: The sides of the network's input are multiples of it.
 
     Example:
         >>> SegmentationPreprocessing().transform()(Image.new("RGB", (500, 333))).shape
@@ -38,18 +38,20 @@ class SegmentationPreprocessing:
     input_size: tuple[int, int, int] = (3, 512, 512)
     mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
     std: tuple[float, ...] = IMAGENET_DEFAULT_STD
-    fit_size: tuple[int, int] | None = (2048, 512)
-    divisor: int = 32
+    max_size: tuple[int, int] | None = (2048, 512)
+    size_divisor: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "mean", "std", "fit_size"):  # lists from JSON and YAML
+        for name in ("input_size", "mean", "std", "max_size"):  # lists from JSON and YAML
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, tuple(value))
         Preprocessing(self.input_size, self.mean, self.std)  # the same three fields, under the same rules
-        if self.fit_size is not None and (len(self.fit_size) != 2 or not self.fit_size[0] >= self.fit_size[1] > 0):
-            raise UserError(f"fit_size {self.fit_size}: give (long side, short side) in pixels, or None")
-        if self.divisor < 1:
-            raise UserError(f"divisor {self.divisor}: give 1 or more; GPViT takes any, published results use 32")
+        if self.max_size is not None and (len(self.max_size) != 2 or not self.max_size[0] >= self.max_size[1] > 0):
+            raise UserError(f"max_size {self.max_size}: give (long side, short side) in pixels, or None")
+        if self.size_divisor < 1:
+            raise UserError(
+                f"size_divisor {self.size_divisor}: give 1 or more; GPViT takes any, published results use 32"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SegmentationPreprocessing":
@@ -85,25 +87,25 @@ class SegmentationPreprocessing:
         return asdict(self)
 
     def kept_shape(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-        """Say what size a picture has once it fits `fit_size` times `scale`, its shape kept to a pixel.
+        """Say what size a picture has once it fits `max_size` times `scale`, its shape kept to a pixel.
 
         Args:
             size: Height and width of the picture.
-            scale: What `fit_size` is multiplied with; without `fit_size`, the picture's own size.
+            scale: What `max_size` is multiplied with; without `max_size`, the picture's own size.
 
         Returns:
             Height and width, at least one pixel each.
         """
         factor = scale
-        if self.fit_size is not None:
-            long, short = self.fit_size
+        if self.max_size is not None:
+            long, short = self.max_size
             factor *= min(long / max(size), short / min(size))
         height, width = (max(int(side * factor + 0.5), 1) for side in size)  # code: mmcv rounds halves up
         return height, width
 
     def fitted(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-        """Say what size the network sees a picture of `size` (height, width) in: multiples of `divisor`."""
-        height, width = (-(-side // self.divisor) * self.divisor for side in self.kept_shape(size, scale))
+        """Say what size the network sees a picture of `size` (height, width) in: multiples of `size_divisor`."""
+        height, width = (-(-side // self.size_divisor) * self.size_divisor for side in self.kept_shape(size, scale))
         return height, width
 
     def transform(self, scale: float = 1.0) -> Transform:

@@ -69,9 +69,9 @@ class SlidingWindow:
             raise UserError(
                 f"window of {self.size} pixels: give a multiple of the model's stride {model.stride}, as {fitting}"
             )
-        unit = math.lcm(model.stride, preprocessing.divisor)
+        unit = math.lcm(model.stride, preprocessing.size_divisor)
         down, across = (_Axis.over(side, self, model.stride, unit) for side in (picture.height, picture.width))
-        read = replace(preprocessing, fit_size=None, divisor=1).transform()
+        read = replace(preprocessing, max_size=None, size_divisor=1).transform()
         labels = empty_label_map(model.num_classes, (picture.height, picture.width))
         fill_from_top(labels, self._logits(model, picture, read, down, across), down.cells, model.stride)
         return labels

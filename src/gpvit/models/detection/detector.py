@@ -84,8 +84,8 @@ class Detector(nn.Module):
             "input_size": (in_chans, sizes[-1], max_size),
             "mean": mean,
             "std": std,
-            "fit_size": (max_size, sizes[-1]),
-            "divisor": DIVISOR,
+            "max_size": (max_size, sizes[-1]),
+            "size_divisor": DIVISOR,
         }
         self.transform = RoundedResize(
             sizes, max_size, list(mean), list(std), DIVISOR, _skip_resize=not resize_in_training

@@ -26,7 +26,7 @@ _RENAMED_IN_BACKBONE: Renaming = (
     (r"patch_embed\.stem\.1", "stem.first.norm"),
     (r"patch_embed\.projection", "stem.proj"),
     (r"ln1", "norm"),
-    (r"norm(\d+)", r"tap_norms.\1"),
+    (r"norm(\d+)", r"feature_norms.\1"),
 )
 _RENAMED_IN_BLOCK: Renaming = (
     # local block
