@@ -1,0 +1,51 @@
+"""Settings of a run: its length, devices and what is kept of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a run runs. Give `epochs` or `steps`.
+
+    Args:
+        epochs: Length of the run in passes over the training images.
+        steps: Length of the run in optimiser steps.
+        global_batch_size: Images of a step on all devices together; accumulation follows from `data.batch_size`,
+            which is what one device takes at a time, and the number of devices.
+        accumulate: Batches whose gradients make a step; instead of `global_batch_size`.
+        devices: Devices of a machine; `auto` takes all GPUs, or one process on the CPU.
+        nodes: Machines.
+        accelerator: `auto`, `gpu`, `cpu` or what else Lightning Fabric knows.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`.
+        clip: Largest norm of all gradients together; None does not clip.
+        ema: Decay of an exponential moving average of the weights, scored and saved beside them; None keeps none.
+        validate_every: Epochs from one validation to the next, or steps where the run's length is in steps; None
+            validates at the end alone.
+        checkpoint_every: Steps from one checkpoint to the next, beside those at validations.
+        compile: Have torch.compile make kernels for the network.
+        grad_checkpointing: Keep only each block's input for the backward pass: less memory, more time.
+        sync_batchnorm: Whether batch norms see the images of all GPUs; None leaves it to the task.
+        max_skipped_steps: Batches with a loss that is not finite that are passed over; one more ends the run.
+        loggers: Beside `metrics.csv`: `tensorboard`, `wandb`.
+        seed: Of everything random.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    global_batch_size: int | None = None
+    accumulate: int | None = None
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    clip: float | None = None
+    ema: float | None = None
+    validate_every: int | None = 1
+    checkpoint_every: int | None = None
+    compile: bool = False
+    grad_checkpointing: bool = False
+    sync_batchnorm: bool | None = None
+    max_skipped_steps: int = 0
+    loggers: tuple[str, ...] = ("tensorboard",)
+    seed: int = 0
