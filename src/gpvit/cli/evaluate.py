@@ -20,7 +20,7 @@ from gpvit.tasks.evaluation import (
     open_detection_data,
     open_segmentation_data,
 )
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 _MODELS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
 

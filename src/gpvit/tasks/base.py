@@ -1,6 +1,5 @@
 """What all tasks share: a network for the data, a loss that must be finite, a schedule that knows its end."""
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,8 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from gpvit.errors import UserError
 from gpvit.train.compilation import compile_network
 from gpvit.train.nan_guard import NanGuard
-from gpvit.zoo.catalog import create_model, find
-from gpvit.zoo.options import check_options
+from gpvit.zoo.build import check_arguments
+from gpvit.zoo.catalog import find
+from gpvit.zoo.factory import create_model
 
 _SKIPPED = "gpvit_skipped_steps"
 
@@ -162,4 +162,4 @@ def check_model(name: str, task: str, model_kwargs: dict[str, Any] | None, model
     entry = find(name.partition(".")[0])
     if entry.task != task:
         raise UserError(f"{name} is a model for {entry.task}, not for {task}; choose one that `gpvit models` lists so")
-    check_options("model_kwargs: the model", model_kwargs or {}, inspect.signature(model_class).parameters)
+    check_arguments(entry, model_kwargs or {})

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gpvit.devices import describe_machine
 from gpvit.errors import UserError
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
-from gpvit.profile.machine import describe_machine
 from gpvit.tasks.evaluation import (
     evaluate_classifier,
     evaluate_detector,
@@ -23,8 +23,8 @@ from gpvit.tasks.evaluation import (
     open_segmentation_data,
 )
 from gpvit.zoo.catalog import find_weights
+from gpvit.zoo.factory import open_model
 from gpvit.zoo.hub import published_weights
-from gpvit.zoo.opening import open_model
 
 TOLERANCE = 0.002
 """How far a score may be from the one expected, by default: 0.2 points of percent.

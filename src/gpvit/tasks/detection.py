@@ -17,8 +17,8 @@ from gpvit.tasks.lr_scaling import check_base_batch_size, peak_lr
 from gpvit.tasks.metrics.coco_ap import DetectionScores
 from gpvit.tasks.optimizers import OptimizerName, detector_groups, optimizer, with_layer_decay
 from gpvit.tasks.schedules import warmup_multistep, warmup_poly
-from gpvit.zoo.catalog import split_system
-from gpvit.zoo.systems import CLASSES
+from gpvit.zoo.build import model_class as class_of
+from gpvit.zoo.catalog import find
 
 Batch = tuple[list[torch.Tensor], list[dict[str, Any]]]
 
@@ -83,7 +83,7 @@ class DetectionTask(Task):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        model_class = CLASSES.get(split_system(name)[0], Detector)
+        model_class = class_of(find(name.partition(".")[0]))
         check_model(name, "detection", model_kwargs, model_class)
         check_base_batch_size(base_batch_size)
         self.best_metric = "val/mask_ap" if model_class is MaskRCNN else "val/box_ap"
