@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gpvit.version import __version__
+from gpvit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gpvit.inference.predictor import Predictor as Predictor

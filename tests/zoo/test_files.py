@@ -87,7 +87,9 @@ def test_every_misfit_is_listed(nano):
 def test_a_new_head_is_asked_for_by_name_and_announced(nano, tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     gpvit.save(nano, path)
-    with pytest.raises(ValueError, match=r"size mismatch: head\.weight is \(3, 72\), the model has \(7, 72\)") as caught:
+    with pytest.raises(
+        ValueError, match=r"size mismatch: head\.weight is \(3, 72\), the model has \(7, 72\)"
+    ) as caught:
         gpvit.create_model("gpvit_nano", weights=path, num_classes=7)
     assert "new_head=True" in str(caught.value)
     model = gpvit.create_model("gpvit_nano", weights=path, num_classes=7, new_head=True)
