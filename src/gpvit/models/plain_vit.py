@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gpvit.errors import UserError
-from gpvit.models.activation_checkpointing import recompute
+from gpvit.models.activation_checkpointing import checkpoint_block
 from gpvit.models.backbone import GPViT
 from gpvit.ops.position_embedding import resize_pos_embed
 
@@ -104,7 +104,7 @@ def run_blocks(backbone: Plain, indices: Iterable[int], tokens: Tokens, recomput
     if isinstance(backbone, GPViT):
         x = tokens.patches.unflatten(1, tokens.grid)
         for i in indices:
-            x = recompute(backbone.blocks[i], x) if recomputing else backbone.blocks[i](x)
+            x = checkpoint_block(backbone.blocks[i], x) if recomputing else backbone.blocks[i](x)
         return tokens._replace(patches=x.flatten(1, 2))
     assert tokens.prefix is not None
     x = torch.cat([tokens.prefix, tokens.patches], dim=1)
