@@ -4,6 +4,7 @@ A verb is one function, in the module of its name; its signature and docstring a
 load when their verb is called, so that ``gpvit --help`` answers at once.
 """
 
+import difflib
 import inspect
 import os
 import sys
@@ -12,7 +13,7 @@ from contextvars import copy_context
 from importlib import import_module
 from typing import Any, get_origin
 
-from gpvit.errors import UserError, nearest
+from gpvit.errors import UserError
 from gpvit.version import __version__
 
 VERBS: dict[str, str] = {

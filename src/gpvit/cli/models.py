@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from gpvit.errors import UserError
 from gpvit.zoo.catalog import MODELS
 
+
 def models(filters: list[str], json: bool = False) -> None:
     """List the models, their size and their published scores.
 

@@ -20,10 +20,11 @@ def checkpoint_block(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def _frozen_batch_stats(module: nn.Module) -> Iterator[None]:
     """Keep running statistics from counting the second run of the same batch."""
-    norms = [m for m in module.modules() if isinstance(m, _BATCH_NORMS) and m.num_batches_tracked is not None]
+    norms = [m for m in module.modules() if isinstance(m, _BATCH_NORMS)]
     before = [(m.momentum, m.num_batches_tracked) for m in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()  # SyncBatchNorm asks for one
+    for norm, (_, batches) in zip(norms, before, strict=True):
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if batches is None else batches.clone()  # SyncBatchNorm asks for one
     try:
         yield
     finally:

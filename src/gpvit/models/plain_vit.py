@@ -87,7 +87,7 @@ def embed(backbone: Plain, image: torch.Tensor) -> Tokens:
         return Tokens((x + resize_pos_embed(backbone.pos_embed, grid)).flatten(1, 2), grid)
     x = backbone.patch_embed(image)
     grid = (x.shape[1], x.shape[2])
-    embedded = backbone._pos_embed(x)
+    embedded = backbone._pos_embed(x)  # no public function does it; tested with timm 1.0.26 to 1.0.31
     x, rotation = embedded if isinstance(embedded, tuple) else (embedded, None)
     return _divide(backbone.norm_pre(x), Tokens(x, grid, rotation=rotation))
 
