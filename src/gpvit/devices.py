@@ -70,15 +70,10 @@ class Machine:
     """Hardware and software of this process, without which no measurement means anything.
 
     Attributes:
-        cpu: Name of the processor.
         cores: Cores this process may use.
         threads: Threads torch computes with.
         gpu: Name of the current CUDA device, or None.
         system: Operating system and architecture.
-        python: Python's version.
-        torch: torch's version.
-        timm: timm's version.
-        gpvit: This package's version.
     """
 
     cpu: str

@@ -58,14 +58,65 @@ class CatalogEntry:
         return f"{self.system}_{self.backbone}" if self.system else self.backbone
 
 
-SYSTEMS = {
-    "upernet": "segmentation",
-    "segformer": "segmentation",
-    "mask_rcnn": "detection",
-    "retinanet": "detection",
+@dataclass(frozen=True)
+class _System:
+    """What models of one kind have in common: their task, what their MACs are counted for, and the authors' files."""
+
+    task: str
+    macs_size: str
+    files: dict[str, str]
+    """How the names of the authors' files end, by tag."""
+    metrics: tuple[str, ...]
+
+
+_SYSTEMS = {
+    "": _System("classification", "224x224", {"in1k": "in1k_300e"}, ("top1", "top5")),
+    "upernet": _System("segmentation", "512x2048", {"ade20k": "upernet"}, ("miou",)),
+    "segformer": _System("segmentation", "512x512", {"ade20k": "segformer"}, ("miou",)),
+    "mask_rcnn": _System(
+        "detection", "800x1280", {"coco_1x": "maskrcnn_1x", "coco_3x": "maskrcnn_3x"}, ("box_ap", "mask_ap")
+    ),
+    "retinanet": _System("detection", "800x1280", {"coco_1x": "retinanet_1x", "coco_3x": "retinanet_3x"}, ("box_ap",)),
 }
+
+SYSTEMS = {name: system.task for name, system in _SYSTEMS.items() if name}
 """What stands before a backbone's name, and the task that it makes of it."""
 
+# Parameters and multiply-accumulates as `gpvit profile` counts them; of the paper's models also its own count of
+# parameters in millions, and for each tag the scores. Those of the classifiers are in the authors' README; of UPerNet
+# and SegFormer in Table 5, single scale and whole image; of the detectors in Tables 3 and 4.
+_ROWS: dict[str, tuple[Any, ...]] = {
+    "gpvit_nano": (1_232_584, 860_414_016),
+    "gpvit_tiny": (4_427_992, 2_853_886_080),
+    "gpvit_l1": (9_589_848, 6_095_803_584, 9.3, (80.5, 95.4)),
+    "gpvit_l2": (24_162_680, 15_650_141_664, 23.8, (83.4, 96.6)),
+    "gpvit_l3": (36_654_056, 23_437_165_440, 36.2, (84.1, 96.9)),
+    "gpvit_l4": (75_484_456, 48_149_471_616, 75.4, (84.3, 96.9)),
+    "upernet_gpvit_nano": (3_151_460, 51_504_396_288),
+    "upernet_gpvit_tiny": (8_758_988, 134_453_323_776),
+    "upernet_gpvit_l1": (37_674_532, 588_300_684_288, 37, (49.1,)),
+    "upernet_gpvit_l2": (53_426_784, 806_819_660_544, 53, (50.2,)),
+    "upernet_gpvit_l3": (66_838_476, 983_752_470_528, 66, (51.7,)),
+    "upernet_gpvit_l4": (107_493_260, 1_526_414_635_008, 107, (52.5,)),
+    "segformer_gpvit_nano": (1_277_646, 5_295_419_392),
+    "segformer_gpvit_tiny": (4_551_606, 16_569_716_736),
+    "segformer_gpvit_l1": (9_851_278, 34_497_473_536, 9, (46.9,)),
+    "segformer_gpvit_l2": (24_353_226, 84_785_632_000, 24, (49.2,)),
+    "segformer_gpvit_l3": (36_969_270, 126_277_562_368, 36, (50.8,)),
+    "segformer_gpvit_l4": (75_805_430, 255_740_293_120, 76, (51.3,)),
+    "mask_rcnn_gpvit_nano": (3_911_404, 66_701_287_776),
+    "mask_rcnn_gpvit_tiny": (11_652_552, 174_708_344_512),
+    "mask_rcnn_gpvit_l1": (33_518_676, 472_854_675_744, 33, (48.1, 42.7), (50.2, 44.3)),
+    "mask_rcnn_gpvit_l2": (50_308_778, 715_160_567_376, 50, (49.9, 43.9), (51.4, 45.1)),
+    "mask_rcnn_gpvit_l3": (64_870_808, 915_361_045_056, 64, (50.4, 44.4), (51.6, 45.2)),
+    "mask_rcnn_gpvit_l4": (109_585_720, 1_534_305_340_224, 109, (51.0, 45.0), (52.1, 45.7)),
+    "retinanet_gpvit_nano": (3_388_304, 64_042_944_096),
+    "retinanet_gpvit_tiny": (8_917_004, 147_260_068_032),
+    "retinanet_gpvit_l1": (21_459_448, 333_228_758_304, 21, (45.8,), (48.1,)),
+    "retinanet_gpvit_l2": (37_908_990, 568_066_617_936, 37, (48.0,), (49.0,)),
+    "retinanet_gpvit_l3": (52_181_724, 762_353_495_616, 52, (48.3,), (49.4,)),
+    "retinanet_gpvit_l4": (96_023_420, 1_364_389_502_784, 96, (48.7,), (49.8,)),
+}
 # The paper's text gives these alone (Table 2 and Sec. 4.2).
 _PUBLISHED_GMACS: dict[str, dict[str, Any]] = {
     "gpvit_l1": {"published_gmacs": 5.8},
@@ -74,117 +125,39 @@ _PUBLISHED_GMACS: dict[str, dict[str, Any]] = {
 }
 
 
-def _family(
-    system: str, macs_size: str, files: dict[str, str], metrics: tuple[str, ...], sizes: dict[str, tuple[Any, ...]]
-) -> dict[str, CatalogEntry]:
-    """Describe one system on every size of backbone.
+def split_system(name: str) -> tuple[str, str]:
+    """Divide the name of a model into system, empty for a backbone alone, and backbone.
 
-    Args:
-        system: A key of ``SYSTEMS``, or empty for the classifiers.
-        macs_size: Height and width that the multiply-accumulates are counted for.
-        files: How the names of the authors' files end, by tag.
-        metrics: Names of the published scores.
-        sizes: Parameters and multiply-accumulates; of the paper's sizes also the published parameters in millions and,
-            for each tag, the published scores.
+    Example:
+        >>> split_system("mask_rcnn_gpvit_l1"), split_system("gpvit_l1")
+        (('mask_rcnn', 'gpvit_l1'), ('', 'gpvit_l1'))
     """
-    entries = {}
-    for size, (parameters, macs, *published) in sizes.items():
-        backbone = f"gpvit_{size}"
-        weights = {
-            tag: Weights(f"{backbone}_{end}.pth", dict(zip(metrics, scores, strict=True)))
-            for (tag, end), scores in zip(files.items(), published[1:], strict=False)
-        }
-        entry = CatalogEntry(
-            task=SYSTEMS.get(system, "classification"),
-            origin="paper" if published else "ours",
-            weights=weights,
-            system=system,
-            backbone=backbone,
-            parameters=parameters,
-            macs=macs,
-            macs_size=macs_size,
-            published_params_m=published[0] if published else None,
-            **_PUBLISHED_GMACS.get(f"{system}_{backbone}".lstrip("_"), {}),
-        )
-        entries[entry.name] = entry
-    return entries
+    system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
+    return system, name.removeprefix(f"{system}_") if system else name
 
 
-MODELS: dict[str, CatalogEntry] = {
-    # The parameters and scores are those of the authors' README.
-    **_family(
-        "",
-        "224x224",
-        {"in1k": "in1k_300e"},
-        ("top1", "top5"),
-        {
-            "nano": (1_232_584, 860_414_016),
-            "tiny": (4_427_992, 2_853_886_080),
-            "l1": (9_589_848, 6_095_803_584, 9.3, (80.5, 95.4)),
-            "l2": (24_162_680, 15_650_141_664, 23.8, (83.4, 96.6)),
-            "l3": (36_654_056, 23_437_165_440, 36.2, (84.1, 96.9)),
-            "l4": (75_484_456, 48_149_471_616, 75.4, (84.3, 96.9)),
-        },
-    ),
-    # Table 5: single scale, whole image.
-    **_family(
-        "upernet",
-        "512x2048",
-        {"ade20k": "upernet"},
-        ("miou",),
-        {
-            "nano": (3_151_460, 51_504_396_288),
-            "tiny": (8_758_988, 134_453_323_776),
-            "l1": (37_674_532, 588_300_684_288, 37, (49.1,)),
-            "l2": (53_426_784, 806_819_660_544, 53, (50.2,)),
-            "l3": (66_838_476, 983_752_470_528, 66, (51.7,)),
-            "l4": (107_493_260, 1_526_414_635_008, 107, (52.5,)),
-        },
-    ),
-    **_family(
-        "segformer",
-        "512x512",
-        {"ade20k": "segformer"},
-        ("miou",),
-        {
-            "nano": (1_277_646, 5_295_419_392),
-            "tiny": (4_551_606, 16_569_716_736),
-            "l1": (9_851_278, 34_497_473_536, 9, (46.9,)),
-            "l2": (24_353_226, 84_785_632_000, 24, (49.2,)),
-            "l3": (36_969_270, 126_277_562_368, 36, (50.8,)),
-            "l4": (75_805_430, 255_740_293_120, 76, (51.3,)),
-        },
-    ),
-    # Tables 3 and 4.
-    **_family(
-        "mask_rcnn",
-        "800x1280",
-        {"coco_1x": "maskrcnn_1x", "coco_3x": "maskrcnn_3x"},
-        ("box_ap", "mask_ap"),
-        {
-            "nano": (3_911_404, 66_701_287_776),
-            "tiny": (11_652_552, 174_708_344_512),
-            "l1": (33_518_676, 472_854_675_744, 33, (48.1, 42.7), (50.2, 44.3)),
-            "l2": (50_308_778, 715_160_567_376, 50, (49.9, 43.9), (51.4, 45.1)),
-            "l3": (64_870_808, 915_361_045_056, 64, (50.4, 44.4), (51.6, 45.2)),
-            "l4": (109_585_720, 1_534_305_340_224, 109, (51.0, 45.0), (52.1, 45.7)),
-        },
-    ),
-    **_family(
-        "retinanet",
-        "800x1280",
-        {"coco_1x": "retinanet_1x", "coco_3x": "retinanet_3x"},
-        ("box_ap",),
-        {
-            "nano": (3_388_304, 64_042_944_096),
-            "tiny": (8_917_004, 147_260_068_032),
-            "l1": (21_459_448, 333_228_758_304, 21, (45.8,), (48.1,)),
-            "l2": (37_908_990, 568_066_617_936, 37, (48.0,), (49.0,)),
-            "l3": (52_181_724, 762_353_495_616, 52, (48.3,), (49.4,)),
-            "l4": (96_023_420, 1_364_389_502_784, 96, (48.7,), (49.8,)),
-        },
-    ),
-}
+def _entry(name: str, parameters: int, macs: int, published: float | None = None, *scores: Any) -> CatalogEntry:
+    title, backbone = split_system(name)
+    system = _SYSTEMS[title]
+    weights = {
+        tag: Weights(f"{backbone}_{end}.pth", dict(zip(system.metrics, values, strict=True)))
+        for (tag, end), values in zip(system.files.items(), scores, strict=False)
+    }
+    return CatalogEntry(
+        task=system.task,
+        origin="paper" if weights else "ours",
+        weights=weights,
+        system=title,
+        backbone=backbone,
+        parameters=parameters,
+        macs=macs,
+        macs_size=system.macs_size,
+        published_params_m=published,
+        **_PUBLISHED_GMACS.get(name, {}),
+    )
+
+
+MODELS: dict[str, CatalogEntry] = {name: _entry(name, *row) for name, row in _ROWS.items()}
 
 
 def find(name: str) -> CatalogEntry:
@@ -205,17 +178,6 @@ def find(name: str) -> CatalogEntry:
         if timm.is_model(backbone):
             return CatalogEntry(SYSTEMS[system], "timm", system=system, backbone=backbone)
     raise UserError(f"unknown model {name!r}; {nearest(name, MODELS, most=3)}")
-
-
-def split_system(name: str) -> tuple[str, str]:
-    """Divide the name of a model into system, empty for a backbone alone, and backbone.
-
-    Example:
-        >>> split_system("mask_rcnn_gpvit_l1"), split_system("gpvit_l1")
-        (('mask_rcnn', 'gpvit_l1'), ('', 'gpvit_l1'))
-    """
-    system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
-    return system, name.removeprefix(f"{system}_") if system else name
 
 
 def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:

@@ -251,7 +251,7 @@ def adapt_in_chans(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dic
     adapted = dict(state_dict)
     for name, own in _ending_with("stem.first.conv.weight", model):
         given = state_dict.get(name)
-        if given is not None and given.shape[1] not in (own.shape[1], 1):
+        if given is not None and given.ndim == own.ndim and given.shape[1] not in (own.shape[1], 1):
             adapted[name] = adapt_input_conv(own.shape[1], given)
     return adapted
 

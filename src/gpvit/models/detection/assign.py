@@ -143,3 +143,14 @@ class BestMatcher:
         best = quality.max(dim=1, keepdim=True).values
         truth, box = torch.where((quality == best) & (best >= self.least_best) & (best > 0))
         return taken.scatter_reduce(0, box, truth + start, reduce="amax")
+
+
+def match_anchors(
+    matcher: BestMatcher, truth: torch.Tensor, anchors: torch.Tensor, image_size: tuple[int, int], divisor: int
+) -> torch.Tensor:
+    """Match anchors ``(N, 4)`` with an image's ground truth ``(M, 4)``; no loss is taken beyond its own padding.
+
+    Returns:
+        What the matcher gives, ``(N,)``; ``BETWEEN_THRESHOLDS`` for anchors that :func:`within_padding` leaves out.
+    """
+    return torch.where(within_padding(anchors, image_size, divisor), matcher(truth, anchors), BETWEEN_THRESHOLDS)

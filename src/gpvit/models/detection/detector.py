@@ -15,13 +15,17 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.inputs import DIVISOR, RoundedResize, check_images, check_targets
+from gpvit.models.detection.inputs import (
+    DIVISOR,
+    Detections,
+    Maps,
+    RoundedResize,
+    Size,
+    Target,
+    check_images,
+    check_targets,
+)
 from gpvit.models.detection.pyramid import PyramidBackbone
-
-Size = tuple[int, int]
-"""Height and width, in pixels."""
-Detections = dict[str, torch.Tensor]
-"""``boxes`` (N, 4), ``labels`` (N,) from 1, ``scores`` (N,), and what else is known of the N objects of an image."""
 
 
 class Detector(nn.Module):
@@ -106,7 +110,7 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, images: Sequence[torch.Tensor], targets: Sequence[dict[str, torch.Tensor]] | None = None
+        self, images: Sequence[torch.Tensor], targets: Sequence[Target] | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
         """Compute the losses in training, the detections in evaluation.
 
@@ -142,25 +146,21 @@ class Detector(nn.Module):
                 "batch norm makes no statistics; train on two images or more at a time, or on larger ones"
             )
 
-    def losses(
-        self, features: list[torch.Tensor], image_sizes: list[Size], targets: list[dict[str, torch.Tensor]]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
         """Compute the losses by name.
 
         Args:
-            features: Maps ``(B, channels, h_i, w_i)`` of the pyramid.
+            features: The pyramid.
             image_sizes: Height and width of each resized image before padding.
             targets: What is to be found in the resized images.
         """
         raise NotImplementedError
 
-    def detect(
-        self, features: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
-    ) -> list[Detections]:
+    def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
         """Detect objects.
 
         Args:
-            features: Maps ``(B, channels, h_i, w_i)`` of the pyramid.
+            features: The pyramid.
             image_sizes: Height and width of each resized image before padding.
             original_sizes: Height and width that each was resized from, which the answer is for.
         """

@@ -9,6 +9,15 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform, res
 
 from gpvit.errors import UserError
 
+Maps = list[torch.Tensor]
+"""``(B, channels, h_i, w_i)`` each, from the finest to the coarsest."""
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+Target = dict[str, torch.Tensor]
+"""``boxes`` (M, 4), ``labels`` (M,) from 1, and for masks ``masks`` (M, H, W) of the M objects of an image."""
+Detections = dict[str, torch.Tensor]
+"""``boxes`` (N, 4), ``labels`` (N,) from 1, ``scores`` (N,), and what else is known of the N objects of an image."""
+
 DIVISOR = 32
 """Batches are padded to a multiple of this many pixels, as the adapter needs."""
 _SLACK = 1.0  # pixels that a box may reach beyond its image by rounding
@@ -30,9 +39,7 @@ class RoundedResize(GeneralizedRCNNTransform):
         super().__init__(*args, size_divisible=DIVISOR)
         self.resize_in_training = resize_in_training
 
-    def resize(
-        self, image: torch.Tensor, target: dict[str, torch.Tensor] | None = None
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
+    def resize(self, image: torch.Tensor, target: Target | None = None) -> tuple[torch.Tensor, Target | None]:
         """Resize an image ``(C, H, W)``, bilinearly, and its target along with it, to fit both sides."""
         if self.training and not self.resize_in_training:
             return image, target
@@ -50,7 +57,7 @@ class RoundedResize(GeneralizedRCNNTransform):
         return image, target
 
 
-def fitted_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
+def fitted_size(size: Size, short: int, long: int) -> Size:
     """Scale a height and width, keeping their ratio, to the largest that fits a short and a long side."""
     scale = min(short / min(size), long / max(size))
     height, width = (max(int(side * scale + 0.5), 1) for side in size)
@@ -73,10 +80,7 @@ def check_images(images: Sequence[torch.Tensor], in_chans: int) -> None:
 
 
 def check_targets(
-    targets: Sequence[dict[str, torch.Tensor]] | None,
-    images: Sequence[torch.Tensor],
-    num_classes: int,
-    masks: bool,
+    targets: Sequence[Target] | None, images: Sequence[torch.Tensor], num_classes: int, masks: bool
 ) -> None:
     """Check the targets of training, which are torchvision's; an image may have no objects.
 

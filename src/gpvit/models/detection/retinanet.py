@@ -11,10 +11,10 @@ from gpvit.models.detection.assign import (
     BestMatcher,
     FixedStrideAnchors,
     bounded_deltas,
-    within_padding,
+    match_anchors,
 )
-from gpvit.models.detection.detector import Detections, Detector, Size, best_of_each_class
-from gpvit.models.detection.inputs import DIVISOR
+from gpvit.models.detection.detector import Detector, best_of_each_class
+from gpvit.models.detection.inputs import DIVISOR, Detections, Maps, Size, Target
 from gpvit.models.detection.pyramid import NormedExtraLevels
 
 _STRIDES = (8, 16, 32, 64, 128)
@@ -65,9 +65,7 @@ class RetinaNet(Detector):
         self.anchor_generator = FixedStrideAnchors(_STRIDES, [anchor_scale * step for step in _OCTAVE])
         self.matcher = BestMatcher(0.5, 0.4, least_best=0.0)
 
-    def losses(
-        self, features: list[torch.Tensor], image_sizes: list[Size], targets: list[dict[str, torch.Tensor]]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
         """Compute the focal loss of classes and the L1 loss of boxes; see :meth:`Detector.losses`.
 
         Both are sums over the batch, divided by its anchors that are to find an object, at least one for each image.
@@ -77,8 +75,7 @@ class RetinaNet(Detector):
         classification, regression = logits.new_zeros(()), logits.new_zeros(())
         objects = 0
         for own_logits, own_deltas, size, target in zip(logits, deltas, image_sizes, targets, strict=True):
-            matches = self.matcher(target["boxes"], anchors)
-            matches[~within_padding(anchors, size, DIVISOR)] = BETWEEN_THRESHOLDS
+            matches = match_anchors(self.matcher, target["boxes"], anchors, size, DIVISOR)
             found = torch.where(matches >= 0)[0]
             wanted = torch.zeros_like(own_logits)
             wanted[found, target["labels"][matches[found]] - 1] = 1
@@ -89,9 +86,7 @@ class RetinaNet(Detector):
             objects += max(len(found), 1)
         return {"classification": classification / objects, "bbox_regression": regression / objects}
 
-    def detect(
-        self, features: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
-    ) -> list[Detections]:
+    def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
         """Detect objects; see :meth:`Detector.detect`."""
         logits, deltas = self._predict(features)
         anchors = self.anchor_generator(features)
