@@ -81,7 +81,7 @@ def test_gradient_checkpointing_changes_no_gradient(name):
     torch.testing.assert_close(*gradients)
 
 
-def test_spared_parameters_are_the_backbones():
+def test_parameters_without_decay_are_the_backbones():
     model = gpvit.create_model("segformer_gpvit_nano")
     names = {name for name, _ in model.named_parameters()}
     assert model.no_weight_decay() <= names

@@ -100,7 +100,7 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
         required = parameter.default is parameter.empty
         common: dict[str, Any] = {"help": help_of.get(name)}
         if get_origin(parameter.annotation) is list and required:
-            parser.add_argument(name, type=parameter.annotation.__args__[0], nargs="*", **common)
+            parser.add_argument(name, type=parameter.annotation.__args__[0], nargs="*", default=[], **common)
         elif parameter.annotation is bool:
             parser.add_argument(_flag(name), action="store_true", **common)
         elif required:

@@ -39,8 +39,8 @@ class Detector(nn.Module):
         num_classes: Number of classes without background, ``K``; labels are 1 to K.
         in_chans: Channels of the image.
         drop_path_rate: Stochastic depth of the backbone and of the adapter.
-        backbone_kwargs: More arguments of the backbone, as ``img_size``.
-        adapter_kwargs: More arguments of :class:`gpvit.ViTAdapter`, as ``blocks``.
+        backbone_kwargs: More arguments of the backbone, such as ``img_size``.
+        adapter_kwargs: More arguments of :class:`gpvit.ViTAdapter`, such as ``blocks``.
         channels: Channels of the pyramid and of the heads.
         head_kwargs: Arguments of :meth:`build_heads`.
         min_size: Short side, in pixels, that images are resized to; of several, training draws one for each image and
@@ -142,8 +142,8 @@ class Detector(nn.Module):
         count, _, height, width = batch.shape
         if count == 1 and max(height, width) <= self.coarsest_norm:
             raise UserError(
-                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, of which "
-                "batch norm makes no statistics; train on two images or more at a time, or on larger ones"
+                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, too few "
+                "for the statistics of batch norm; train on two images or more at a time, or on larger ones"
             )
 
     def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
