@@ -55,7 +55,7 @@ def test_published_weights_are_held_to_what_is_published(trained, tmp_path, monk
     monkeypatch.setenv("GPVIT_CACHE", str(tmp_path))
     (tmp_path / "gpvit_nano.digits.safetensors").write_bytes(path.read_bytes())
     said = {"top1": 100 * scores["top1"], "top5": 100 * scores["top5"] - 1}
-    entry = CatalogEntry("classification", "ours", {"digits": Weights("absent.pth", said)})
+    entry = CatalogEntry("classification", "ours", {"digits": Weights("absent.pth", said)}, backbone="gpvit_nano")
     monkeypatch.setitem(MODELS, "gpvit_nano", entry)
     certificate = certify("gpvit_nano.digits", "digits", device="cpu")
     assert [row["agrees"] for row in certificate["compared"]] == [True, False]

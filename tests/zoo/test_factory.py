@@ -94,7 +94,7 @@ def described(path, name="gpvit_nano", **description):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def requests():
     """Addresses asked for of a server on this machine, after the server's own."""
     asked = []
@@ -108,7 +108,7 @@ def requests():
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     asked.append(f"http://127.0.0.1:{server.server_port}/weights.pth")
     yield asked
     server.shutdown()

@@ -50,7 +50,7 @@ def release(official_l1) -> Iterator[Release]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     release.address = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield release
     server.shutdown()
