@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lightning import LightningModule
@@ -12,10 +11,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.devices import require_compiler
 from gpvit.errors import UserError
+from gpvit.models.backbone import GPViT
 from gpvit.tasks.freezing import freeze
 from gpvit.tasks.optim import OptimConfig, create_optimizer
-from gpvit.zoo.catalog import create_model, find
+from gpvit.zoo.catalog import create_model, find, split_system
 from gpvit.zoo.options import check_options
+from gpvit.zoo.systems import CLASSES
 
 _COMPILED_PARTS = {"segmentation": ("backbone", "decoder", "auxiliary"), "detection": ("backbone",)}
 
@@ -67,59 +68,44 @@ class Task(LightningModule):
         task = find(name.partition(".")[0]).task
         if task != self.kind:
             raise UserError(f"{name} is a model for {task}, not for {self.kind}; `gpvit models` lists those that are")
-        check_options(name, model_kwargs, inspect.signature(self.model_class(name)).parameters)
+        model_class = CLASSES.get(split_system(name)[0], GPViT)
+        check_options(name, model_kwargs, inspect.signature(model_class).parameters)
         self.name, self.weights, self.backbone_weights = name, weights, backbone_weights
         self.optim = optim or self.default_optim
         self.grad_checkpointing, self.compiles = grad_checkpointing, compile
         self.model_kwargs = model_kwargs
 
-    @staticmethod
-    def model_class(name: str) -> type[nn.Module]:
-        """Name the class that takes a model's arguments."""
-        raise NotImplementedError
-
-    def network_arguments(self, data: Any) -> dict[str, Any]:
-        """Say what the data decide about the network, as arguments of the model.
-
-        Args:
-            data: A data module.
-        """
-        raise NotImplementedError
-
-    def create_metrics(self, data: Any) -> None:
-        """Create what validation measures."""
-        raise NotImplementedError
-
     def build(self, data: Any) -> None:
-        """Create the network for the data, once: further calls do nothing.
+        """Create the network for the data, and the metrics, once: further calls do nothing.
 
         Args:
-            data: A data module, which knows classes, image channels and sizes before it is set up.
+            data: A data module, which knows its classes, and the channels and sizes of images, before it is set up.
 
         Raises:
             UserError: If an argument is given that the data decide, or the model does not suit them.
         """
-        if hasattr(self, "network"):
-            return
-        arguments = self.network_arguments(data)
-        if stated_twice := sorted(arguments.keys() & self.model_kwargs.keys()):
-            raise UserError(f"the model is given {', '.join(stated_twice)}; the data says so already: leave it out")
-        network: Any = create_model(
-            self.name,
-            self.weights,
-            backbone_weights=self.backbone_weights,
-            new_head=True,
-            **arguments,
-            **self.model_kwargs,
-        )
+        raise NotImplementedError
+
+    def create_network(self, **decided: Any) -> nn.Module:
+        """Create the network, frozen and compiled as the settings say.
+
+        Args:
+            **decided: Arguments of the model that the data decide.
+
+        Raises:
+            UserError: If one of them is among the task's own.
+        """
+        if stated_twice := sorted(decided.keys() & self.model_kwargs.keys()):
+            raise UserError(f"leave out {', '.join(stated_twice)} of the model: the data decide that")
+        arguments = {**decided, **self.model_kwargs}
+        weights = {"weights": self.weights, "backbone_weights": self.backbone_weights}
+        network: Any = create_model(self.name, **weights, new_head=True, **arguments)
         if self.grad_checkpointing:
             network.set_grad_checkpointing()
         if self.compiles:
             compile_network(network)
-        is_trained = bool(self.weights or self.backbone_weights or "." in self.name)
-        freeze(network, self.optim.freeze, is_trained=is_trained)
-        self.network = network
-        self.create_metrics(data)
+        freeze(network, self.optim.freeze, is_trained="." in self.name or any(weights.values()))
+        return network
 
     def configure_model(self) -> None:
         """Build the network for a Trainer's data module."""
@@ -174,10 +160,9 @@ class Task(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the losses of a step under a Trainer, such as `train/loss`."""
-        losses: Mapping[str, Tensor] = outputs
-        scale = self.trainer.accumulate_grad_batches  # by which Lightning has divided the loss, and it alone
-        logged = {f"train/{name}": loss * scale if name == "loss" else loss for name, loss in losses.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
+        divided = self.trainer.accumulate_grad_batches  # Lightning has divided the loss, and it alone
+        losses = {f"train/{name}": loss * (divided if name == "loss" else 1) for name, loss in outputs.items()}
+        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the validation under a Trainer."""

@@ -4,11 +4,10 @@ from typing import Any
 
 import torch.nn.functional as F
 from timm.data import Mixup
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from gpvit.errors import UserError
-from gpvit.models.backbone import GPViT
 from gpvit.tasks.base import Task
 from gpvit.tasks.metrics.accuracy import accuracies
 from gpvit.tasks.optim import OptimConfig
@@ -28,8 +27,8 @@ class ClassificationTask(Task):
         label_smoothing: Part of the target that is spread over all classes.
         mixup_alpha: Parameter of Mixup's Beta distribution; 0 for no Mixup.
         cutmix_alpha: The same for CutMix. Where both are given, each batch takes one of them at random.
-        grad_checkpointing: See `Task`.
-        compile: See `Task`.
+        grad_checkpointing: As of `Task`.
+        compile: As of `Task`.
         **model_kwargs: More arguments of the model, such as `drop_path_rate`.
     """
 
@@ -50,24 +49,17 @@ class ClassificationTask(Task):
         compile: bool = False,
         **model_kwargs: Any,
     ) -> None:
-        super().__init__(
-            name, weights, optim=optim, grad_checkpointing=grad_checkpointing, compile=compile, **model_kwargs
-        )
+        settings: dict[str, Any] = {"optim": optim, "grad_checkpointing": grad_checkpointing, "compile": compile}
+        super().__init__(name, weights, **settings, **model_kwargs)
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
         self.mixup: Mixup | None = None
 
-    @staticmethod
-    def model_class(name: str) -> type[nn.Module]:
-        """Name the class that takes a model's arguments."""
-        return GPViT
-
-    def network_arguments(self, data: Any) -> dict[str, Any]:
-        """Take classes, image channels and image size from the data."""
+    def build(self, data: Any) -> None:
+        """Create the network for the data's classes, channels and size, the metrics and Mixup."""
+        if hasattr(self, "network"):
+            return
         channels, *size = data.preprocessing.input_size
-        return {"num_classes": data.num_classes, "in_chans": channels, "img_size": tuple(size)}
-
-    def create_metrics(self, data: Any) -> None:
-        """Create accuracies, the mean loss, and Mixup's targets."""
+        self.network = self.create_network(num_classes=data.num_classes, in_chans=channels, img_size=tuple(size))
         self.val_accuracy = accuracies(data.num_classes, prefix="val/")
         self.val_loss = MeanMetric()
         if self.mixup_alpha or self.cutmix_alpha:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from timm.optim import Muon
@@ -133,7 +133,7 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
             "reached: set optim.warmup_steps (or warmup_epochs) lower, or train longer",
             stacklevel=2,
         )
-    warmup = {"warmup_steps": warmup_steps, "warmup_ratio": config.warmup_ratio}
+    warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_ratio": config.warmup_ratio}
     if config.schedule == "multistep":
         milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
         if max(milestones, default=0) >= total_steps > 0:
@@ -143,7 +143,7 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
                 stacklevel=2,
             )
         return partial(warmup_multistep, milestones=milestones, **warmup)
-    end = {"total_steps": total_steps, "min_lr_ratio": config.min_lr_ratio}
+    end: dict[str, Any] = {"total_steps": total_steps, "min_lr_ratio": config.min_lr_ratio}
     if config.schedule == "cosine":
         return partial(warmup_cosine, **end, **warmup)
     return partial(warmup_poly, power=config.power, **end, **warmup)

@@ -28,8 +28,8 @@ def parameter_groups(
         weight_decay: Weight decay of what decays.
         no_decay: Rule of `NO_DECAY` for what does not.
         head_lr_scale: Factor of the learning rate outside the backbone.
-        layer_decay: Factor of the learning rate from each layer of the transformer to the one below it; the last block
-            of a segmenter's or a detector's learns at this part of the rate of the heads (as in ViTDet). None for one rate.
+        layer_decay: Factor of the learning rate from each layer of the transformer to the one below it, the last one's
+            factor included where a segmenter or a detector stands on it (as in ViTDet); None for one rate.
         muon: Mark what is no matrix, the classifier, embeddings and tokens for AdamW beside timm's Muon.
 
     Raises:
@@ -105,7 +105,7 @@ NO_DECAY: dict[str, Callable[[Any], set[str]]] = {
 code: the rules differ because the authors' configurations match parameters by parts of their names.
 
 - `norms_and_biases`, classification: norms and biases, but those of depthwise convolutions.
-- `backbone_norms_and_biases`, SegFormer: the same of the backbone alone. The whole head decays, its norms and biases too.
+- `backbone_norms_and_biases`, SegFormer: the same of the backbone alone. The whole head decays.
 - `layer_norms`, UPerNet: all layer norms but the backbone's last. That one, batch norms and all biases decay.
 - `biases_and_layer_norms`, detection: biases, layer norms, the embeddings of levels, and of the batch norms those alone
   that end the adapter, for only these are called norms by the authors. Gates of injectors decay.
