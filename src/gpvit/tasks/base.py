@@ -51,7 +51,10 @@ class Task(LightningModule):
     best_metric: str
     default_optim: ClassVar[OptimConfig]
     sync_batch_norm: bool = False
+    logged: tuple[str, ...]
+    """Names of the scores that validation gives."""
     network: nn.Module
+    val_scores: Any
 
     def __init__(
         self,
@@ -126,7 +129,9 @@ class Task(LightningModule):
         Returns:
             By name, such as `val/top1`; alike in all processes.
         """
-        raise NotImplementedError
+        scores = self.val_scores.compute()
+        self.val_scores.reset()
+        return {f"val/{name}": float(scores[name]) for name in self.logged if name in scores}
 
     def create_optimizer(
         self, *, total_steps: int, epoch_steps: float, images_per_step: int

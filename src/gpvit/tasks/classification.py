@@ -5,11 +5,10 @@ from typing import Any
 import torch.nn.functional as F
 from timm.data import Mixup
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from gpvit.errors import UserError
 from gpvit.tasks.base import Task
-from gpvit.tasks.metrics.accuracy import accuracies
+from gpvit.tasks.metrics.accuracy import ClassificationScores
 from gpvit.tasks.optim import OptimConfig
 
 
@@ -34,6 +33,7 @@ class ClassificationTask(Task):
 
     kind = "classification"
     best_metric = "val/top1"
+    logged = ("loss", "top1", "top5")
     default_optim = OptimConfig(lr=2e-3, warmup_epochs=15, min_lr_ratio=1e-2)
 
     def __init__(
@@ -60,8 +60,7 @@ class ClassificationTask(Task):
             return
         channels, *size = data.preprocessing.input_size
         self.network = self.create_network(num_classes=data.num_classes, in_chans=channels, img_size=tuple(size))
-        self.val_accuracy = accuracies(data.num_classes, prefix="val/")
-        self.val_loss = MeanMetric()
+        self.val_scores = ClassificationScores(data.num_classes)
         if self.mixup_alpha or self.cutmix_alpha:
             self.mixup = Mixup(
                 self.mixup_alpha,
@@ -83,13 +82,4 @@ class ClassificationTask(Task):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Score a batch."""
         images, labels = batch
-        logits = self(images)
-        self.val_accuracy.update(logits, labels)
-        self.val_loss.update(F.cross_entropy(logits, labels), weight=len(images))
-
-    def validation_metrics(self) -> dict[str, float]:
-        """Compute `val/loss`, `val/top1` and, for more than five classes, `val/top5`."""
-        scores = {"val/loss": self.val_loss.compute(), **self.val_accuracy.compute()}
-        self.val_loss.reset()
-        self.val_accuracy.reset()
-        return {name: float(score) for name, score in scores.items()}
+        self.val_scores.update(self(images), labels)

@@ -36,6 +36,7 @@ class DetectionTask(Task):
     """
 
     kind = "detection"
+    logged = tuple(f"{kind}_{figure}" for kind in ("box", "mask") for figure in ("ap", "ap50", "ap75"))
     default_optim = OptimConfig(
         lr=2e-4, no_decay="biases_and_layer_norms", schedule="multistep", milestones=(8, 11), warmup_steps=500
     )
@@ -88,13 +89,6 @@ class DetectionTask(Task):
         """Score a batch."""
         images, targets = batch
         self.val_scores.update(detect(self.network, images), targets)
-
-    def validation_metrics(self) -> dict[str, float]:
-        """Compute `val/box_ap`, `val/box_ap50`, `val/box_ap75` and, with masks, the same of `val/mask_...`."""
-        scores = self.val_scores.compute()
-        self.val_scores.reset()
-        names = [f"{kind}_{figure}" for kind in self.val_scores.kinds for figure in ("ap", "ap50", "ap75")]
-        return {f"val/{name}": float(scores[name]) for name in names}
 
 
 def detect(model: Detector, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
