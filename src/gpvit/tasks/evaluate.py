@@ -98,11 +98,11 @@ def evaluate(
         progress: Show a progress bar, on stderr.
 
     Returns:
-        The scores of `gpvit.tasks.metrics`, in [0, 1], None where the data say nothing, and `images`, their number. Of
-        a classifier `top1`, `top5` (of more than five classes), `mean_class_accuracy` and `loss`; of a segmenter `miou`,
-        `macc` and `aacc`; of a detector COCO's `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium`,
-        `box_ap_large` and, of one with masks, the same as `mask_...`. Of the last two also `classes`: `iou` and `acc`,
-        or `box_ap` and perhaps `mask_ap`, by the class's name.
+        The scores of `gpvit.tasks.metrics`, from 0 to 1, None where the data say nothing, and the number of `images`.
+        Of a classifier `top1`, `top5` (of more than five classes), `mean_class_accuracy` and `loss`; of a segmenter
+        `miou`, `macc` and `aacc`; of a detector COCO's `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`,
+        `box_ap_medium`, `box_ap_large` and, of one with masks, the same as `mask_...`. Of the last two also `classes`:
+        `iou` and `acc`, or `box_ap` and perhaps `mask_ap`, by the class's name.
 
     Raises:
         UserError: If the classes of the model are not those of the data, an option is for another task, or there is no
