@@ -18,9 +18,8 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 
-from gpvit.devices import choose_device, peak_memory, status_bytes
-from gpvit.profile.machine import describe_machine
-from gpvit.zoo.catalog import create_model
+from gpvit.devices import choose_device, describe_machine, peak_memory, status_bytes
+from gpvit.zoo.factory import create_model
 
 MIB = 2**20
 CLASSES = 1000

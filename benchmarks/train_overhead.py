@@ -23,8 +23,7 @@ from torch.utils.data import TensorDataset
 
 from gpvit.data import Preprocessing
 from gpvit.data.module import ImageData
-from gpvit.devices import choose_device
-from gpvit.profile.machine import describe_machine
+from gpvit.devices import choose_device, describe_machine
 from gpvit.tasks import ClassificationTask
 from gpvit.tasks.optimizers import adamw
 from gpvit.tasks.schedules import warmup_cosine

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gpvit.data.segmentation.scenes import SceneData
+from gpvit.devices import describe_machine
 from gpvit.inference.figures import save_figure
 from gpvit.profile.cost import profile_model
-from gpvit.profile.machine import describe_machine
 from gpvit.train.composition import compose, find_recipe, merge
-from gpvit.zoo.files import load
+from gpvit.zoo.factory import load
 from studies.ablations import ablations
 from studies.charts import chart, save_chart
 from studies.experiments.examples import draw_examples, scenes_of

@@ -18,7 +18,7 @@ from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.inference.figures import new_figure
 from gpvit.inference.groups import BlockGroups, GroupPicture, draw_groups
 from gpvit.inference.metadata import task_of
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 FIGURE_6_MODELS = ("gpvit_l1.in1k", "mask_rcnn_gpvit_l1.coco_1x", "upernet_gpvit_l1.ade20k")
 """One of each kind, with published weights."""

@@ -23,8 +23,7 @@ from torch import nn
 
 from gpvit.data.synthetic.scenes import Scene, digit_scene
 from gpvit.inference.groups import GroupPicture, draw_groups
-from gpvit.zoo.catalog import create_model
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import create_model, is_untrained, open_model
 from studies.groups.chart import ATTENTIONS, MEASURES, WITHOUT_NETWORK, Row, draw_agreement
 from studies.groups.metrics import Agreement, agreement, colours, shuffled, squares, summary, token_truth
 from studies.tables.table import Column, ResultTable

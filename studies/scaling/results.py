@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpvit.profile.machine import describe_machine
+from gpvit.devices import describe_machine
 from gpvit.profile.workload import Precision
 from studies.scaling.fitting import Exponent, crossing, fit_exponent
 from studies.scaling.measuring import Sample, Series

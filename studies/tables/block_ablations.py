@@ -5,7 +5,8 @@ from typing import Any
 
 import timm
 
-from gpvit.zoo.catalog import MODELS, create_model
+from gpvit.zoo.catalog import MODELS
+from gpvit.zoo.factory import create_model
 from studies.ablations import Ablation, ablations
 from studies.tables.counting import CONVENTION, COUNTED, count, counted_cells
 from studies.tables.published import load_published

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gpvit.models.baselines import HEADS, PATCHES
 from gpvit.profile.benchmark import Report, benchmark
 from gpvit.profile.measurement import Measurement
 from gpvit.profile.workload import Case, Precision
+from gpvit.zoo.timm_models import HEADS, PATCHES
 from studies.command import command_line
 from studies.tables.counting import count_by_name
 from studies.tables.published import load_published

@@ -9,11 +9,11 @@ from gpvit.data import digits_split
 from gpvit.demo.experiments.digits import DigitsExperiment
 from gpvit.demo.experiments.run import Run
 from gpvit.demo.sections import cost, groups, learning
+from gpvit.devices import describe_machine
 from gpvit.inference.groups import BlockGroups
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.profile.benchmark import Report
 from gpvit.profile.cost import profile_model
-from gpvit.profile.machine import describe_machine
 from gpvit.profile.measurement import Measurement
 from gpvit.profile.workload import Case
 

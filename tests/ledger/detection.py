@@ -11,8 +11,7 @@ from torch import nn
 import gpvit
 from gpvit.data.transforms.detection import DetectionAugmentation, RandomSizeCrop, training_transform
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.anchors import FixedStrideAnchors
-from gpvit.models.detection.matching import BestMatcher
+from gpvit.models.detection.assign import BestMatcher, FixedStrideAnchors
 from gpvit.models.detection.roi_heads import L1RoIHeads
 from gpvit.tasks.optimizers import detector_groups
 from gpvit.tasks.schedules import warmup_multistep

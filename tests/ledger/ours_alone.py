@@ -17,11 +17,11 @@ from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmenta
 from gpvit.inference.groups import draw_groups
 from gpvit.layers.conv_norm import ConvNorm
 from gpvit.layers.local_attention import CrossShapedAttention
-from gpvit.models.baselines import HEADS
 from gpvit.tasks import ClassificationTask
 from gpvit.tasks.detection import detect
 from gpvit.tasks.lr_scaling import peak_lr
 from gpvit.zoo.official import convert_official
+from gpvit.zoo.timm_models import HEADS
 
 
 class Fixed:

@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from gpvit.devices import describe_machine
 from gpvit.profile.benchmark import SUITES, benchmark
-from gpvit.profile.machine import describe_machine
 from gpvit.profile.measurement import CaseRun
 from gpvit.profile.memory import Memory, measure_memory
 from gpvit.profile.workload import Case, check

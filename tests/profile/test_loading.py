@@ -13,8 +13,8 @@ from gpvit.data.classification.module import ClassificationData
 from gpvit.data.classification.shards import Shards
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.write_shards import write_shards
+from gpvit.devices import describe_machine
 from gpvit.profile.loading import LoadingReport, Stage, measure_loading
-from gpvit.profile.machine import describe_machine
 
 SECONDS = 0.01
 

@@ -1,8 +1,8 @@
 import pytest
 from PIL import Image
 
+from gpvit.devices import describe_machine
 from gpvit.profile.benchmark import Report
-from gpvit.profile.machine import describe_machine
 from gpvit.profile.measurement import Measurement
 from studies import peers
 from studies.peers import PEERS, SIZES, measure_peers, published_top1

@@ -51,7 +51,7 @@ def test_official_classification_weights_fit(tmp_path):
 
 
 def test_what_does_not_fit_is_an_error(classifier, tmp_path):
-    with pytest.raises(ValueError, match="misshapen"):
+    with pytest.raises(ValueError, match="size mismatch"):
         gpvit.create_model("segformer_gpvit_tiny", backbone_weights=classifier)
     with pytest.raises(ValueError, match="gpvit_nano is a backbone itself"):
         gpvit.create_model("gpvit_nano", backbone_weights=classifier)

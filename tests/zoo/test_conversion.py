@@ -1,7 +1,7 @@
 import pytest
 from golden import official
 
-from gpvit.zoo.conversion import identify
+from gpvit.zoo.hub import identify
 from gpvit.zoo.official import convert_official
 
 

@@ -79,7 +79,7 @@ def test_every_misfit_is_listed(nano):
         "missing: stem.first.conv.weight",
         "unexpected: neck.weight",
         "unexpected: neck.bias",
-        "misshapen: norm.bias is (5,), the model has (72,)",
+        "size mismatch: norm.bias is (5,), the model has (72,)",
     ):
         assert f"\n  {line}\n" in str(caught.value)
 
@@ -87,7 +87,9 @@ def test_every_misfit_is_listed(nano):
 def test_a_new_head_is_asked_for_by_name_and_announced(nano, tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     gpvit.save(nano, path)
-    with pytest.raises(ValueError, match=r"misshapen: head\.weight is \(3, 72\), the model has \(7, 72\)") as caught:
+    with pytest.raises(
+        ValueError, match=r"size mismatch: head\.weight is \(3, 72\), the model has \(7, 72\)"
+    ) as caught:
         gpvit.create_model("gpvit_nano", weights=path, num_classes=7)
     assert "new_head=True" in str(caught.value)
     model = gpvit.create_model("gpvit_nano", weights=path, num_classes=7, new_head=True)

@@ -3,7 +3,6 @@
 import json as json_format
 import shlex
 import sys
-import time
 from typing import Any, Literal
 
 from rich.console import Console
@@ -18,7 +17,7 @@ from gpvit.io import write_text
 from gpvit.tasks import certificates
 from gpvit.tasks.evaluate import OWN_DATA, open_data
 from gpvit.tasks.evaluate import evaluate as score
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 _MODELS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
 
@@ -65,15 +64,16 @@ def evaluate(
         certificate: File to write scores, versions, machine and the weights' SHA-256 to; by default against the
             published scores.
     """
+    options = {name: value for name, value in locals().items() if value is not None and value is not False}
     model: Any = open_model(checkpoint)
     if is_untrained(checkpoint):
         raise UserError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
     task = task_of(model)
-    if task != "segmentation":
+    if task == "segmentation":
+        _refuse("a segmenter takes its images one by one", batch_size=batch_size)
+    else:
         reason = f"it is for segmenters, and this is a {_MODELS[task]}"
         _refuse(reason, window=window, overlap=overlap, scales=scales, flip=flip or None)
-    else:
-        _refuse("a segmenter takes its images one by one", batch_size=batch_size)
     if task != "detection":
         _refuse(f"it is for detectors, and this is a {_MODELS[task]}", results=results)
     if expect is None and metric is not None:
@@ -86,9 +86,7 @@ def evaluate(
     inferer = labelling_method(window, overlap, flip, scales) if task == "segmentation" else None
     data = data or OWN_DATA[task]
     opened = open_data(task, data, model, batch_size=batch_size, num_workers=num_workers)
-    start = time.monotonic()
     scores = score(model, opened, inferer=inferer, results=results, device=device, progress=sys.stderr.isatty())
-    seconds = round(time.monotonic() - start, 1)
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
     if json == "-":
         print(report)
@@ -98,20 +96,17 @@ def evaluate(
             write_text(json, report + "\n")
     if expectation is None:
         return
-    rows, faults = certificates.compare(scores, expectation)
-    if certificate is not None:
-        written = certificates.certify(checkpoint, data, scores, expectation, next(model.parameters()).device)
-        options = {"--data": data, "--expect": expect, "--metric": metric, "--tolerance": tolerance}
-        options |= {"--window": window, "--overlap": overlap, "--scales": scales}
-        given = [part for option, value in options.items() if value is not None for part in (option, str(value))]
-        command = shlex.join(["gpvit", "evaluate", checkpoint, *given, *(["--flip"] if flip else [])])
-        write_text(certificate, json_format.dumps({**written, "seconds": seconds, "command": command}, indent=1) + "\n")
-    for row in rows if json != "-" else []:
-        figures = {name: f"{row[name]:.2%}" for name in ("measured", "expected", "tolerance")}
+    evidence = certificates.certify(checkpoint, data, scores, expectation, next(model.parameters()).device)
+    for row in evidence["compared"]:
         verdict = "agrees" if row["agrees"] else "differs"
-        print(f"{row['score']} {verdict}: " + ", ".join(f"{name} {figure}" for name, figure in figures.items()))
-    if faults:
-        raise CommandError("\n".join(faults))
+        figures = ", ".join(f"{name} {row[name]:.2%}" for name in ("measured", "expected", "tolerance"))
+        print(f"{row['score']} {verdict}: {figures}", file=sys.stderr if json == "-" else sys.stdout)
+    if certificate is not None:
+        flags = [f"--{name.replace('_', '-')}" + ("" if v is True else f"={v}") for name, v in options.items()][1:]
+        evidence["command"] = shlex.join(["gpvit", "evaluate", checkpoint, *flags])
+        write_text(certificate, json_format.dumps(evidence, indent=1) + "\n")
+    if evidence["faults"]:
+        raise CommandError("\n".join(evidence["faults"]))
 
 
 def _refuse(reason: str, **options: object) -> None:

@@ -21,7 +21,7 @@ from gpvit.inference.figures import picture_names
 from gpvit.inference.inputs import Pictures
 from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Predictor
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 _OPTIONS = {
     "classification": ("classifies images", {"top", "batch_size"}),

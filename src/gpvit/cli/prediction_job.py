@@ -20,7 +20,7 @@ from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Predictor
 from gpvit.inference.processes import Place, device_of, given_place, parent_is_gone, run_processes
 from gpvit.io import replacing
-from gpvit.zoo.opening import open_model
+from gpvit.zoo.factory import open_model
 
 
 @dataclass(frozen=True)

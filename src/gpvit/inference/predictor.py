@@ -17,7 +17,7 @@ from gpvit.inference.detection import Detection
 from gpvit.inference.labelling import LabellingMethod
 from gpvit.inference.metadata import task_of
 from gpvit.inference.segmentation import Segmentation
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 OnError = Callable[[ImageSource, Exception], object]
 Result = Any  # the model's task decides which of the three; a union would need isinstance

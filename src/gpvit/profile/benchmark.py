@@ -17,8 +17,8 @@ from rich.console import Console, Group
 from rich.progress import Progress
 from rich.table import Table
 
+from gpvit.devices import Machine, describe_machine
 from gpvit.errors import UserError
-from gpvit.profile.machine import Machine, describe_machine
 from gpvit.profile.measurement import CaseRun, Measurement
 from gpvit.profile.workload import Case, check, format_size
 

@@ -22,8 +22,8 @@ from gpvit.data.classification.shards import ShardSamples
 from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData
 from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.devices import Machine, describe_machine
 from gpvit.errors import UserError
-from gpvit.profile.machine import Machine, describe_machine
 from gpvit.profile.training_step import TrainingStep
 
 

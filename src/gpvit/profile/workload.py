@@ -12,7 +12,8 @@ from torch import nn
 
 from gpvit.devices import choose_device, require_compiler
 from gpvit.errors import UserError
-from gpvit.zoo.catalog import create_model, find, split_system
+from gpvit.zoo.catalog import find, split_system
+from gpvit.zoo.factory import create_model
 
 Mode = Literal["forward", "train"]
 Precision = Literal["float32", "bfloat16"]

@@ -1,6 +1,5 @@
 """What all tasks share: a network for the data, an optimiser with its schedule, and what a Trainer logs."""
 
-import inspect
 import math
 from typing import Any, ClassVar
 
@@ -11,12 +10,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.devices import require_compiler
 from gpvit.errors import UserError
-from gpvit.models.backbone import GPViT
 from gpvit.tasks.freezing import freeze
 from gpvit.tasks.optim import OptimConfig, create_optimizer
-from gpvit.zoo.catalog import create_model, find, split_system
-from gpvit.zoo.options import check_options
-from gpvit.zoo.systems import CLASSES
+from gpvit.zoo.build import check_arguments
+from gpvit.zoo.catalog import find
+from gpvit.zoo.factory import create_model
 
 _COMPILED_PARTS = {"segmentation": ("backbone", "decoder", "auxiliary"), "detection": ("backbone",)}
 
@@ -68,11 +66,12 @@ class Task(LightningModule):
         **model_kwargs: Any,
     ) -> None:
         super().__init__()
-        task = find(name.partition(".")[0]).task
-        if task != self.kind:
-            raise UserError(f"{name} is a model for {task}, not for {self.kind}; `gpvit models` lists those that are")
-        model_class = CLASSES.get(split_system(name)[0], GPViT)
-        check_options(name, model_kwargs, inspect.signature(model_class).parameters)
+        entry = find(name.partition(".")[0])
+        if entry.task != self.kind:
+            raise UserError(
+                f"{name} is a model for {entry.task}, not for {self.kind}; `gpvit models` lists those that are"
+            )
+        check_arguments(entry, model_kwargs)
         self.name, self.weights, self.backbone_weights = name, weights, backbone_weights
         self.optim = optim or self.default_optim
         self.grad_checkpointing, self.compiles = grad_checkpointing, compile

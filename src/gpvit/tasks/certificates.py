@@ -65,7 +65,7 @@ def published(name: str, tolerance: float = TOLERANCE) -> Expectation:
     Raises:
         UserError: If there are no such weights.
     """
-    if _is_path(name):
+    if Path(name).expanduser().exists():
         raise UserError(f"nothing is published for {name}; say what it should score: --expect 0.81")
     model, _, tag = name.partition(".")
     tag, weights = find_weights(model, tag)
@@ -139,13 +139,8 @@ def certify(
 
 
 def weights_file(checkpoint: str) -> Path:
-    """Find the file of weights: the path itself, a run folder's best, or the converted file of published ones."""
-    if _is_path(checkpoint):
-        path = Path(checkpoint)
-        return path / "best.safetensors" if path.is_dir() else path
-    name, _, tag = checkpoint.partition(".")
-    return published_weights(name, tag)
-
-
-def _is_path(checkpoint: str) -> bool:
-    return Path(checkpoint).suffix in (".safetensors", ".pth", ".ckpt") or Path(checkpoint).exists()
+    """Find the file that `gpvit.zoo.factory.open_model` opens: as named, a run folder's, or that of published weights."""
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        return next(file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file())
+    return path if path.is_file() else published_weights(*checkpoint.split(".", 1))

@@ -5,7 +5,9 @@ import torch
 from torchvision.ops import box_iou
 
 import gpvit  # noqa: F401  timm learns the models
-from gpvit.models.detection import Detector, MaskRCNN, RetinaNet
+from gpvit.models.detection.detector import Detector
+from gpvit.models.detection.mask_rcnn import MaskRCNN
+from gpvit.models.detection.retinanet import RetinaNet
 
 MODELS = [MaskRCNN, RetinaNet]
 SMALL = {"num_classes": 3, "channels": 32, "min_size": 64, "max_size": 128}

@@ -1,8 +1,8 @@
 from types import SimpleNamespace
 
+from gpvit.devices import describe_machine
 from gpvit.models.variants import VARIANTS
 from gpvit.profile.benchmark import Report
-from gpvit.profile.machine import describe_machine
 from gpvit.profile.measurement import Measurement
 from gpvit.profile.memory import Memory
 from studies.tables import speed

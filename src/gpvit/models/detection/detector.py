@@ -9,14 +9,19 @@ from typing import Any, cast
 import timm
 import torch
 from torch import nn
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops import batched_nms, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.postprocessing import Detections, Size
+from gpvit.models.detection.inputs import DIVISOR, RoundedResize, check_images, check_targets
 from gpvit.models.detection.pyramid import PyramidBackbone
-from gpvit.models.detection.targets import check_images, check_targets
-from gpvit.models.detection.transform import DIVISOR, RoundedResize
+
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+Detections = dict[str, torch.Tensor]
+"""``boxes`` (N, 4), ``labels`` (N,) from 1, ``scores`` (N,), and what else is known of the N objects of an image."""
 
 
 class Detector(nn.Module):
@@ -87,9 +92,7 @@ class Detector(nn.Module):
             "max_size": (max_size, sizes[-1]),
             "size_divisor": DIVISOR,
         }
-        self.transform = RoundedResize(
-            sizes, max_size, list(mean), list(std), DIVISOR, _skip_resize=not resize_in_training
-        )
+        self.transform = RoundedResize(sizes, max_size, list(mean), list(std), resize_in_training=resize_in_training)
         body = ViTAdapter(transformer, num_outputs=self.num_outputs, **{**drop_path, **(adapter_kwargs or {})})
         self.backbone = PyramidBackbone(body, body.feature_info.channels(), channels, self.extra_levels(channels))
         self.build_heads(channels, **(head_kwargs or {}))
@@ -181,3 +184,36 @@ def _by_channel(given: Sequence[float] | None, colour: Sequence[float], in_chans
     if len(given) != in_chans:
         raise UserError(f"{name} has {len(given)} values for images of {in_chans} channels; give one for each")
     return tuple(given)
+
+
+def best_of_each_class(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    image_size: Size,
+    original_size: Size,
+    overlap: float,
+    limit: int,
+) -> Detections:
+    """Suppress what overlaps a better box of its class, after the boxes are those of the original image.
+
+    torchvision suppresses first and resizes then; where the sides are scaled differently, overlaps are the same but
+    for rounding.
+
+    Args:
+        boxes: Corners ``(N, 4)``, in pixels of the resized image.
+        scores: Probabilities ``(N,)``.
+        labels: Classes ``(N,)``.
+        image_size: Size of the resized image; boxes are clipped to it.
+        original_size: Size that it was resized from.
+        overlap: Intersection over union above which the worse box is left out.
+        limit: Boxes to keep.
+
+    Returns:
+        The best, best first. code: boxes of which clipping left nothing are not taken out.
+
+    code: ``rescale`` in ``_bbox_post_process`` and ``multiclass_nms``.
+    """
+    boxes = resize_boxes(clip_boxes_to_image(boxes, image_size), list(image_size), list(original_size))
+    kept = batched_nms(boxes, scores, labels, overlap)[:limit]
+    return {"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]}

@@ -6,9 +6,8 @@ import torch
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from gpvit.errors import UserError
-from gpvit.models.detection.detector import Detector
+from gpvit.models.detection.detector import Detections, Detector, Size
 from gpvit.models.detection.masks import paste_masks
-from gpvit.models.detection.postprocessing import Detections, Size
 from gpvit.models.detection.proposals import L1RegionProposalNetwork
 from gpvit.models.detection.roi_heads import L1RoIHeads
 

@@ -6,9 +6,15 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 
-from gpvit.models.detection.anchors import ASPECT_RATIOS, BoundedBoxCoder, FixedStrideAnchors, within_padding
-from gpvit.models.detection.matching import BestMatcher
-from gpvit.models.detection.transform import DIVISOR
+from gpvit.models.detection.assign import (
+    ASPECT_RATIOS,
+    BETWEEN_THRESHOLDS,
+    BestMatcher,
+    FixedStrideAnchors,
+    bounded_deltas,
+    within_padding,
+)
+from gpvit.models.detection.inputs import DIVISOR
 
 
 class L1RegionProposalNetwork(RegionProposalNetwork):
@@ -40,7 +46,6 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
             post_nms_top_n={"training": proposals_per_image, "testing": proposals_per_image},
             nms_thresh=0.7,
         )
-        self.box_coder = BoundedBoxCoder((1.0, 1.0, 1.0, 1.0))
         self.proposal_matcher = BestMatcher(0.7, 0.3, least_best=0.3)
         self.min_size = torch.finfo(torch.float32).tiny  # any box that is not empty
 
@@ -64,7 +69,9 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
         per_level = [level[0].numel() for level in objectness]
         objectness, deltas = (t.float() for t in concat_box_prediction_layers(objectness, deltas))
         anchors = [torch.cat(self.anchor_generator(features))] * len(image_sizes)
-        proposals = self.box_coder.decode(deltas.detach(), anchors).view(len(image_sizes), -1, 4)
+        proposals = self.box_coder.decode(bounded_deltas(deltas.detach(), self.box_coder), anchors).view(
+            len(image_sizes), -1, 4
+        )
         boxes, _ = self.filter_proposals(proposals, objectness, image_sizes, per_level)
         if targets is None:
             return boxes, {}
@@ -80,13 +87,13 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
         targets: list[dict[str, torch.Tensor]],
         image_sizes: list[tuple[int, int]],
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Label each image's anchors: 1.0 object, 0.0 background, -1.0 neither; and give those of objects their box."""
+        """Label each image's anchors, 1.0 object, 0.0 background, -1.0 neither, and give those of objects their box."""
         labels, matched = [], []
         for own, target, size in zip(anchors, targets, image_sizes, strict=True):
             matches = self.proposal_matcher(target["boxes"], own)
-            matches[~within_padding(own, size, DIVISOR)] = self.proposal_matcher.BETWEEN_THRESHOLDS
+            matches[~within_padding(own, size, DIVISOR)] = BETWEEN_THRESHOLDS
             found = matches >= 0
-            neither = matches == self.proposal_matcher.BETWEEN_THRESHOLDS
+            neither = matches == BETWEEN_THRESHOLDS
             labels.append(found.float().masked_fill(neither, -1.0))
             boxes = own.clone()
             boxes[found] = target["boxes"][matches[found]].to(boxes)

@@ -5,12 +5,17 @@ import torch.nn.functional as F
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import sigmoid_focal_loss
 
-from gpvit.models.detection.anchors import ASPECT_RATIOS, BoundedBoxCoder, FixedStrideAnchors, within_padding
-from gpvit.models.detection.detector import Detector
-from gpvit.models.detection.matching import BestMatcher
-from gpvit.models.detection.postprocessing import Detections, Size, best_of_each_class
+from gpvit.models.detection.assign import (
+    ASPECT_RATIOS,
+    BETWEEN_THRESHOLDS,
+    BestMatcher,
+    FixedStrideAnchors,
+    bounded_deltas,
+    within_padding,
+)
+from gpvit.models.detection.detector import Detections, Detector, Size, best_of_each_class
+from gpvit.models.detection.inputs import DIVISOR
 from gpvit.models.detection.pyramid import NormedExtraLevels
-from gpvit.models.detection.transform import DIVISOR
 
 _STRIDES = (8, 16, 32, 64, 128)
 _OCTAVE = tuple(2 ** (i / 3) for i in range(3))
@@ -56,8 +61,8 @@ class RetinaNet(Detector):
             anchor_scale: Side of the least square anchor of each map, in strides: by default 32 pixels on the finest.
         """
         self.head = RetinaNetHead(channels, len(ASPECT_RATIOS) * len(_OCTAVE), self.num_classes)
+        self.box_coder = self.head.regression_head.box_coder
         self.anchor_generator = FixedStrideAnchors(_STRIDES, [anchor_scale * step for step in _OCTAVE])
-        self.box_coder = BoundedBoxCoder((1.0, 1.0, 1.0, 1.0))
         self.matcher = BestMatcher(0.5, 0.4, least_best=0.0)
 
     def losses(
@@ -73,11 +78,11 @@ class RetinaNet(Detector):
         objects = 0
         for own_logits, own_deltas, size, target in zip(logits, deltas, image_sizes, targets, strict=True):
             matches = self.matcher(target["boxes"], anchors)
-            matches[~within_padding(anchors, size, DIVISOR)] = self.matcher.BETWEEN_THRESHOLDS
+            matches[~within_padding(anchors, size, DIVISOR)] = BETWEEN_THRESHOLDS
             found = torch.where(matches >= 0)[0]
             wanted = torch.zeros_like(own_logits)
             wanted[found, target["labels"][matches[found]] - 1] = 1
-            used = matches != self.matcher.BETWEEN_THRESHOLDS
+            used = matches != BETWEEN_THRESHOLDS
             classification = classification + sigmoid_focal_loss(own_logits[used], wanted[used], reduction="sum")
             shifts = self.box_coder.encode_single(target["boxes"][matches[found]].to(anchors), anchors[found])
             regression = regression + F.l1_loss(own_deltas[found], shifts, reduction="sum")
@@ -115,4 +120,5 @@ class RetinaNet(Detector):
         anchor, label = torch.where(scores > self.score_thresh)
         best, order = scores[anchor, label].topk(min(len(anchor), self.topk_candidates))
         anchor, label = anchor[order], label[order]
-        return self.box_coder.decode_single(deltas[anchor], anchors[anchor]), best, label + 1
+        bounded = bounded_deltas(deltas[anchor], self.box_coder)
+        return self.box_coder.decode_single(bounded, anchors[anchor]), best, label + 1

@@ -8,12 +8,12 @@ from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
+from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import roi_align
 
-from gpvit.models.detection.anchors import BoundedBoxCoder
+from gpvit.models.detection.assign import BestMatcher, bounded_deltas
+from gpvit.models.detection.detector import Detections, Size, best_of_each_class
 from gpvit.models.detection.masks import crop_masks
-from gpvit.models.detection.matching import BestMatcher
-from gpvit.models.detection.postprocessing import Detections, Size, best_of_each_class, resized
 
 _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _FINEST_SIDE = 56.0  # pixels; boxes of up to twice this are pooled from the first map
@@ -109,7 +109,6 @@ class L1RoIHeads(RoIHeads):
             mask_head=MaskRCNNHeads(channels, [channels] * 4, dilation=1),
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
         )
-        self.box_coder = BoundedBoxCoder(_BOX_WEIGHTS)
         self.proposal_matcher = BestMatcher(0.5, 0.5, least_best=0.5)
         for module in self.box_head:
             if isinstance(module, nn.Linear):
@@ -202,7 +201,7 @@ class L1RoIHeads(RoIHeads):
         """
         detections = self.detect_boxes(features, proposals, image_sizes, original_sizes)
         inputs = [
-            resized(found["boxes"], original, size)
+            resize_boxes(found["boxes"], list(original), list(size))
             for found, original, size in zip(detections, original_sizes, image_sizes, strict=True)
         ]
         masks = maskrcnn_inference(self._mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
@@ -218,6 +217,7 @@ class L1RoIHeads(RoIHeads):
         """Do as :meth:`detect`, but for the masks."""
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals)))
         counts = [len(own) for own in proposals]
+        deltas = bounded_deltas(deltas, self.box_coder)
         boxes = self.box_coder.decode_single(deltas, torch.cat(proposals)).unflatten(1, (-1, 4)).split(counts)
         scores = logits.softmax(dim=1)[:, 1:].split(counts)
         detections = []

@@ -1,12 +1,60 @@
-"""Checks of what users give a detector."""
+"""What users give a detector: images and targets checked, and made into a padded batch as for the published results."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
 from gpvit.errors import UserError
 
+DIVISOR = 32
+"""Batches are padded to a multiple of this many pixels, as the adapter needs."""
 _SLACK = 1.0  # pixels that a box may reach beyond its image by rounding
+
+
+class RoundedResize(GeneralizedRCNNTransform):
+    """Normalisation, resizing to a rounded size of at least a pixel, and padding to a multiple of 32.
+
+    torchvision rounds sizes down, and so loses images of extreme shapes.
+
+    Args:
+        *args: torchvision's: least and largest side, mean, and standard deviation.
+        resize_in_training: Resize in training too; else the images are taken as they come.
+
+    code: ``Resize(keep_ratio=True)`` and ``Pad(size_divisor=32)`` of the released configurations.
+    """
+
+    def __init__(self, *args: Any, resize_in_training: bool = True):
+        super().__init__(*args, size_divisible=DIVISOR)
+        self.resize_in_training = resize_in_training
+
+    def resize(
+        self, image: torch.Tensor, target: dict[str, torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
+        """Resize an image ``(C, H, W)``, bilinearly, and its target along with it, to fit both sides."""
+        if self.training and not self.resize_in_training:
+            return image, target
+        height, width = image.shape[-2:]
+        short = self.torch_choice(self.min_size) if self.training else self.min_size[-1]
+        size = fitted_size((height, width), short, self.max_size)
+        if size == (height, width):
+            return image, target
+        image = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+        if target is not None:
+            target["boxes"] = resize_boxes(target["boxes"], [height, width], list(size))
+            if "masks" in target:
+                masks = target["masks"][:, None].to(torch.uint8)
+                target["masks"] = F.interpolate(masks, size, mode="nearest")[:, 0]
+        return image, target
+
+
+def fitted_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
+    """Scale a height and width, keeping their ratio, to the largest that fits a short and a long side."""
+    scale = min(short / min(size), long / max(size))
+    height, width = (max(int(side * scale + 0.5), 1) for side in size)
+    return height, width
 
 
 def check_images(images: Sequence[torch.Tensor], in_chans: int) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import gpvit
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import timm
 import torch
 
 import gpvit  # noqa: F401  timm learns the models
-from gpvit.models.baselines import BASELINES, DEPTH, HEADS, PATCHES
+from gpvit.zoo.timm_models import BASELINES, DEPTH, HEADS, PATCHES
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -1,14 +1,17 @@
-"""Anchors and deltas against torchvision's where these agree, and against plain formulas where they do not."""
+"""Anchors, deltas and matching against torchvision's where these agree, else against formulas and loops over pairs."""
 
 import math
 
 import pytest
 import torch
-from torchvision.models.detection._utils import BoxCoder
+from models.detection import naive
+from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import box_iou
 
-from gpvit.models.detection.anchors import BoundedBoxCoder, FixedStrideAnchors, within_padding
+from gpvit.models.detection import assign
+from gpvit.models.detection.assign import BestMatcher, FixedStrideAnchors, bounded_deltas, within_padding
 
 
 @pytest.mark.parametrize("scales", [(8.0,), (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3))])
@@ -42,26 +45,17 @@ def random_boxes(count: int, size: float = 100.0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
-def test_deltas_are_undone(weights):
-    coder, truth, boxes = BoundedBoxCoder(weights), random_boxes(200), random_boxes(200)
-    torch.testing.assert_close(
-        coder.decode_single(coder.encode_single(truth, boxes), boxes), truth, rtol=1e-4, atol=1e-3
-    )
-
-
-@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
 def test_sides_are_bounded_on_both_ends(weights):
-    coder, boxes = BoundedBoxCoder(weights), random_boxes(50)
+    coder, boxes = BoxCoder(weights), random_boxes(50)
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 3)
     for sign, factor in ((-1, 16 / 1000), (1, 1000 / 16)):
         deltas = torch.zeros(50, 3, 4)
         deltas[..., 2:] = sign * 100.0
-        decoded = coder.decode_single(deltas.flatten(1), boxes).unflatten(1, (3, 4))
+        decoded = coder.decode_single(bounded_deltas(deltas.flatten(1), coder), boxes).unflatten(1, (3, 4))
         new = (decoded[..., 2:] - decoded[..., :2]).flatten(1)
         torch.testing.assert_close(new, sides * factor, rtol=1e-3, atol=1e-4)
     moderate = torch.randn(50, 12)
-    expected = BoxCoder(weights).decode_single(moderate, boxes)
-    torch.testing.assert_close(coder.decode_single(moderate, boxes), expected)
+    assert torch.equal(bounded_deltas(moderate, coder), moderate)
 
 
 @pytest.mark.parametrize(("size", "divisor"), [((33, 64), 32), ((64, 1), 32), ((20, 90), 16)])
@@ -77,3 +71,63 @@ def test_anchors_beyond_an_images_own_padding_are_found(size, divisor):
         for _ in range(6)
     ]
     assert within_padding(torch.cat(generator(maps)), size, divisor).tolist() == expected
+
+
+SETTINGS = {"proposals": (0.7, 0.3, 0.3), "regions": (0.5, 0.5, 0.5), "retinanet": (0.5, 0.4, 0.0)}
+
+
+def scene(seed: int, objects: int, boxes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes on a coarse grid, so that many overlap equally."""
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.randint(0, 8, (objects + boxes, 2), generator=generator).float()
+    side = torch.randint(1, 6, (objects + boxes, 2), generator=generator).float()
+    return torch.cat([low, low + side], dim=1).split([objects, boxes])
+
+
+@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_box_is_matched_as_by_loops(setting, seed):
+    truth, boxes = scene(seed, seed % 6, 40)
+    high, low, least = SETTINGS[setting]
+    expected = naive.match(truth, boxes, high, low, least)
+    assert BestMatcher(high, low, least)(truth, boxes).tolist() == expected
+
+
+@pytest.mark.parametrize("least_best", [0.0, 2.0])
+@pytest.mark.parametrize("entries", [1, 97, 400])
+def test_chunks_change_nothing(monkeypatch, entries, least_best):
+    matcher, (truth, boxes) = BestMatcher(0.5, 0.4, least_best), scene(0, 23, 90)
+    whole = matcher(truth, boxes)
+    monkeypatch.setattr(assign, "_MATRIX_ENTRIES", entries)
+    assert torch.equal(matcher(truth, boxes), whole)
+
+
+def test_an_object_that_nothing_overlaps_takes_nothing():
+    truth, boxes = scene(0, 2, 30)
+    assert (BestMatcher(0.5, 0.4, 0.0)(truth + 100, boxes) == -1).all()
+
+
+def test_where_no_object_takes_its_best_it_is_torchvisions_matcher():
+    truth, boxes = scene(1, 12, 300)
+    expected = Matcher(0.7, 0.3)(box_iou(truth, boxes))
+    assert torch.equal(BestMatcher(0.7, 0.3, least_best=2.0)(truth, boxes), expected)
+
+
+def test_ten_thousand_objects_need_no_matrix_of_all_overlaps(monkeypatch):
+    sizes = []
+
+    def watched(a, b):
+        sizes.append(len(a) * len(b))
+        return box_iou(a, b)
+
+    monkeypatch.setattr(assign, "box_iou", watched)
+    monkeypatch.setattr(assign, "_MATRIX_ENTRIES", 2**20)
+    truth, boxes = scene(2, 10_001, 500)
+    assert BestMatcher(0.5, 0.5, 0.5)(truth, boxes).max() > 9000
+    assert max(sizes) <= 2**20
+
+
+def test_nothing_to_match():
+    boxes = scene(3, 0, 5)[1]
+    assert BestMatcher(0.5, 0.4, 0.0)(boxes[:0], boxes).tolist() == [-1] * 5
+    assert BestMatcher(0.5, 0.4, 0.0)(boxes, boxes[:0]).tolist() == []
