@@ -26,6 +26,11 @@ class ClassificationScores(MetricCollection):
         """Take logits `(B, K)` and labels `(B,)`, on any device."""
         super().update(logits, labels.to(logits.device))
 
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Compute the scores, the one that counts most first."""
+        scores = super().compute()
+        return {name: scores[name] for name in ("top1", "top5", "mean_class_accuracy", "loss") if name in scores}
+
 
 class _CrossEntropy(MeanMetric):
     def update(self, logits: torch.Tensor, labels: torch.Tensor) -> None:  # type: ignore[override]
