@@ -32,6 +32,7 @@ def test_the_images_of_a_step_scale_the_rate_and_that_is_printed(images, base, r
         ({"base_batch_size": 0}, "base_batch_size 0: give the images of a step"),
         ({"no_decay": "bias"}, "no_decay 'bias': choose one of norms_and_biases, backbone_norms_and_biases"),
         ({"schedule": "step"}, "schedule 'step': choose one of cosine, poly, multistep"),
+        ({"warmup_steps": 9, "warmup_epochs": 1.0}, "warmup_steps 9 and warmup_epochs 1.0: set one of them to null"),
         ({"optimizer": "sgd"}, "optimizer 'sgd': choose one of adamw, muon"),
     ],
 )
@@ -49,7 +50,7 @@ def test_what_there_is_not_is_refused_at_once(setting, message):
         ({"schedule": "poly", "warmup_steps": 1, "warmup_ratio": 0.5}, 4, [0.5, 0.75, 0.5]),
         ({"schedule": "multistep", "milestones": (2, 3)}, 9, [1, 1, 1, 1, 0.1, 0.1, 0.01]),  # two steps an epoch
         ({"schedule": "multistep"}, 3, [1, 1, 1]),
-        ({"schedule": "multistep", "warmup_epochs": 1.0, "warmup_steps": 9, "warmup_ratio": 0.5}, 9, [0.5, 0.75, 1]),
+        ({"schedule": "multistep", "warmup_epochs": 1.0, "warmup_ratio": 0.5}, 9, [0.5, 0.75, 1]),
     ],
 )
 def test_the_rates_follow_the_schedule(settings, steps, expected):

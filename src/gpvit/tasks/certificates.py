@@ -139,7 +139,7 @@ def certify(
 
 
 def weights_file(checkpoint: str) -> Path:
-    """Find the file that `gpvit.zoo.factory.open_model` opens: one named, a run folder's, or that of published weights."""
+    """Find the file that `gpvit.zoo.factory.open_model` opens: as named, a run folder's, or of published weights."""
     path = Path(checkpoint).expanduser()
     if path.is_dir():
         return next(file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file())

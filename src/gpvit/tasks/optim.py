@@ -40,14 +40,14 @@ class OptimConfig:
         freeze: What does not learn: `backbone`, or N for the stem and the first N blocks.
         schedule: `cosine`, `poly` or `multistep`.
         warmup_steps: Steps of linear warm-up.
-        warmup_epochs: The same in epochs; it takes the place of `warmup_steps` where it is given.
+        warmup_epochs: The same in epochs, in place of `warmup_steps`.
         warmup_ratio: Factor of the learning rate that the warm-up starts from.
         milestones: For `multistep`: epochs after each of which the rate is a tenth.
         power: For `poly`: power of the remaining part of the run.
         min_lr_ratio: For `cosine` and `poly`: factor of the learning rate at the end of the run.
 
     Raises:
-        UserError: If a name is unknown, or `base_batch_size` is not positive.
+        UserError: If a name is unknown, `base_batch_size` not positive, or the warm-up given twice.
     """
 
     lr: float
@@ -71,6 +71,10 @@ class OptimConfig:
         if self.base_batch_size is not None and self.base_batch_size < 1:
             raise UserError(
                 f"base_batch_size {self.base_batch_size}: give the images of a step that lr is for, 1 or more, or null"
+            )
+        if self.warmup_steps and self.warmup_epochs is not None:
+            raise UserError(
+                f"warmup_steps {self.warmup_steps} and warmup_epochs {self.warmup_epochs}: set one of them to null or 0"
             )
         choices = {
             "optimizer": get_args(OptimizerName),
