@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gpvit
-from gpvit.tasks.certificates import Expectation, certify, compare, published, weights_file
+from gpvit.tasks.certificates import certify, check_expected, published_scores, weights_file
 
 SCORES = {"top1": 0.25, "top5": 0.5, "images": 500}
 
@@ -19,7 +19,7 @@ def weights(tmp_path):
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_scores_are_certified_with_all_that_is_needed_to_measure_them_again(weights, is_folder):
     named = weights.parent if is_folder else weights
-    certificate = certify(str(named), "digits", SCORES, Expectation({"top1": 0.2501}), torch.device("cpu"))
+    certificate = certify(str(named), "digits", SCORES, {"top1": 0.2501}, device=torch.device("cpu"))
     assert (certificate["verdict"], certificate["faults"], certificate["scores"]) == ("pass", [], SCORES)
     (row,) = certificate["compared"]
     assert (row["score"], row["measured"], row["expected"], row["agrees"]) == ("top1", 0.25, 0.2501, True)
@@ -39,10 +39,18 @@ def test_published_weights_are_their_converted_file(weights, tmp_path, monkeypat
     assert weights_file("gpvit_l1.in1k") == tmp_path / "gpvit_l1.in1k.safetensors"
 
 
-def test_another_score_is_a_fault_but_not_within_the_tolerance():
-    _, far = compare(SCORES, Expectation({"top1": 0.28}, 0.02))
-    assert far == ["top1 is 25.00%, 28.00% was expected, within 2.00%"]
-    assert compare(SCORES, Expectation({"top1": 0.28, "top5": 0.47}, 0.03))[1] == []  # at the edge
+@pytest.mark.parametrize(
+    ("expected", "tolerance", "images", "faults"),
+    [
+        ({"top1": 0.28}, 0.02, None, ["top1 is 25.00%, 28.00% was expected, within 2.00%"]),
+        ({"top1": 0.28, "top5": 0.47}, 0.03, 500, []),  # at the edge
+        ({"top1": 0.25}, 0.0, 2000, ["500 images were evaluated; the score is for 2,000"]),
+    ],
+)
+def test_what_does_not_agree_is_a_fault(expected, tolerance, images, faults, weights):
+    options = {"tolerance": tolerance, "images": images, "device": torch.device("cpu")}
+    certificate = certify(str(weights), "digits", SCORES, expected, **options)
+    assert (certificate["faults"], certificate["verdict"]) == (faults, "fail" if faults else "pass")
 
 
 @pytest.mark.parametrize(
@@ -54,26 +62,20 @@ def test_another_score_is_a_fault_but_not_within_the_tolerance():
     ],
 )
 def test_what_is_published(name, scores, images):
-    expectation = published(name)
-    assert (dict(expectation.scores), expectation.images) == (scores, images)
-
-
-def test_a_published_score_is_for_all_images():
-    expectation = Expectation({"miou": 0.5}, 0.01, 2000, "")
-    assert compare({"miou": 0.505, "images": 2000}, expectation)[1] == []
-    assert compare({"miou": 0.505, "images": 1999}, expectation)[1] == [
-        "1,999 images were evaluated; the score is for 2,000"
-    ]
+    assert published_scores(name) == (scores, images)
 
 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: Expectation({"top1": 81}), "expect 81: give a score from 0 to 1"),
-        (lambda: Expectation({"top1": 0.8}, -1), "tolerance -1: give 0 or more"),
-        (lambda: compare(SCORES, Expectation({"miou": 0.8})), "no score 'miou' was measured; choose --metric of top1"),
-        (lambda: published("gpvit_l1.in22k"), "no weights 'in22k'"),
-        (lambda: published(__file__), "nothing is published for .*: --expect 0.81"),
+        (lambda: check_expected({"top1": 81}, 0), "expect 81: give a score from 0 to 1"),
+        (lambda: check_expected({"top1": 0.8}, -1), "tolerance -1: give 0 or more"),
+        (
+            lambda: certify("", "", SCORES, {"miou": 0.8}, device=torch.device("cpu")),
+            "no score 'miou' was measured; choose --metric of top1",
+        ),
+        (lambda: published_scores("gpvit_l1.in22k"), "no weights 'in22k'"),
+        (lambda: published_scores(__file__), "nothing is published for .*: --expect 0.81"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(ask, message):

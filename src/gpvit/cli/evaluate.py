@@ -78,11 +78,13 @@ def evaluate(
         _refuse(f"it is for detectors, and this is a {_MODELS[task]}", results=results)
     if expect is None and metric is not None:
         raise UserError(f"leave out --metric, or say by --expect what {metric} should be")
-    expectation = None
+    expected: dict[str, float] = {}
+    images = None
     if expect == "published" or (expect is None and certificate is not None):
-        expectation = certificates.published(checkpoint, tolerance)
+        expected, images = certificates.published_scores(checkpoint)
     elif isinstance(expect, float):
-        expectation = certificates.Expectation({metric or certificates.MAIN_SCORE[task]: expect}, tolerance)
+        expected = {metric or certificates.MAIN_SCORE[task]: expect}
+    certificates.check_expected(expected, tolerance)
     inferer = labelling_method(window, overlap, flip, scales) if task == "segmentation" else None
     data = data or OWN_DATA[task]
     opened = open_data(task, data, model, batch_size=batch_size, num_workers=num_workers)
@@ -94,9 +96,12 @@ def evaluate(
         _show(f"{checkpoint} on {data}", scores)
         if json is not None:
             write_text(json, report + "\n")
-    if expectation is None:
+    if not expected:
         return
-    evidence = certificates.certify(checkpoint, data, scores, expectation, next(model.parameters()).device)
+    evidence = certificates.certify(
+        checkpoint, data, scores, expected, tolerance=tolerance, images=images, device=next(model.parameters()).device
+    )
+    evidence["expectation"] = "stated by the caller" if isinstance(expect, float) else "published by the authors"
     for row in evidence["compared"]:
         verdict = "agrees" if row["agrees"] else "differs"
         figures = ", ".join(f"{name} {row[name]:.2%}" for name in ("measured", "expected", "tolerance"))

@@ -1,7 +1,7 @@
 """Evidence that weights score what is said of them: their scores, and all that is needed to measure them again."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,39 +28,11 @@ _BENCHMARKS = {"in1k": 50_000, "ade20k": 2_000, "coco_1x": 5_000, "coco_3x": 5_0
 """Validation images that the published scores of each tag are for."""
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What weights should score.
-
-    Attributes:
-        scores: By name, in [0, 1].
-        tolerance: How far each may be from it, either way.
-        images: How many images the scores are for; None for any number.
-        source: Who says so.
-
-    Raises:
-        UserError: If a score or the tolerance is out of range.
-    """
-
-    scores: Mapping[str, float]
-    tolerance: float = TOLERANCE
-    images: int | None = None
-    source: str = "stated by the caller"
-
-    def __post_init__(self) -> None:
-        if self.tolerance < 0:
-            raise UserError(f"tolerance {self.tolerance}: give 0 or more")
-        for score in self.scores.values():
-            if not 0 <= score <= 1:
-                raise UserError(f"expect {score}: give a score from 0 to 1, such as 0.81 for 81 %")
-
-
-def published(name: str, tolerance: float = TOLERANCE) -> Expectation:
-    """Look up what published weights should score.
+def published_scores(name: str) -> tuple[dict[str, float], int | None]:
+    """Look up what published weights score, from 0 to 1, and on how many images; None for any number.
 
     Args:
         name: A model and its tag, `gpvit_l1.in1k`.
-        tolerance: How far a score may be from that.
 
     Raises:
         UserError: If there are no such weights.
@@ -69,49 +41,38 @@ def published(name: str, tolerance: float = TOLERANCE) -> Expectation:
         raise UserError(f"nothing is published for {name}; say what it should score: --expect 0.81")
     model, _, tag = name.partition(".")
     tag, weights = find_weights(model, tag)
-    scores = {score: round(percent / 100, 6) for score, percent in weights.metrics.items()}
-    return Expectation(scores, tolerance, _BENCHMARKS.get(tag), "published by the authors")
+    return {score: round(percent / 100, 6) for score, percent in weights.metrics.items()}, _BENCHMARKS.get(tag)
 
 
-def compare(scores: Mapping[str, Any], expectation: Expectation) -> tuple[list[dict[str, Any]], list[str]]:
-    """Compare scores with what is expected.
-
-    Args:
-        scores: By name, with `images`, their number.
-        expectation: What they should be.
-
-    Returns:
-        A row for each expected score, and what does not agree, in words.
-
-    Raises:
-        UserError: If there is no score of a name.
-    """
-    rows, faults = [], []
-    for name, expected in expectation.scores.items():
-        if not isinstance(measured := scores.get(name), float):
-            known = ", ".join(score for score, value in scores.items() if isinstance(value, float))
-            raise UserError(f"no score {name!r} was measured; choose --metric of {known}")
-        row = {"score": name, "measured": measured, "expected": expected, "difference": round(measured - expected, 6)}
-        agrees = abs(measured - expected) <= expectation.tolerance + 1e-9
-        rows.append({**row, "tolerance": expectation.tolerance, "agrees": agrees})
-        if not agrees:
-            faults.append(f"{name} is {measured:.2%}, {expected:.2%} was expected, within {expectation.tolerance:.2%}")
-    if expectation.images not in (None, scores["images"]):
-        faults.append(f"{scores['images']:,} images were evaluated; the score is for {expectation.images:,}")
-    return rows, faults
+def check_expected(scores: Mapping[str, float], tolerance: float) -> None:
+    """Refuse scores that are not from 0 to 1, and a tolerance below 0."""
+    if tolerance < 0:
+        raise UserError(f"tolerance {tolerance}: give 0 or more")
+    for score in scores.values():
+        if not 0 <= score <= 1:
+            raise UserError(f"expect {score}: give a score from 0 to 1, such as 0.81 for 81 %")
 
 
 def certify(
-    checkpoint: str, data: str, scores: Mapping[str, Any], expectation: Expectation, device: torch.device
+    checkpoint: str,
+    data: str,
+    scores: Mapping[str, Any],
+    expected: Mapping[str, float],
+    *,
+    tolerance: float = TOLERANCE,
+    images: int | None = None,
+    device: torch.device,
 ) -> dict[str, Any]:
-    """Write down scores, what is expected of them, and all that is needed to measure them again.
+    """Compare scores with those expected, and add all that is needed to measure them again.
 
     Args:
-        checkpoint: Published weights, `gpvit_l1.in1k`, or a file that `gpvit.save` wrote.
+        checkpoint: Published weights, `gpvit_l1.in1k`, a file that `gpvit.save` wrote, or a run folder.
         data: What was evaluated on, as `gpvit evaluate` takes it.
         scores: What `gpvit.tasks.evaluate.evaluate` returned.
-        expectation: What they should be.
-        device: Where they were computed.
+        expected: What some of them should be.
+        tolerance: How far each may be from it, either way.
+        images: How many images the expected scores are for; None for any number.
+        device: Where the scores were computed.
 
     Returns:
         The certificate, plain data: `verdict`, "pass" or "fail", with the `faults`; each score `compared`; all
@@ -120,7 +81,18 @@ def certify(
     Raises:
         UserError: If there is no score of a name.
     """
-    rows, faults = compare(scores, expectation)
+    rows, faults = [], []
+    for name, score in expected.items():
+        if not isinstance(measured := scores.get(name), float):
+            known = ", ".join(each for each, value in scores.items() if isinstance(value, float))
+            raise UserError(f"no score {name!r} was measured; choose --metric of {known}")
+        row = {"score": name, "measured": measured, "expected": score, "difference": round(measured - score, 6)}
+        agrees = abs(measured - score) <= tolerance + 1e-9
+        rows.append({**row, "tolerance": tolerance, "agrees": agrees})
+        if not agrees:
+            faults.append(f"{name} is {measured:.2%}, {score:.2%} was expected, within {tolerance:.2%}")
+    if images not in (None, scores["images"]):
+        faults.append(f"{scores['images']:,} images were evaluated; the score is for {images:,}")
     file = weights_file(checkpoint)
     machine = asdict(describe_machine())
     versions = {name: machine.pop(name) for name in ("python", "torch", "timm", "gpvit")}
@@ -128,10 +100,9 @@ def certify(
         "verdict": "fail" if faults else "pass",
         "faults": faults,
         "compared": rows,
-        "expectation": expectation.source,
         "scores": dict(scores),
         "weights": {"name": checkpoint, "file": str(file), "sha256": sha256(file), "bytes": file.stat().st_size},
-        "data": {"path": data, "images": scores["images"], "expected_images": expectation.images},
+        "data": {"path": data, "images": scores["images"], "expected_images": images},
         "versions": {**versions, "torchvision": version("torchvision"), "lightning": version("lightning")},
         "hardware": {**machine, "device": str(device)},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -67,9 +67,17 @@ class DetectionTask(Task):
         """
         if hasattr(self, "network"):
             return
-        # Training images come at the size that the data's augmentation gave them, and in colour.
-        size = {} if "min_size" in self.model_kwargs else _evaluation_size(data.augmentation)
+        augmentation = data.augmentation
+        size = {"min_size": max(augmentation.short_sides, default=None), "max_size": augmentation.long_side}
+        if "min_size" in self.model_kwargs:
+            size = {}
+        elif size["min_size"] is None:
+            raise UserError(
+                "training takes images at their own size: set model.min_size to the short side, in pixels, that they "
+                "are to be evaluated at"
+            )
         decided = {name: side for name, side in size.items() if name not in self.model_kwargs}
+        # Training images come in colour, at the size that the data's augmentation gave them.
         network: Any = self.create_network(
             num_classes=data.num_classes, in_chans=3, resize_in_training=False, **decided
         )
@@ -102,13 +110,3 @@ def detect(model: Detector, images: Sequence[Tensor]) -> list[dict[str, Tensor]]
     """
     batches = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
     return [detection for batch in batches for detection in model(batch)]
-
-
-def _evaluation_size(augmentation: Any) -> dict[str, Any]:
-    """Say what size images are resized to in evaluation, as arguments of a detector."""
-    if not augmentation.short_sides:
-        raise UserError(
-            "training takes images at their own size: set model.min_size to the short side, in pixels, that they "
-            "are to be evaluated at"
-        )
-    return {"min_size": max(augmentation.short_sides), "max_size": augmentation.long_side}

@@ -14,13 +14,11 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gpvit.data.classification.folders import ImageFolder
-from gpvit.data.classification.shards import Shards
+from gpvit.data import Digits, ImageFolder, Shards
 from gpvit.data.detection import COCO, Categories, CocoFolder, write_coco_results
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.module import ImageData
 from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder
-from gpvit.data.synthetic.digits import Digits
 from gpvit.devices import choose_device
 from gpvit.errors import UserError
 from gpvit.inference.forward import ask
@@ -34,6 +32,12 @@ from gpvit.tasks.metrics.mean_iou import SegmentationScores
 
 OWN_DATA = {"classification": "digits", "segmentation": "digit_scenes", "detection": "digit_scenes"}
 """The data of each task that need no file."""
+
+_KINDS: dict[str, tuple[Any, str, Any, Any]] = {  # those, what tells a dataset's layout, and other folders
+    "classification": (Digits, "_info.json", Shards, ImageFolder),
+    "segmentation": (DigitScenes, "annotations/validation", ADE20K, MaskFolder),
+    "detection": (DetectionScenes, "annotations/instances_val2017.json", COCO, CocoFolder),
+}
 
 
 def open_data(
@@ -55,26 +59,24 @@ def open_data(
         FileNotFoundError: If there is no such folder, or it lacks annotations.
         UserError: If the annotations cannot be used.
     """
-    root, is_own = Path(source).expanduser(), source == OWN_DATA[task]
-    options: dict[str, Any] = {} if num_workers is None else {"num_workers": num_workers}
+    own, layout, dataset, folder = _KINDS[task]
+    prepare = {"classification": preprocessing_of, "segmentation": segmentation_preprocessing_of}.get(task)
+    options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
+    if batch_size is None:
+        options["batch_size"] = 64 if task == "classification" else 1
+    if num_workers is None:
+        del options["num_workers"]
     if task == "detection":
-        options |= {"masks": bool(model.has_masks), "batch_size": 1 if batch_size is None else batch_size}
-        if is_own:
-            return DetectionScenes(**options)
-        return (COCO if (root / "annotations" / "instances_val2017.json").is_file() else CocoFolder)(root, **options)
-    data: Any
-    if task == "segmentation":
-        preprocessing: Any = segmentation_preprocessing_of(model)
-        data = DigitScenes if is_own else ADE20K if (root / "annotations" / "validation").is_dir() else MaskFolder
+        options["masks"] = model.has_masks
+    data: ImageData
+    if source == OWN_DATA[task]:
+        data = own(**options)
+        data.preprocessing = prepare(model) if prepare else None
     else:
-        options["batch_size"] = 64 if batch_size is None else batch_size
-        preprocessing = preprocessing_of(model)
-        data = Digits if is_own else Shards if (root / "_info.json").is_file() else ImageFolder
-    if not is_own:
-        return data(root, preprocessing=preprocessing, **options)
-    opened = data(**options)
-    opened.preprocessing = preprocessing
-    return opened
+        root = Path(source).expanduser()
+        options |= {"preprocessing": prepare(model)} if prepare else {}
+        data = (dataset if (root / layout).exists() else folder)(root, **options)
+    return data
 
 
 def evaluate(
