@@ -6,9 +6,7 @@ imported, before or after this package.
 
 import sys
 from importlib import import_module
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +64,20 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class _RegistersWithTimm(MetaPathFinder):
+class _RegistersWithTimm:
     """Lets timm's import end with the registration of our models."""
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "timm":
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec("timm")
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module: ModuleType) -> None:
                 execute(module)
+                sys.meta_path.remove(self)
                 import_module("gpvit.zoo.timm_models")
 
             spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]

@@ -84,7 +84,11 @@ def load(path: str | Path) -> nn.Module:
             f"{path} does not say which model it holds; use gpvit.create_model(NAME, weights={str(path)!r}), "
             "or `gpvit convert` for an official file"
         )
-    return _from_checkpoint(find(checkpoint.name), checkpoint, path, {}, new_head=False).eval()
+    try:
+        entry = find(checkpoint.name)
+    except UserError as error:
+        raise UserError(f"{path} is of an {error}") from error
+    return _from_checkpoint(entry, checkpoint, path, {}, new_head=False).eval()
 
 
 def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Module:
