@@ -20,7 +20,7 @@ _COMPILED_PARTS = {"segmentation": ("backbone", "decoder", "auxiliary"), "detect
 
 
 class Task(LightningModule):
-    """Trains a model of the catalog; for `gpvit train`'s loop and for any `lightning.Trainer`.
+    """Trains a model of the catalog, under `gpvit train` or any `lightning.Trainer`.
 
     Args:
         name: A model of the catalog, such as `gpvit_l1`.
@@ -42,6 +42,11 @@ class Task(LightningModule):
 
     Raises:
         UserError: If the model is unknown or for another task, or has no such argument; the nearest is proposed.
+
+    Example:
+        >>> task = ClassificationTask("gpvit_nano", optim=OptimConfig(lr=3e-4), drop_path_rate=0.1)
+        >>> lightning.Trainer(max_epochs=3, callbacks=[MyCallback()]).fit(task, datamodule=gpvit.data.Digits())
+        >>> gpvit.save(task.network, "digits.safetensors")
     """
 
     kind: ClassVar[str]

@@ -1,6 +1,7 @@
 """Object detection and instance segmentation: losses and average precision."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -100,7 +101,7 @@ class DetectionTask(Task):
 
 
 def detect(model: Detector, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-    """Detect objects in images, at once where all are of one size, else one by one.
+    """Detect objects in images, those that follow each other in one size at once.
 
     Padding to a common size would change what is found: group propagation looks at the padding, too.
 
@@ -108,5 +109,5 @@ def detect(model: Detector, images: Sequence[Tensor]) -> list[dict[str, Tensor]]
         model: A detector in evaluation mode.
         images: Images `(C, H, W)`, floats in [0, 1].
     """
-    batches = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
+    batches = (list(batch) for _, batch in groupby(images, lambda image: image.shape))
     return [detection for batch in batches for detection in model(batch)]
