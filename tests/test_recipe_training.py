@@ -1,9 +1,8 @@
 """What the published recipes do to weights: rates at given steps, groups of parameters, drop paths, mixing."""
 
 import math
+import pydoc
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,9 @@ from PIL import Image
 from torch import nn
 
 import gpvit
-import gpvit.tasks
 from gpvit.cli import main
-from gpvit.tasks.base import Task
-from gpvit.tasks.optim import OptimConfig
-from gpvit.train.recipes import read_recipe
-from gpvit.zoo.catalog import find
+from gpvit.data.samplers import EpochBatches, Shuffled
+from gpvit.train.recipes import resolve_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = [
@@ -35,48 +31,47 @@ class Fixed:
         self.__dict__.update(values)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a recipe's run does: its schedule, and by parameter its rate, weight decay, betas and epsilon."""
+class Planned(Fixed):
+    """Stands for a Trainer on the recipe's machines, of which there are none here: it only knows how much is to do."""
 
-    factor: Callable[[int], float]
-    groups: dict[str, tuple]
+    fit_loop = Fixed(setup_data=lambda: None)
+
+    def __init__(self, config: dict, images: int) -> None:
+        trainer, batch_size = config["trainer"], config["data"]["init_args"]["batch_size"]
+        self.world_size = trainer["num_nodes"] * trainer["devices"]
+        self.accumulate_grad_batches = trainer["accumulate_grad_batches"]
+        self.datamodule = Fixed(batch_size=batch_size)
+        self.num_training_batches = len(EpochBatches(Shuffled(images, 0), batch_size, 0, self.world_size))
+        epochs = trainer["max_epochs"]
+        steps = self.num_training_batches // self.accumulate_grad_batches
+        self.estimated_stepping_batches = steps * epochs if epochs else trainer["max_steps"]
 
 
-def network(settings: dict) -> nn.Module:
-    model = settings["model"]
+def network(config: dict) -> nn.Module:
+    model = config["model"]["init_args"]
     with torch.device("meta"):
-        return gpvit.create_model(model["name"], drop_path_rate=model["drop_path_rate"])
+        return gpvit.create_model(model["name"], **model["model_kwargs"])
 
 
-def task_of(settings: dict) -> Task:
-    """Create a recipe's task; there are no data here."""
-    optim = {**settings["optim"], "betas": tuple(settings["optim"]["betas"])}
-    kind = getattr(gpvit.tasks, f"{find(settings['model']['name']).task.capitalize()}Task")
-    return kind(**settings["model"], optim=OptimConfig(**optim))
-
-
-def plan(recipe: str, *overrides: str) -> Plan:
-    """Create a recipe's optimiser for the images of its step, on whatever machines."""
-    settings = read_recipe([str(FOLDER / recipe), *overrides]).settings
-    train, kind = settings["train"], Path(recipe).parent.name
-    task = task_of(settings)
-    task.network = network(settings)
-    epoch_steps = IMAGES[kind] // train["global_batch_size"]
-    optimizer, scheduler = task.create_optimizer(
-        total_steps=train["steps"] or train["epochs"] * epoch_steps,
-        epoch_steps=epoch_steps,
-        images_per_step=train["global_batch_size"],
-    )
+def plan(recipe: str, *overrides: str):
+    """Create a recipe's optimiser, and its rate as a function of the step and, by name, of the parameter."""
+    config = resolve_recipe([str(FOLDER / recipe), *overrides])
+    task = pydoc.locate(config["model"]["class_path"])(**config["model"]["init_args"])
+    task.network = network(config)
+    trainer = Planned(config, IMAGES[Path(recipe).parent.name])
+    task.trainer = trainer
+    created = task.configure_optimizers()
+    factor = created["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert created["lr_scheduler"]["interval"] == "step"
     names = {id(parameter): name for name, parameter in task.network.named_parameters()}
     groups = {
         names[id(parameter)]: (group["initial_lr"], group["weight_decay"], group["betas"], group["eps"])
-        for group in optimizer.param_groups
+        for group in created["optimizer"].param_groups
         for parameter in group["params"]
     }
     assert groups.keys() == set(names.values())
-    assert type(optimizer) is torch.optim.AdamW
-    return Plan(scheduler.lr_lambdas[0], groups)
+    assert type(created["optimizer"]) is torch.optim.AdamW
+    return trainer, factor, groups
 
 
 def warm_up(step: int, steps: int, ratio: float) -> float:
@@ -84,8 +79,7 @@ def warm_up(step: int, steps: int, ratio: float) -> float:
 
 
 def check_rates(recipe: str, steps: list[int], expected) -> None:
-    planned = plan(recipe)
-    factor, groups = planned.factor, planned.groups
+    _, factor, groups = plan(recipe)
     (peak,) = {lr for name, (lr, *_) in groups.items() if name.startswith(("backbone.", "stem."))}
     assert [peak * factor(step) for step in steps] == [pytest.approx(expected(step), rel=1e-9) for step in steps]
 
@@ -164,7 +158,7 @@ def segformer_decays(name: str) -> bool:
     ],
 )
 def test_rate_and_decay_of_every_parameter_of_l1(recipe, lr, decay, decays, head_scale):
-    groups = plan(recipe).groups
+    _, _, groups = plan(recipe)
     expected = {
         name: (lr * (1 if name.startswith("backbone.") else head_scale), decay * decays(name), (0.9, 0.999), 1e-8)
         for name in groups
@@ -176,15 +170,18 @@ def test_rate_and_decay_of_every_parameter_of_l1(recipe, lr, decay, decays, head
 
 
 @pytest.mark.parametrize("recipe", ["imagenet/gpvit_l1", "coco/retinanet_gpvit_l1_1x", "ade20k/segformer_gpvit_l1"])
-def test_the_images_of_a_step_decide_the_rate(recipe, capsys):
-    published = plan(f"{recipe}.yaml")
+def test_the_global_batch_decides_the_rate(recipe, capsys):
+    published, _, reference = plan(f"{recipe}.yaml")
     assert capsys.readouterr().out == ""  # as published: nothing to say
-    images = read_recipe([str(FOLDER / f"{recipe}.yaml")]).settings["train"]["global_batch_size"]
-    halved = plan(f"{recipe}.yaml", "--train.global_batch_size", str(images // 2))
+    one_node, _, halved = plan(f"{recipe}.yaml", "--trainer.num_nodes", "1")
     assert "learning rate" in capsys.readouterr().out
-    assert {name: group[0] / 2 for name, group in published.groups.items()} == {
-        name: pytest.approx(group[0]) for name, group in halved.groups.items()
+    accumulated, _, same = plan(f"{recipe}.yaml", "--trainer.num_nodes", "1", "--trainer.accumulate_grad_batches", "2")
+    assert {name: group[0] / 2 for name, group in reference.items()} == {
+        name: pytest.approx(group[0]) for name, group in halved.items()
     }
+    assert same == reference
+    steps = [each.num_training_batches // each.accumulate_grad_batches for each in (published, accumulated)]
+    assert steps[0] == steps[1] == one_node.num_training_batches // 2
 
 
 def test_a_published_recipe_under_an_overlay_trains_on_a_cpu(tmp_path, monkeypatch, capsys):
@@ -194,16 +191,16 @@ def test_a_published_recipe_under_an_overlay_trains_on_a_cpu(tmp_path, monkeypat
             path = tmp_path / "pictures" / split / str(label) / "0.png"
             path.parent.mkdir(parents=True)
             Image.new("L", (70, 60), 60 * label).save(path)
-    here = ["--train.accelerator", "cpu", "--train.global_batch_size", "4"]
+    here = ["--trainer.num_nodes", "1", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
     small = ["--model.name", "gpvit_nano", "--data.preprocessing.input_size", "[3,32,32]", "--data.num_workers", "0"]
-    short = ["--data.batch_size", "4", "--train.epochs", "1", "--train.precision", "32-true", "--optim.warmup_epochs=0"]
+    short = ["--data.batch_size", "4", "--trainer.max_epochs", "1", "--trainer.precision", "32-true"]
     recipes = ["recipes/imagenet/gpvit_l1.yaml", "recipes/paper/imagenet_clip.yaml"]
     assert main(["train", *recipes, "--data.root", "pictures", *here, *small, *short]) == 0
     assert "learning rate 3.91e-06 for 4 images a step, from 0.002 for 2048" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "imagenet-gpvit_l1+imagenet_clip").iterdir()
     used = yaml.safe_load((folder / "config.yaml").read_text())
-    assert (used["train"]["clip"], used["train"]["epochs"]) == (5.0, 1)
-    assert read_recipe([str(folder / "config.yaml")]).settings["model"] == used["model"]  # it is a recipe itself
+    assert (used["trainer"]["gradient_clip_val"], used["trainer"]["max_epochs"]) == (5.0, 1)
+    assert resolve_recipe([str(folder / "config.yaml")])["model"] == used["model"]  # what was run is a recipe itself
 
 
 def drop_paths(module: nn.Module) -> list[float]:
@@ -212,9 +209,9 @@ def drop_paths(module: nn.Module) -> list[float]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_drop_path_of_every_block(recipe):
-    settings = read_recipe([str(FOLDER / recipe)]).settings
-    rate = settings["model"]["drop_path_rate"]
-    model = network(settings)
+    config = resolve_recipe([str(FOLDER / recipe)])
+    rate = config["model"]["init_args"]["model_kwargs"]["drop_path_rate"]
+    model = network(config)
     (blocks,) = (module for name, module in model.named_modules() if name.split(".")[-1] == "blocks")
     assert len(blocks) == 12
     for block, expected in zip(blocks, np.linspace(0, rate, 12), strict=True):
@@ -230,9 +227,13 @@ def test_drop_path_of_every_block(recipe):
 
 
 def test_imagenet_always_mixes_by_one_of_both_and_spreads_labels():
-    task = task_of(read_recipe([str(FOLDER / "imagenet/gpvit_l1.yaml")]).settings)
+    config = resolve_recipe([str(FOLDER / "imagenet/gpvit_l1.yaml")])
+    task = pydoc.locate(config["model"]["class_path"])(**config["model"]["init_args"])
+    data = Fixed(preprocessing=Fixed(input_size=(3, 32, 32)), num_classes=1000)
+    trainer = Fixed(datamodule=data)
+    task.trainer = trainer
     with torch.device("meta"):
-        task.build(Fixed(preprocessing=Fixed(input_size=(3, 32, 32)), num_classes=1000))
+        task.configure_model()
     mixup = task.mixup
     assert (mixup.mixup_alpha, mixup.cutmix_alpha, mixup.mix_prob, mixup.switch_prob) == (0.8, 1.0, 1.0, 0.5)
     assert (mixup.label_smoothing, mixup.num_classes, mixup.mode) == (0.1, 1000, "batch")
