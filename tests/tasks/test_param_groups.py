@@ -8,15 +8,8 @@ from golden import official
 
 import gpvit  # timm learns the models
 from gpvit.tasks.layer_ids import find_transformer
-from gpvit.tasks.optimizers import (
-    adamw,
-    detector_groups,
-    head_groups,
-    no_decay_names,
-    optimizer,
-    parameter_groups,
-    with_layer_decay,
-)
+from gpvit.tasks.optim import OptimConfig, create_optimizer
+from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
 from gpvit.zoo.official import convert_official
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"
@@ -38,7 +31,7 @@ def test_the_parameters_that_decay_are_the_authors(level):
     expected = {name: bool(mark.flatten()[0]) for name, mark in convert_official(marks).items()}
     with torch.device("meta"):
         model = timm.create_model(f"gpvit_l{level}")
-    no_decay = no_decay_names(model)
+    no_decay = NO_DECAY["norms_and_biases"](model)
     assert {name: name not in no_decay for name, _ in model.named_parameters()} == {
         name: expected[name] for name, _ in model.named_parameters()
     }
@@ -56,18 +49,18 @@ def test_every_parameter_is_in_one_group_and_decays_by_name(layer_decay):
     groups = parameter_groups(model, lr=0.1, weight_decay=0.3, layer_decay=layer_decay)
     by_name = names_by_group(model, groups)
     assert sum(len(group["params"]) for group in groups) == len(by_name) == len(list(model.parameters()))
-    no_decay = no_decay_names(model)
+    no_decay = NO_DECAY["norms_and_biases"](model)
     assert all(group["weight_decay"] == (0.0 if name in no_decay else 0.3) for name, group in by_name.items())
 
 
 def test_layer_decay_sets_real_learning_rates():
     model = timm.create_model("gpvit_nano", num_classes=3)
-    by_name = names_by_group(model, adamw(model, lr=0.1, layer_decay=0.5).param_groups)
+    by_name = names_by_group(model, parameter_groups(model, lr=0.1, weight_decay=0.05, layer_decay=0.5))
     assert by_name["head.weight"]["lr"] == pytest.approx(0.1)
     rates = [by_name[f"blocks.{i}.mlp.fc1.weight"]["lr"] for i in range(12)]
     assert all(later == pytest.approx(2 * earlier) for earlier, later in pairwise(rates))
     assert by_name["stem.proj.weight"]["lr"] == by_name["pos_embed"]["lr"] == pytest.approx(rates[0] / 2)
-    assert all(group["lr"] == 0.1 for group in adamw(model, lr=0.1).param_groups)
+    assert {group["lr"] for group in parameter_groups(model, lr=0.1, weight_decay=0.05)} == {0.1}
 
 
 def upernet_decays(name: str) -> bool:
@@ -99,7 +92,7 @@ def test_segmentation_groups_are_the_authors(decoder, level):
     expected = {name: mark.flatten()[0] for name, mark in convert_official(marks).items()}
     with torch.device("meta"):
         model = gpvit.create_model(f"{decoder}_gpvit_l{level}")
-    by_name = names_by_group(model, head_groups(model, 1.0, 0.01, **OURS[decoder]))
+    by_name = names_by_group(model, parameter_groups(model, lr=1.0, weight_decay=0.01, **OURS[decoder]))
     assert {name: (group["weight_decay"], group["lr"]) for name, group in by_name.items()} == {
         name: pytest.approx((expected[name].real.item(), expected[name].imag.item()))
         for name, _ in model.named_parameters()
@@ -108,16 +101,14 @@ def test_segmentation_groups_are_the_authors(decoder, level):
 
 def test_segmentation_decay_in_words():
     model = gpvit.create_model("upernet_gpvit_nano", num_classes=3)
-    decay = {
-        name: group["weight_decay"]
-        for name, group in names_by_group(model, head_groups(model, 1, 1, "layer_norms")).items()
-    }
+    groups = parameter_groups(model, lr=1, weight_decay=1, no_decay="layer_norms")
+    decay = {name: group["weight_decay"] for name, group in names_by_group(model, groups).items()}
     assert decay["backbone.model.norm.weight"] == decay["backbone.model.norm.bias"] == 1  # `ln1` is not called a norm
     assert decay["backbone.model.feature_norms.2.weight"] == decay["backbone.model.blocks.0.norm.bias"] == 0
     assert decay["backbone.model.pos_embed"] == decay["backbone.model.blocks.1.group_tokens"] == 0
     assert decay["backbone.model.stem.first.norm.weight"] == decay["backbone.model.stem.proj.bias"] == 1
     assert decay["decoder.fuse.norm.bias"] == decay["auxiliary.classifier.bias"] == 1
-    groups = head_groups(model, 1, 1, "backbone_norms_and_biases", 10)
+    groups = parameter_groups(model, lr=1, weight_decay=1, no_decay="backbone_norms_and_biases", head_lr_scale=10)
     by_name = names_by_group(model, groups)
     assert by_name["decoder.fuse.norm.bias"] == by_name["auxiliary.classifier.weight"]
     assert (by_name["decoder.fuse.norm.bias"]["weight_decay"], by_name["decoder.fuse.norm.bias"]["lr"]) == (1, 10)
@@ -130,7 +121,7 @@ def test_segmentation_decay_in_words():
 @pytest.mark.parametrize("no_decay", ["layer_norms", "backbone_norms_and_biases"])
 def test_any_backbone_can_be_grouped(no_decay):
     model = gpvit.create_model("segformer_resnet10t", num_classes=3)
-    groups = head_groups(model, 1, 1, no_decay)
+    groups = parameter_groups(model, lr=1, weight_decay=1, no_decay=no_decay)
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     spared_here = {name for name, group in names_by_group(model, groups).items() if not group["weight_decay"]}
     norms = {name for name, parameter in model.backbone.named_parameters(prefix="backbone") if parameter.ndim == 1}
@@ -152,18 +143,19 @@ def test_detection_groups_are_the_authors(detector, authors_detector, level):
     expected = {name: 0.05 * mark.flatten()[0].item() for name, mark in convert_official(marks).items()}
     with torch.device("meta"):
         model = gpvit.create_model(f"{detector}_gpvit_l{level}")
-    groups = detector_groups(model, 0.05)
+    groups = parameter_groups(model, lr=1, weight_decay=0.05, no_decay="biases_and_layer_norms")
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert {name: group["weight_decay"] for name, group in names_by_group(model, groups).items()} == {
         name: pytest.approx(expected[name]) for name, _ in model.named_parameters()
     }
-    assert not any("lr" in group for group in groups)  # one learning rate for all
+    assert {group["lr"] for group in groups} == {1}
 
 
 @pytest.mark.parametrize("detector", ["mask_rcnn_gpvit_nano", "mask_rcnn_vit_tiny_patch16_224"])
 def test_detection_decay_in_words(detector):
     model = gpvit.create_model(detector, num_classes=3, channels=16)
-    decay = {name: group["weight_decay"] for name, group in names_by_group(model, detector_groups(model, 1)).items()}
+    groups = parameter_groups(model, lr=1, weight_decay=1, no_decay="biases_and_layer_norms")
+    decay = {name: group["weight_decay"] for name, group in names_by_group(model, groups).items()}
     assert decay["backbone.body.injectors.0.gamma"] == decay["backbone.body.spatial_prior.stem.0.norm.weight"] == 1
     assert decay["backbone.fpn.inner_blocks.0.1.weight"] == decay["roi_heads.box_head.0.1.weight"] == 1
     assert decay["backbone.body.norms.4.weight"] == decay["backbone.body.level_embed"] == 0
@@ -176,18 +168,14 @@ def test_detection_decay_in_words(detector):
 @pytest.mark.parametrize("name", ["segformer_gpvit_nano", "mask_rcnn_gpvit_nano"])
 def test_muon_moves_matrices_and_adamw_the_rest(name):
     model = gpvit.create_model(name, num_classes=3)
-    rates = {"lr": 0.1, "weight_decay": 0.5}
-    groups = [
-        {"params": [p for n, p in model.named_parameters() if n.startswith("backbone.") == inside], **rates}
-        for inside in (True, False)
-    ]
-    created = optimizer("muon", model, groups, lr=0.1, betas=(0.9, 0.98))
+    config = OptimConfig(lr=0.1, weight_decay=0.5, betas=(0.9, 0.98), optimizer="muon")
+    created, _ = create_optimizer(model, config, total_steps=1, epoch_steps=1, images_per_step=1)
     names = {id(p): n for n, p in model.named_parameters()}
     by_rule = {True: set(), False: set()}
     for group in created.param_groups:
         by_rule[bool(group.get("use_fallback"))] |= {names[id(p)] for p in group["params"]}
         assert group["lr"] == pytest.approx(0.03 if group.get("use_fallback") else 0.1)
-        assert group["weight_decay"] == 0.5
+        assert group["weight_decay"] in (0, 0.5)
     assert by_rule[True] | by_rule[False] == set(names.values())
     assert not by_rule[True] & by_rule[False]
     gpvit_name = next(n for n in names.values() if n.endswith("blocks.0.mlp.fc1.weight")).removesuffix(
@@ -202,18 +190,19 @@ def test_muon_moves_matrices_and_adamw_the_rest(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "grouped", "head_scale"),
+    ("name", "no_decay", "head_scale"),
     [
-        ("upernet_gpvit_nano", lambda m: head_groups(m, 0.1, 0.3, "layer_norms", 10), 10),
-        ("segformer_vit_tiny_patch16_224", lambda m: head_groups(m, 0.1, 0.3, "layer_norms", 10), 10),
-        ("mask_rcnn_gpvit_nano", lambda m: detector_groups(m, 0.3), 1),
-        ("retinanet_vit_tiny_patch16_224", lambda m: detector_groups(m, 0.3), 1),
+        ("upernet_gpvit_nano", "layer_norms", 10),
+        ("segformer_vit_tiny_patch16_224", "layer_norms", 10),
+        ("mask_rcnn_gpvit_nano", "biases_and_layer_norms", 1),
+        ("retinanet_vit_tiny_patch16_224", "biases_and_layer_norms", 1),
     ],
 )
-def test_layer_decay_slows_the_layers_below_and_keeps_the_heads_and_the_weight_decay(name, grouped, head_scale):
+def test_layer_decay_slows_the_layers_below_and_keeps_the_heads_and_the_weight_decay(name, no_decay, head_scale):
     model = gpvit.create_model(name, num_classes=3)
-    before = names_by_group(model, grouped(model))
-    after = names_by_group(model, with_layer_decay(model, grouped(model), 0.1, 0.5))
+    settings = {"lr": 0.1, "weight_decay": 0.3, "no_decay": no_decay, "head_lr_scale": head_scale}
+    before = names_by_group(model, parameter_groups(model, **settings))
+    after = names_by_group(model, parameter_groups(model, layer_decay=0.5, **settings))
     assert after.keys() == before.keys() == {n for n, _ in model.named_parameters()}
     assert all(after[n]["weight_decay"] == before[n]["weight_decay"] for n in before)
     prefix, _ = find_transformer(model)
@@ -231,7 +220,5 @@ def test_layer_decay_slows_the_layers_below_and_keeps_the_heads_and_the_weight_d
 
 def test_layer_decay_needs_layers():
     model = gpvit.create_model("upernet_resnet10t", num_classes=3)
-    groups = head_groups(model, 0.1, 0.3, "layer_norms")
-    assert with_layer_decay(model, groups, 0.1, None) is groups
     with pytest.raises(ValueError, match=r"layer_decay: 0\.5 needs a plain transformer.*leave it out"):
-        with_layer_decay(model, groups, 0.1, 0.5)
+        parameter_groups(model, lr=0.1, weight_decay=0.3, layer_decay=0.5)
