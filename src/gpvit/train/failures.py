@@ -1,24 +1,27 @@
-"""What ends a run from outside its own code: memory, worker processes and other processes that are gone, in words."""
+"""What ends a run from outside its own code, in words: no memory left, worker or other processes that are gone."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+import torch.distributed
 
 from gpvit.errors import UserError
-from gpvit.train.memory_advice import memory_advice
 
 # Of torch's messages; each stands for errors that differ in their other words.
 _WORKER_GONE = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal|exited unexpectedly)"
-_SIGNAL = r"is killed by signal: (\w[\w ]*)"
 _SHARED_MEMORY = r"unable to (?:mmap|write to file|open shared memory|allocate shared memory)|torch_shm_manager"
 _NO_MEMORY = r"not enough memory|can't allocate memory|[Oo]ut of memory|_STATUS_ALLOC_FAILED"
 _PEER_GONE = (
     r"[Cc]onnection (?:closed|reset|refused|was likely closed)|[Bb]roken pipe|[Tt]imed out waiting|NCCL communicator|"
     r"remote process (?:has terminated|exited)|ncclRemoteError|store->|DDP expects|recvBytes|sendBytes"
+)
+_WORKER_REMEDY = (
+    "Lower data.num_workers: each holds two batches and its own copy of what was read; 0 loads in the training process. "
+    "In a container, give /dev/shm more room: docker run --shm-size=8g, or --ipc=host."
 )
 
 
@@ -27,12 +30,11 @@ class TrainingError(UserError):
 
 
 @contextmanager
-def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
-    """Put into words what ends training within: no memory left, a worker process or another process of the run gone.
+def explained(run: Any) -> Iterator[None]:
+    """Put into words what ends training within.
 
     Args:
-        trainer: Of the run.
-        task: What is trained.
+        run: A `gpvit.train.loop.Run`.
 
     Raises:
         TrainingError: In place of torch's error, which is its cause. Any other error passes as it is.
@@ -40,69 +42,56 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        message = _explanation(error, trainer, task)
-        if message is None:
+        if (message := _explanation(error, run)) is None:
             raise
-        raise TrainingError(message) from error
+        raise TrainingError(f"{message}\n{how_to_resume(run.folder)}") from error
 
 
-def how_to_go_on(trainer: Trainer) -> str:
-    """Name the last whole checkpoint of a run, and what goes on from it."""
-    folder = Path(trainer.default_root_dir)
+def how_to_resume(folder: Path) -> str:
+    """Name the last whole checkpoint of a run, and what resumes from it."""
     for name in ("last.ckpt", "previous.ckpt"):
         if (folder / name).is_file():
-            return f"The last good checkpoint is {folder / name}: gpvit train RECIPE --out {folder} --resume goes on."
+            return f"The last good checkpoint is {folder / name}: gpvit train --resume {folder} continues from it."
     return f"There is no checkpoint in {folder} yet."
 
 
-def _explanation(error: Exception, trainer: Trainer, task: LightningModule) -> str | None:
+def _explanation(error: Exception, run: Any) -> str | None:
     text = f"{error} {error.__cause__ or ''}"  # torch names the signal that ended a worker process in the cause
-    in_worker = "DataLoader worker" in text
+    reason = next(iter(text.strip().splitlines()), "").strip()[:200] or "no further word"
     if gone := re.search(_WORKER_GONE, text):
-        ended_by = re.search(_SIGNAL, text)
-        return f"{_worker_gone(gone[1], ended_by and ended_by[1])} {_worker_remedies(trainer)} {how_to_go_on(trainer)}"
+        killed = "; systems do so when memory runs out, dmesg tells" if "Killed" in text else ""
+        return f"the loader process {gone[1].strip()} is gone ({reason}{killed}). {_WORKER_REMEDY}"
     if re.search(_SHARED_MEMORY, text):
-        return (
-            f"shared memory, by which loader processes hand over images, is full ({_first_line(text)}). "
-            f"{_worker_remedies(trainer)} {how_to_go_on(trainer)}"
-        )
-    if isinstance(error, MemoryError) and in_worker:
-        return (
-            f"a loader process found no memory left on this machine. {_worker_remedies(trainer)} "
-            f"{how_to_go_on(trainer)}"
-        )
+        return f"shared memory, by which loader processes hand over images, is full ({reason}). {_WORKER_REMEDY}"
+    if isinstance(error, MemoryError) and "DataLoader worker" in text:
+        return f"a loader process found no memory left on this machine. {_WORKER_REMEDY}"
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(_NO_MEMORY, text):
-        return f"{memory_advice(trainer, task, _first_line(text))}\n{how_to_go_on(trainer)}"
-    if trainer.world_size > 1 and (isinstance(error, torch.distributed.DistError) or re.search(_PEER_GONE, text)):
+        return _memory_advice(run, reason)
+    is_lost = isinstance(error, torch.distributed.DistError) or re.search(_PEER_GONE, text)
+    if run.fabric.world_size > 1 and is_lost:
         return (
-            f"process {trainer.global_rank} of {trainer.world_size} lost another process of this run "
-            f"({_first_line(text)}). It ended or was ended, or its machine is not to be reached any more: its own "
-            f"message, before or after this one, tells why; without one, memory may have run out on its machine "
-            f"(dmesg tells). {how_to_go_on(trainer)}"
+            f"process {run.fabric.global_rank} of {run.fabric.world_size} lost another process of this run ({reason}): "
+            "that one's own message tells why; without one, memory may have run out on its machine (dmesg tells)."
         )
     return None
 
 
-def _worker_gone(pids: str, signal: str | None) -> str:
-    how = f"was ended by a signal ({signal})" if signal else "ended without a word"
-    cause = ""
-    if signal and "Killed" in signal:
-        cause = " Systems do so when the machine's memory runs out (dmesg tells)."
-    if signal and "Bus error" in signal:
-        cause = " Shared memory, by which loader processes hand over images, was full."
-    return f"the loader process {pids.strip()} {how}.{cause}"
-
-
-def _worker_remedies(trainer: Trainer) -> str:
-    workers = getattr(trainer.datamodule, "num_workers", None)  # type: ignore[attr-defined]
-    now = "" if workers is None else f" (now {workers}, in each of {trainer.world_size} processes)"
+def _memory_advice(run: Any, reason: str) -> str:
+    """Say what training held when memory ran out, and what helps of what is not in use yet."""
+    config, batch = run.config, run.batch_size
+    weights = sum(parameter.nbytes * (4 if parameter.requires_grad else 1) for parameter in run.task.parameters())
+    remedies = []
+    if batch > 1:
+        same = "" if config.global_batch_size else f" --train.accumulate {2 * run.accumulate}"
+        remedies.append(f"smaller batches, as many images a step: --data.batch_size {batch // 2}{same}")
+    if not config.grad_checkpointing:
+        # measured for L1 and L4 at 224 pixels by the bytes that autograd saves
+        remedies.append("--train.grad_checkpointing true: about 70 % less for activations; a third more time")
+    if config.precision == "32-true":
+        remedies.append("--train.precision bf16-mixed: 20 to 40 % less for activations; faster on GPUs, too")
+    listed = "".join(f"\n  {number}. {remedy}" for number, remedy in enumerate(remedies, start=1))
     return (
-        f"Lower data.num_workers{now}: each process holds two batches and its own copy of what was read; 0 loads in "
-        "the training process. In a container, give /dev/shm more room: docker run --shm-size=8g, or --ipc=host."
+        f"out of memory on {run.fabric.device} at step {run.step}, with batches of {batch} images ({reason}). Weights, "
+        f"gradients and the optimiser's averages take {weights / 2**30:.2f} GiB of it. What helps, alone or together:"
+        + (listed or " smaller images, or a smaller model.")
     )
-
-
-def _first_line(text: str) -> str:
-    """Shorten an error's message to its first sentence."""
-    line = next(iter(text.strip().splitlines()), "").strip() or "no further word"
-    return line if len(line) <= 200 else line[:200] + "…"

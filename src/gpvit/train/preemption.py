@@ -1,30 +1,25 @@
-"""Stopping in an orderly way when a signal asks for it."""
+"""Stopping in an orderly way when a signal asks for it, and what all processes of a run must agree on for that."""
 
 import signal
-import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-from lightning import Trainer
+import torch
+import torch.distributed
+from lightning.fabric import Fabric
+from torch import Tensor
 
 
 class Interrupted(SystemExit):
-    """Ends a run that saved itself; its exit code is that of a program which the signal ended.
-
-    Args:
-        number: Of the signal.
-        reports: Whether this process tells the code. The others end with 0, or Lightning would take them for failures.
-    """
-
-    def __init__(self, number: int, reports: bool = True) -> None:
-        super().__init__(128 + number if reports else 0)
+    """Ends a run that saved itself; its exit code is that of a program which the signal ended."""
 
 
-class Interruption:
-    """Notes SIGTERM, which clusters send before they stop a job, and SIGINT, for training to look at.
+class Signals:
+    """Notes SIGTERM, which clusters send before they stop a job, and SIGINT (Ctrl-C), for the loop to look at.
 
-    A second SIGINT stops at once. What Lightning would do at SIGTERM is left out: it ends within a step, and talks to
-    the other processes while they talk to each other. SIGUSR1, by which SLURM requeues a job, stays Lightning's.
+    After the first SIGINT, a second one ends the process at once, whatever it waits for.
 
     Attributes:
         number: Of the signal that was noted; 0 for none.
@@ -32,42 +27,71 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number = 0
-        self._trainer: Trainer | None = None
+        self._before: dict[int, Any] = {}
 
-    def watch(self, trainer: Trainer) -> None:
-        """Take the two signals over; the Trainer gives them back when it ends."""
-        self.number = 0
-        self._trainer = trainer
+    def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note)
-            signal.signal(signal.SIGINT, self._note)
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
 
-    def agreed(self, trainer: Trainer) -> bool:
-        """Tell whether any process of the run is to stop; all of them must ask at the same place."""
-        noted = self.number > 0
-        return noted if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(noted, all=False)
-
-    def stop(self, trainer: Trainer, saved: str) -> None:
-        """End this process, and say how to go on.
-
-        Args:
-            trainer: Of the run.
-            saved: What is kept, for the message.
-
-        Raises:
-            Interrupted: Always.
-        """
-        number = self.number or signal.SIGTERM
-        name = signal.Signals(number).name
-        if trainer.is_global_zero:
-            print(f"stopped by {name}: {saved}. Give the same command with --resume to go on", file=sys.stderr)
-        raise Interrupted(number, reports=trainer.is_global_zero)
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.number == signal.SIGINT:
-            raise KeyboardInterrupt
-        first = not self.number
         self.number = number
-        launcher = self._trainer.strategy.launcher if self._trainer else None
-        if first and launcher is not None:
-            launcher.kill(signal.SIGTERM)  # to the processes that this one started
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # no handler of Python's runs within a collective
+
+
+class StepFlags:
+    """Lets all processes know whether one has a loss that is not finite, and whether one is asked to stop.
+
+    Both travel in one small reduction that nothing waits for: what is sent at one step is read at the next, when it has
+    long arrived. A single process reduces nothing.
+
+    Args:
+        fabric: Of the run.
+        signals: What asks this process to stop.
+    """
+
+    def __init__(self, fabric: Fabric, signals: Signals) -> None:
+        self.signals = signals
+        self.several = fabric.world_size > 1
+        self._none = torch.zeros((), device=fabric.device)
+        self._sent: tuple[Tensor, Callable[[], Any] | None] | None = None
+        self._agreed = 0
+
+    @property
+    def stop(self) -> int:
+        """The signal that asks the run to stop, the same in all processes; 0 for none."""
+        return self._agreed if self.several else self.signals.number
+
+    def send(self, bad: Tensor | None = None) -> None:
+        """Send this process's flags; all processes must do so at the same place.
+
+        Args:
+            bad: Whether a loss is not finite, `()`; None where there is no loss.
+        """
+        flags = torch.stack([self._none if bad is None else bad.float(), self._none + self.signals.number])
+        wait = None
+        if self.several:
+            wait = torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, async_op=True).wait
+        if flags.is_cuda:
+            if wait:
+                wait()  # the GPU does, not this process
+            flags = flags.to("cpu", non_blocking=True)
+            wait = torch.cuda.current_stream().record_event().synchronize
+        self._sent = flags, wait
+
+    def read(self) -> bool:
+        """Tell whether a loss was not finite in what was sent last; what was read already is no longer."""
+        if self._sent is None:
+            return False
+        flags, wait = self._sent
+        if wait:
+            wait()
+        self._sent = None
+        bad, number = flags.tolist()
+        self._agreed = int(number)
+        return bad > 0

@@ -1,0 +1,66 @@
+"""Devices, processes and precision of a run, by Lightning Fabric."""
+
+import logging
+import os
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from gpvit.errors import UserError
+from gpvit.train.config import TrainConfig
+
+
+class Autocast(MixedPrecision):
+    """Mixed precision by autocast alone: Fabric's own also rounds inputs, and so boxes to some pixels."""
+
+    def convert_input(self, data: Any) -> Any:
+        """Leave the inputs as they are."""
+        return data
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Start the processes of a run, one for each device; the numbers of torchrun and SLURM go before the settings.
+
+    Raises:
+        UserError: If there are no such devices, or no such precision.
+    """
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    has_accelerator = config.accelerator != "cpu" and torch.accelerator.is_available()
+    devices: Any = config.devices
+    nodes = config.nodes
+    if TorchElasticEnvironment.detect():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif SLURMEnvironment.detect():
+        devices = int(os.environ.get("SLURM_NTASKS_PER_NODE", 0)) or devices
+        nodes = int(os.environ.get("SLURM_NNODES", nodes))
+    if devices == "auto":
+        devices = torch.accelerator.device_count() if has_accelerator else 1
+    options: dict[str, Any] = {"precision": config.precision}
+    if config.precision in ("16-mixed", "bf16-mixed"):
+        device = str(torch.accelerator.current_accelerator()) if has_accelerator else "cpu"
+        mixed: Any = "bf16-mixed" if device == "cpu" else config.precision  # a CPU has no fast float16
+        options = {"plugins": [Autocast(mixed, device)]}
+    # Each process keeps its own buffers between validations; sending them at every step would be one more collective.
+    strategy = DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto"
+    try:
+        fabric = Fabric(accelerator=config.accelerator, devices=devices, num_nodes=nodes, strategy=strategy, **options)
+        fabric.launch()
+    except (MisconfigurationException, ValueError) as error:
+        raise UserError(f"train.accelerator {config.accelerator}, devices {devices}, nodes {nodes}: {error}") from error
+    return fabric
+
+
+def exit_code(fabric: Fabric, signal_number: int) -> int:
+    """Give the exit code of a process that a signal stopped: 128 + N, as shells do.
+
+    Of those that Fabric started, only their parent is looked at, and any code but 0 it takes for a crash.
+    """
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    is_child = isinstance(environment, LightningEnvironment) and fabric.local_rank > 0
+    return 0 if is_child else 128 + signal_number
