@@ -7,7 +7,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from gpvit.errors import UserError
 from gpvit.io import replacing
+from gpvit.train.logging import best
 from gpvit.zoo.files import save
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -38,19 +39,31 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
             os.replace(folder / LAST, folder / PREVIOUS)
 
 
-def save_weights(network: Any, data: Any, path: Path) -> None:
-    """Write a network's weights, with the names and preprocessing of its data, as `gpvit.load` reads them.
+def save_weights(run: Any) -> None:
+    """Write the weights of a run and their average, each as the last and, where the last row says so, as the best.
+
+    The files hold the names and the preprocessing of the data, too: `gpvit.load` needs nothing else.
+
+    Args:
+        run: A `gpvit.train.loop.Run`.
 
     Raises:
         OSError: If they cannot be written; a file of that name stays as it was.
     """
+    data, network = run.data, run.task.network
     inputs = data.preprocessing.to_dict() if data.preprocessing else {}  # detectors prepare images themselves
     if hasattr(data, "colors"):
         inputs["label_colors"] = [list(color) for color in data.colors]
     if hasattr(data, "categories"):
         inputs["category_ids"] = list(data.categories.ids)
-    with _explained(path, sum(tensor.nbytes for tensor in network.state_dict().values())):
-        save(network, path, data.class_names, inputs)
+    kinds = {"": nullcontext(), **({"ema_": run.ema.in_network()} if run.ema else {})}
+    for prefix, in_place in kinds.items() if run.fabric.is_global_zero else ():
+        is_best = best(run.rows, run.task.best_metric.replace("/", f"/{prefix}")) is run.rows[-1]
+        with in_place:
+            for name in ("last", "best") if is_best else ("last",):
+                path = run.folder / f"{prefix}{name}.safetensors"
+                with _explained(path, sum(tensor.nbytes for tensor in network.state_dict().values())):
+                    save(network, path, data.class_names, inputs)
 
 
 def find_checkpoint(place: Path) -> Path | None:

@@ -71,3 +71,28 @@ class TrainConfig:
             raise UserError(f"ema {self.ema}: give a decay between 0 and 1, such as 0.9998, or null")
         if unknown := set(self.loggers) - {"tensorboard", "wandb"}:
             raise UserError(f"loggers {', '.join(sorted(unknown))}: choose of tensorboard and wandb")
+
+    def batch_layout(self, batch_size: int, processes: int) -> tuple[int, int]:
+        """Divide the images of a step among processes and batches.
+
+        Args:
+            batch_size: Images that a device takes at a time.
+            processes: Devices of all machines together.
+
+        Returns:
+            Images of a batch, lowered where that divides evenly (to an even number if it can), and batches of a step.
+
+        Raises:
+            UserError: If the processes cannot share the images.
+        """
+        if self.global_batch_size is None:
+            return batch_size, self.accumulate or 1
+        images, rest = divmod(self.global_batch_size, processes)
+        if rest or not images:
+            raise UserError(
+                f"train.global_batch_size {self.global_batch_size} cannot be shared by {processes} devices: "
+                f"give a multiple of {processes}, or other train.devices"
+            )
+        divisors = [size for size in range(1, min(batch_size, images) + 1) if images % size == 0]
+        size = max(divisors, key=lambda size: (size == batch_size, size % 2 == 0, size))
+        return size, images // size

@@ -13,7 +13,7 @@ class ModelEMA:
     """Averages a network's weights over the steps of a run; training does not notice.
 
     After n updates the decay is at most `(1 + n) / (10 + n)`, so that the average soon forgets the random weights that
-    it starts from. Floating-point buffers, such as the statistics of batch norms, are averaged alike; counts are copied.
+    it starts from. Floating-point buffers, such as the statistics of batch norms, are averaged too; counts are copied.
 
     Args:
         network: What is trained, where it is trained: the average takes the memory of one more network.

@@ -20,7 +20,7 @@ _PEER_GONE = (
     r"remote process (?:has terminated|exited)|ncclRemoteError|store->|DDP expects|recvBytes|sendBytes"
 )
 _WORKER_REMEDY = (
-    "Lower data.num_workers: each holds two batches and its own copy of what was read; 0 loads in the training process. "
+    "Lower data.num_workers: each holds two batches and its own copy of what was read; 0 loads in this process. "
     "In a container, give /dev/shm more room: docker run --shm-size=8g, or --ipc=host."
 )
 

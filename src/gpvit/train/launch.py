@@ -5,9 +5,10 @@ import os
 from typing import Any
 
 import torch
+import torch.distributed
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -29,7 +30,8 @@ def launch(config: TrainConfig) -> Fabric:
     Raises:
         UserError: If there are no such devices, or no such precision.
     """
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     has_accelerator = config.accelerator != "cpu" and torch.accelerator.is_available()
     devices: Any = config.devices
     nodes = config.nodes
@@ -56,11 +58,9 @@ def launch(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def exit_code(fabric: Fabric, signal_number: int) -> int:
-    """Give the exit code of a process that a signal stopped: 128 + N, as shells do.
-
-    Of those that Fabric started, only their parent is looked at, and any code but 0 it takes for a crash.
-    """
-    environment = getattr(fabric.strategy, "cluster_environment", None)
-    is_child = isinstance(environment, LightningEnvironment) and fabric.local_rank > 0
-    return 0 if is_child else 128 + signal_number
+def gather(fabric: Fabric, value: Any) -> list[Any]:
+    """Give the values of all processes, in their order; all must call it, and wait for each other."""
+    values = [value] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values

@@ -3,8 +3,6 @@
 import json
 import math
 import random
-import signal
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,14 +26,14 @@ from gpvit.train.checkpoint import save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
 from gpvit.train.ema import ModelEMA
 from gpvit.train.failures import explained
-from gpvit.train.launch import exit_code, launch
-from gpvit.train.logging import Row, RunLog
+from gpvit.train.launch import gather, launch
+from gpvit.train.logging import Row, RunLog, best
 from gpvit.train.nan_guard import report_not_finite
-from gpvit.train.preemption import Interrupted, Signals, StepFlags
+from gpvit.train.preemption import Signals, StepFlags, interrupt
 from gpvit.train.run_folder import find_start, prepare_folder
 from gpvit.version import __version__
 
-_LOG_EVERY = 50  # steps
+_NOTICES = "Grad strides do not match|`broadcast_buffers` is deprecated"  # of torch, and beside the point here
 
 
 def fit(
@@ -73,21 +71,22 @@ def fit(
             runs out, or a process is gone.
         Interrupted: A signal asks the run to stop, and it is saved.
     """
-    begun = time.monotonic()
+    began = time.monotonic()
     settings = settings or {"train": asdict(config)}
     start = find_start(Path(out), resume if isinstance(resume, bool) else Path(resume), settings)
     fabric = launch(config)
     folder, start = fabric.broadcast((Path(out), start))  # by its time of day, each process names another folder
     if fabric.is_global_zero:
         prepare_folder(folder, start, settings)
-    run = Run(fabric, task, data, config, folder, start)
-    with explained(run), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of depthwise kernels
-        run.train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _NOTICES)
+        run = Run(fabric, task, data, config, folder, start)
+        with explained(run):
+            run.train()
     summary = {
         "best": best(run.rows, task.best_metric),
         "last": run.rows[-1],
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(time.monotonic() - began, 1),
         "seed": run.seed,
         "version": __version__,
     }
@@ -97,26 +96,16 @@ def fit(
 
 
 class Run:
-    """A run: all that a step needs, and how far it is. What it does is a function of `seed` and `step` alone.
+    """A run: all that a step needs, and how far it is. What it learns is a function of `seed` and `step` alone."""
 
-    Args:
-        fabric: Launched.
-        task: What to train.
-        data: What to train on.
-        config: How to train.
-        folder: The run folder.
-        start: A checkpoint to start from.
-    """
-
-    def __init__(
-        self, fabric: Fabric, task: Task, data: Any, config: TrainConfig, folder: Path, start: Path | None
-    ) -> None:
+    def __init__(self, fabric: Fabric, task: Task, data: Any, config: TrainConfig, folder: Path, start: Path | None):
         self.fabric, self.task, self.data, self.config, self.folder = fabric, task, data, config, folder
         state = torch.load(start, map_location="cpu", weights_only=True) if start else {}
         self.seed: int = state.get("seed", config.seed)
         fabric.seed_everything(self.seed, verbose=False)
 
-        self.batch_size, self.accumulate = batch_layout(config, data.batch_size, fabric.world_size)
+        # Data and network: what is fetched, converted or indexed is so by the first process of a machine.
+        self.batch_size, self.accumulate = config.batch_layout(data.batch_size, fabric.world_size)
         if self.batch_size != data.batch_size:
             fabric.print(f"batch_size {self.batch_size} in place of {data.batch_size}, for equal parts of a step")
             data.batch_size = self.batch_size
@@ -124,26 +113,30 @@ class Run:
             data.distribute(fabric.global_rank, fabric.world_size, self.seed)
         task.compiles |= config.compile
         task.grad_checkpointing |= config.grad_checkpointing
-        with fabric.rank_zero_first(local=True):  # others then find the indexes and weights that it made
+        with fabric.rank_zero_first(local=True):
             if fabric.local_rank == 0:
                 data.prepare_data()
             task.build(data)
         data.setup("fit")
         self.loader, self.val_loader = data.train_dataloader(), data.val_dataloader()
         self.is_resumable = hasattr(self.loader.batch_sampler, "skip")
-        if not self.is_resumable:  # of a data module that does not know of processes
+        if not self.is_resumable:  # of a data module that knows nothing of processes
             self.loader, self.val_loader = fabric.setup_dataloaders(self.loader, self.val_loader, move_to_device=False)
-        self.val_batches = int(fabric.all_reduce(torch.tensor(len(self.val_loader)), reduce_op="min"))
+        self.val_batches = min(gather(fabric, len(self.val_loader)))
 
+        # Length of the run; what does not fill a step is left out of an epoch.
         self.accumulate = min(self.accumulate, len(self.loader))
-        self.epoch_steps = len(self.loader) // self.accumulate  # what does not fill a step is left out
+        self.epoch_steps = len(self.loader) // self.accumulate
         self.total_steps = config.steps or (config.epochs or 0) * self.epoch_steps
+        self.row_steps = self.epoch_steps if config.epochs else config.validate_every or self.total_steps
         self.images_per_step = self.batch_size * fabric.world_size * self.accumulate
-        if state and state["images_per_step"] != self.images_per_step:
+        if state and (images := state["images_per_step"]) != self.images_per_step:
             raise UserError(
-                f"the run in {start} takes {state['images_per_step']} images a step, and these settings "
-                f"{self.images_per_step}: set train.global_batch_size {state['images_per_step']}"
+                f"the run in {start} takes {images} images a step, and these settings {self.images_per_step}: "
+                f"set train.global_batch_size {images}"
             )
+
+        # Optimiser, DDP and what goes with them.
         in_sync = task.sync_batch_norm if config.sync_batchnorm is None else config.sync_batchnorm
         if in_sync and fabric.world_size > 1 and fabric.device.type == "cuda":
             task.network = nn.SyncBatchNorm.convert_sync_batchnorm(task.network)
@@ -153,60 +146,43 @@ class Run:
         self.module, self.optimizer = fabric.setup(task, optimizer)
         self.ema = ModelEMA(task.network, config.ema) if config.ema else None
 
+        # How far the run is: at its start, or where its checkpoint was written.
         self.step = self.saved = int(state.get("step", 0))
         self.rows: list[Row] = state.get("rows", [])
-        self.skipped: int = state.get("skipped", 0)
-        self.count: int = state.get("count", 0)
-        sums = {name: torch.tensor(values) for name, values in state.get("sums", {}).items()}
-        kept = {n: v[fabric.global_rank] if len(v) == fabric.world_size else v.mean() for n, v in sums.items()}
-        self.sums: dict[str, Tensor] = fabric.to_device(kept)
+        self.lr = float(state.get("lr", 0))
+        self.skipped, self.count = int(state.get("skipped", 0)), int(state.get("count", 0))
+        sums = state.get("sums", [{}])
+        own = sums[fabric.global_rank if len(sums) == fabric.world_size else 0]
+        self.sums: dict[str, Tensor] = {name: torch.tensor(value, device=fabric.device) for name, value in own.items()}
         if state:
             task.network.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             fabric.strategy.precision.load_state_dict(state["precision"])
-            if self.ema and state["ema"]:
-                self.ema.load_state_dict(state["ema"])
+        if self.ema and state.get("ema"):
+            self.ema.load_state_dict(state["ema"])
 
     def train(self) -> None:
         """Take all steps that are left."""
-        fabric, is_first = self.fabric, self.fabric.is_global_zero
-        self.log = RunLog(
-            self.folder, is_first, self.config.loggers, self.task.best_metric, self.step, self.total_steps
-        )
-        parameters = sum(parameter.numel() for parameter in self.task.network.parameters())
-        self.log.print(
-            f"run folder {self.folder}\n{parameters / 1e6:.2f} M parameters on {fabric.world_size} x {fabric.device}, "
-            f"{self.images_per_step} images a step, {self.total_steps:,} steps"
-        )
-        if is_first and self.step == 0 and hasattr(self.data, "write_report"):
+        fabric, config = self.fabric, self.config
+        if fabric.is_global_zero and self.step == 0 and hasattr(self.data, "write_report"):
             self.data.write_report(self.folder)
-        batches = self.batches()
         self.module.train()
+        self.log, batches = RunLog(self, config.loggers), self.load_batches()
         with Signals() as signals, self.log:
             self.flags = StepFlags(fabric, signals)
             while True:
-                if self.step > self.recorded and (self.step % self.row_steps == 0 or self.step == self.total_steps):
+                if self.step % self.row_steps == 0 or self.step == self.total_steps:
                     self.record()
                 if self.step >= self.total_steps:
                     break
                 self.take_step(batches)
                 if self.flags.stop:
                     self.stop()
-                if self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0:
+                if config.checkpoint_every and self.step % config.checkpoint_every == 0:
                     self.save()
 
-    @property
-    def recorded(self) -> int:
-        """The step of the last row."""
-        return int(self.rows[-1]["step"]) if self.rows else 0
-
-    @property
-    def row_steps(self) -> int:
-        """Steps from one row of `metrics.csv` to the next."""
-        return self.epoch_steps if self.config.epochs else self.config.validate_every or self.total_steps
-
-    def batches(self) -> Iterator[tuple[int, Any]]:
+    def load_batches(self) -> Iterator[tuple[int, Any]]:
         """Load the batches from this step on, epoch after epoch, each with its number in its epoch."""
         epoch, position = divmod(self.step, self.epoch_steps)
         while True:
@@ -215,8 +191,7 @@ class Run:
             if self.is_resumable:
                 loader.batch_sampler.set_epoch(epoch)
                 loader.batch_sampler.skip(first)
-            else:
-                loader = islice(loader, first, None)
+            loader = loader if self.is_resumable else islice(loader, first, None)
             yield from islice(enumerate(loader, first), self.epoch_steps * self.accumulate - first)
             epoch, position = epoch + 1, 0
 
@@ -229,20 +204,18 @@ class Run:
             index, batch = next(batches)
             waited += time.perf_counter() - asked
             seed_random(self.seed, self.step * self.accumulate + part, self.fabric.global_rank)
-            torch.manual_seed(random.getrandbits(63))  # of accelerators, too
+            torch.manual_seed(random.getrandbits(63))  # accelerators, too
             with self.fabric.no_backward_sync(self.module, enabled=part + 1 < self.accumulate):
                 losses = self.module.training_step(self.fabric.to_device(batch), index)
                 self.fabric.backward(losses["loss"] / self.accumulate)
             taken.append((index, {name: value.detach() for name, value in losses.items()}))
 
-        self.check_losses()  # of the step before: they have arrived by now, so that nothing waits
+        self.are_finite()  # the losses of the step before: they have arrived by now, so that nothing waits
         self.flags.send(torch.stack([~losses["loss"].isfinite() for _, losses in taken]).any())
         self.taken = self.step, taken
-        if not self.config.max_skipped_steps or self.check_losses():
-            if self.config.clip:
-                self.fabric.clip_gradients(
-                    self.module, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
-                )
+        if not self.config.max_skipped_steps or self.are_finite():
+            if norm := self.config.clip:
+                self.fabric.clip_gradients(self.module, self.optimizer, max_norm=norm, error_if_nonfinite=False)
             self.optimizer.step()
             if self.ema:
                 self.ema.update()
@@ -250,65 +223,54 @@ class Run:
                 self.sums = {name: self.sums.get(name, 0) + value.float() for name, value in losses.items()}
             self.count += self.accumulate
         self.optimizer.zero_grad()
+        self.lr = max(self.scheduler.get_last_lr())
         self.scheduler.step()
         self.step += 1
-        self.log.advance(self.step)
-        self.log.speed.add(self.images_per_step, time.perf_counter() - began, waited)
-        if self.step % _LOG_EVERY == 0 and self.log.loggers:
-            self.log.scalars({"loss": float(losses["loss"]), "lr": self.lr}, self.step)
+        self.log.advance(self.step, self.images_per_step, time.perf_counter() - began, waited)
+        if self.step % 50 == 0:
+            self.log.scalars({"loss": losses["loss"], "lr": self.lr}, self.step)
 
-    def check_losses(self) -> bool:
+    def are_finite(self) -> bool:
         """Tell whether the losses sent last are finite in all processes; too many that are not end the run."""
-        if not self.flags.read():
-            return True
-        self.skipped += 1
-        report_not_finite(self)
-        return False
-
-    @property
-    def lr(self) -> float:
-        """The highest learning rate of all groups of parameters."""
-        return float(max(group["lr"] for group in self.optimizer.param_groups))
+        if self.flags.read():
+            self.skipped += 1
+            report_not_finite(self)
+            return False
+        return True
 
     def record(self) -> None:
-        """Validate, if it is time to, and write a row and the weights."""
+        """Validate, if it is time to, and write a row and the weights; once for a step."""
+        if self.step == (self.rows[-1]["step"] if self.rows else 0):
+            return
         if self.step > self.saved:
             self.save()  # a run that is stopped during a validation has lost nothing
-        epoch = math.ceil(self.step / self.epoch_steps)
+        epoch, every = math.ceil(self.step / self.epoch_steps), self.config.validate_every
+        means = {name: self.fabric.all_reduce(total / self.count) for name, total in self.sums.items()}
         row: Row = {"epoch": epoch, "step": self.step, "lr": self.lr}
-        means = {n: self.fabric.all_reduce(total / self.count) for n, total in self.sums.items()}
         row |= {f"train/{name}": float(mean) for name, mean in means.items()}
-        every = self.config.validate_every
         if self.step == self.total_steps or not self.config.epochs or (every and epoch % every == 0):
             row |= self.validate()
             if self.ema:
                 with self.ema.in_network():
                     row |= {name.replace("/", "/ema_"): value for name, value in self.validate().items()}
-        row |= self.log.speed.take()
+        row |= self.log.speed()
         if (peak := peak_memory(self.fabric.device)) is not None:
             row["memory/peak_gib"] = peak / 2**30
-        self.rows.append(
-            {name: value if isinstance(value, int) else float(f"{value:.6g}") for name, value in row.items()}
-        )
+        self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()})
         self.sums, self.count = {}, 0
-        if self.fabric.is_global_zero:
-            self.save_weights("")
-            if self.ema:
-                with self.ema.in_network():
-                    self.save_weights("ema_")
+        save_weights(self)
         self.save()
-        self.log.row(self.rows, f"epoch {epoch}/{self.config.epochs}" if self.config.epochs else f"step {self.step}")
+        self.log.row(self.rows)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Score the network that is in place, alike in all processes."""
+        """Score the network that is in place; all processes give the same."""
         if self.fabric.world_size > 1:
-            for buffer in self.task.network.buffers():  # those of the first process are what is written
+            for buffer in self.task.network.buffers():  # the first process's are written, so they are scored
                 torch.distributed.broadcast(buffer, 0)
-        self.log.advance(self.step, "validating")
         self.module.eval()
         for index, batch in enumerate(self.val_loader):
-            if index < self.val_batches:  # that all processes have
+            if index < self.val_batches:  # which all processes have
                 self.flags.read()
                 self.flags.send()
                 if self.flags.stop:
@@ -317,75 +279,27 @@ class Run:
         self.module.train()
         return self.task.validation_metrics()
 
-    def save_weights(self, prefix: str) -> None:
-        """Write the network that is in place as the last weights, and as the best if it is that."""
-        metric = self.task.best_metric.replace("/", f"/{prefix}")
-        for name in ("last", "best"):
-            if name == "last" or best(self.rows, metric) is self.rows[-1]:
-                save_weights(self.task.network, self.data, self.folder / f"{prefix}{name}.safetensors")
-
     def save(self) -> None:
         """Write a checkpoint; all processes must call it."""
-        self.check_losses()  # so that no checkpoint holds weights that a loss has spoilt
-        sums = {name: self.fabric.all_gather(total).flatten().tolist() for name, total in self.sums.items()}
+        self.are_finite()  # no checkpoint holds weights that a loss has spoilt
+        state = {
+            "model": self.task.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),
+            **{
+                name: getattr(self, name)
+                for name in ("count", "images_per_step", "lr", "rows", "seed", "skipped", "step")
+            },
+        }
         if self.fabric.is_global_zero:
-            state = {
-                "model": self.task.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "precision": self.fabric.strategy.precision.state_dict(),
-                "ema": self.ema.state_dict() if self.ema else None,
-                "step": self.step,
-                "rows": self.rows,
-                "sums": sums,
-                "count": self.count,
-                "skipped": self.skipped,
-                "seed": self.seed,
-                "images_per_step": self.images_per_step,
-            }
             save_checkpoint(self.folder, state)
         self.saved = self.step
 
     def stop(self) -> None:
         """Save what is not saved, and end this process as the signal asks."""
-        number = self.flags.stop
         if self.step > self.saved:
             self.save()
-        self.fabric.barrier()  # the others' end would end the one that saves
-        if self.fabric.is_global_zero:
-            kept = f"{self.folder} is saved after step {self.step}" if self.step else "nothing was learned yet"
-            told = f"stopped by {signal.Signals(number).name}: {kept}. gpvit train --resume {self.folder} continues"
-            print(told, file=sys.stderr, flush=True)
-        raise Interrupted(exit_code(self.fabric, number))
-
-
-def best(rows: list[Row], metric: str) -> Row:
-    """Return the row with the highest value of a metric, the first of several; empty where none has it."""
-    return max((row for row in rows if metric in row), key=lambda row: row[metric], default={})
-
-
-def batch_layout(config: TrainConfig, batch_size: int, processes: int) -> tuple[int, int]:
-    """Divide the images of a step among processes and batches.
-
-    Args:
-        config: Says how many images, or how many batches.
-        batch_size: Images that a device takes at a time.
-        processes: Devices of all machines together.
-
-    Returns:
-        Images of a batch, lowered where that divides evenly (to an even number if it can), and batches of a step.
-
-    Raises:
-        UserError: If the images cannot be shared by the processes.
-    """
-    if config.global_batch_size is None:
-        return batch_size, config.accumulate or 1
-    images, rest = divmod(config.global_batch_size, processes)
-    if rest or not images:
-        raise UserError(
-            f"train.global_batch_size {config.global_batch_size} cannot be shared by {processes} devices: "
-            f"give a multiple of {processes}, or other train.devices"
-        )
-    divisors = [size for size in range(1, min(batch_size, images) + 1) if images % size == 0]
-    size = max(divisors, key=lambda size: (size == batch_size, size % 2 == 0, size))
-    return size, images // size
+        interrupt(self.fabric, self.flags.stop, self.folder, self.step)

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import torch
-import torch.distributed
-
 from gpvit.io import write_text
 from gpvit.train.failures import TrainingError, how_to_resume
+from gpvit.train.launch import gather
 
 _SHOWN = 3  # images named in a message
 
@@ -23,10 +21,7 @@ def report_not_finite(run: Any) -> None:
     step, taken = run.taken
     bad = [(index, losses["loss"].item()) for index, losses in taken if not losses["loss"].isfinite()]
     names = [name for index, _ in bad for name in _names(run, step, index)]
-    everywhere = [(run.fabric.global_rank, bad, names)]
-    if run.fabric.world_size > 1:
-        everywhere *= run.fabric.world_size
-        torch.distributed.all_gather_object(everywhere, everywhere[0])
+    everywhere = gather(run.fabric, (run.fabric.global_rank, bad, names))
     messages = []
     for rank, bad, names in everywhere:
         if bad:

@@ -1,14 +1,17 @@
 """Stopping in an orderly way when a signal asks for it, and what all processes of a run must agree on for that."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 
@@ -95,3 +98,21 @@ class StepFlags:
         bad, number = flags.tolist()
         self._agreed = int(number)
         return bad > 0
+
+
+def interrupt(fabric: Fabric, number: int, folder: Path, step: int) -> NoReturn:
+    """End this process as a signal asks, with exit code 128 + N as shells have it, and say how to resume.
+
+    Of the processes that Fabric started, only the parent's code is looked at, which takes any but 0 for their crash.
+
+    Raises:
+        Interrupted: Always.
+    """
+    if fabric.is_global_zero:
+        kept = f"{folder} is saved after step {step}" if step else "nothing was learned yet"
+        message = f"stopped by {signal.Signals(number).name}: {kept}. gpvit train --resume {folder} continues"
+        print(message, file=sys.stderr, flush=True)
+    fabric.barrier()  # the end of another process must not be that of the one which saves
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    is_child = isinstance(environment, LightningEnvironment) and fabric.local_rank > 0
+    raise Interrupted(0 if is_child else 128 + number)

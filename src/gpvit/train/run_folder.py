@@ -95,7 +95,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         more = [f"  and {len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else []
         raise UserError(
             "\n".join([f"{folder} holds the run of other settings, which cannot be resumed by these:", *listed, *more])
-            + f"\nGive the same settings; or another --out folder with --resume {folder}, for a new run from its weights"
+            + f"\nGive the same settings, or --resume {folder} with another --out folder for a new run from there"
         )
 
 
