@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ def launch(config: TrainConfig) -> Fabric:
     """
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "Grad strides do not match|`broadcast_buffers` is deprecated")  # beside the point
     has_accelerator = config.accelerator != "cpu" and torch.accelerator.is_available()
     devices: Any = config.devices
     nodes = config.nodes

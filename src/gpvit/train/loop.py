@@ -4,7 +4,6 @@ import json
 import math
 import random
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -32,8 +31,6 @@ from gpvit.train.nan_guard import report_not_finite
 from gpvit.train.preemption import Signals, StepFlags, interrupt
 from gpvit.train.run_folder import find_start, prepare_folder
 from gpvit.version import __version__
-
-_NOTICES = "Grad strides do not match|`broadcast_buffers` is deprecated"  # of torch, and beside the point here
 
 
 def fit(
@@ -78,11 +75,9 @@ def fit(
     folder, start = fabric.broadcast((Path(out), start))  # by its time of day, each process names another folder
     if fabric.is_global_zero:
         prepare_folder(folder, start, settings)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", _NOTICES)
-        run = Run(fabric, task, data, config, folder, start)
-        with explained(run):
-            run.train()
+    run = Run(fabric, task, data, config, folder, start)
+    with explained(run):
+        run.train()
     summary = {
         "best": best(run.rows, task.best_metric),
         "last": run.rows[-1],
