@@ -1,4 +1,4 @@
-"""What ends a run from outside its own code, in words: no memory left, worker or other processes that are gone."""
+"""What ends a run from within or without, in words: losses that are not finite, no memory, processes that are gone."""
 
 import re
 from collections.abc import Iterator
@@ -6,23 +6,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed
-
 from gpvit.errors import UserError
+from gpvit.io import write_text
+from gpvit.train.launch import gather
 
-# Of torch's messages; each stands for errors that differ in their other words.
-_WORKER_GONE = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal|exited unexpectedly)"
-_SHARED_MEMORY = r"unable to (?:mmap|write to file|open shared memory|allocate shared memory)|torch_shm_manager"
-_NO_MEMORY = r"not enough memory|can't allocate memory|[Oo]ut of memory|_STATUS_ALLOC_FAILED"
-_PEER_GONE = (
-    r"[Cc]onnection (?:closed|reset|refused|was likely closed)|[Bb]roken pipe|[Tt]imed out waiting|NCCL communicator|"
-    r"remote process (?:has terminated|exited)|ncclRemoteError|store->|DDP expects|recvBytes|sendBytes"
+_SHOWN = 3  # images named in a message
+_WORKER = (
+    "a loader process is gone, or shared memory is full: lower data.num_workers, each of which holds two batches and "
+    "its own copy of what was read (0 loads in this process); in a container, give /dev/shm more room: docker run "
+    "--shm-size=8g, or --ipc=host. A process that was killed tells of too little memory (see dmesg)."
 )
-_WORKER_REMEDY = (
-    "Lower data.num_workers: each holds two batches and its own copy of what was read; 0 loads in this process. "
-    "In a container, give /dev/shm more room: docker run --shm-size=8g, or --ipc=host."
+_MEMORY = (
+    "memory ran out with batches of {batch_size} images on {device}. What helps, alone or together:\n"
+    "  1. smaller batches, as many images a step: half of data.batch_size, twice train.accumulate\n"
+    "  2. --train.grad_checkpointing true: about 70 % less for activations, a third more time\n"
+    "  3. --train.precision bf16-mixed: 20 to 40 % less for activations; faster on GPUs, too"
 )
+_PROCESS = "process {rank} lost another process of this run, whose own message tells why; without one, see dmesg there."
+_ADVICE = {  # by what torch's messages have in common, tried in this order
+    r"DataLoader worker \(pid|MemoryError in DataLoader worker|torch_shm_manager|"
+    r"unable to (mmap|write to file|\w+ shared memory)": _WORKER,
+    r"not enough memory|can't allocate memory|[Oo]ut of memory|_STATUS_ALLOC_FAILED|MemoryError": _MEMORY,
+    r"[Cc]onnection (closed|reset|refused|was likely closed)|[Bb]roken pipe|[Tt]imed out waiting|NCCL communicator|"
+    r"remote process (has terminated|exited)|ncclRemoteError|DistBackendError|recvBytes|sendBytes": _PROCESS,
+}
 
 
 class TrainingError(UserError):
@@ -31,7 +38,7 @@ class TrainingError(UserError):
 
 @contextmanager
 def explained(run: Any) -> Iterator[None]:
-    """Put into words what ends training within.
+    """Say what helps where memory runs out, or a loader process or another process of the run is gone.
 
     Args:
         run: A `gpvit.train.loop.Run`.
@@ -42,9 +49,13 @@ def explained(run: Any) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if (message := _explanation(error, run)) is None:
+        text = f"{type(error).__name__}: {error} {error.__cause__ or ''}"  # torch names a worker's signal in the cause
+        advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, text)), None)
+        if advice is None:
             raise
-        raise TrainingError(f"{message}\n{how_to_resume(run.folder)}") from error
+        facts = {"batch_size": run.batch_size, "device": run.fabric.device, "rank": run.fabric.global_rank}
+        reason = f"{' '.join(text.split())[:200]} (step {run.step + 1})"
+        raise TrainingError(f"{advice.format(**facts)}\n{reason}\n{how_to_resume(run.folder)}") from error
 
 
 def how_to_resume(folder: Path) -> str:
@@ -55,43 +66,34 @@ def how_to_resume(folder: Path) -> str:
     return f"There is no checkpoint in {folder} yet."
 
 
-def _explanation(error: Exception, run: Any) -> str | None:
-    text = f"{error} {error.__cause__ or ''}"  # torch names the signal that ended a worker process in the cause
-    reason = next(iter(text.strip().splitlines()), "").strip()[:200] or "no further word"
-    if gone := re.search(_WORKER_GONE, text):
-        killed = "; systems do so when memory runs out, dmesg tells" if "Killed" in text else ""
-        return f"the loader process {gone[1].strip()} is gone ({reason}{killed}). {_WORKER_REMEDY}"
-    if re.search(_SHARED_MEMORY, text):
-        return f"shared memory, by which loader processes hand over images, is full ({reason}). {_WORKER_REMEDY}"
-    if isinstance(error, MemoryError) and "DataLoader worker" in text:
-        return f"a loader process found no memory left on this machine. {_WORKER_REMEDY}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(_NO_MEMORY, text):
-        return _memory_advice(run, reason)
-    is_lost = isinstance(error, torch.distributed.DistError) or re.search(_PEER_GONE, text)
-    if run.fabric.world_size > 1 and is_lost:
-        return (
-            f"process {run.fabric.global_rank} of {run.fabric.world_size} lost another process of this run ({reason}): "
-            "that one's own message tells why; without one, memory may have run out on its machine (dmesg tells)."
-        )
-    return None
+def report_not_finite(run: Any) -> None:
+    """Say which losses of the step that was sent last are not finite, in all processes, and of which images.
 
+    Args:
+        run: A `gpvit.train.loop.Run`, which counts this step among those that are skipped.
 
-def _memory_advice(run: Any, reason: str) -> str:
-    """Say what training held when memory ran out, and what helps of what is not in use yet."""
-    config, batch = run.config, run.batch_size
-    weights = sum(parameter.nbytes * (4 if parameter.requires_grad else 1) for parameter in run.task.parameters())
-    remedies = []
-    if batch > 1:
-        same = "" if config.global_batch_size else f" --train.accumulate {2 * run.accumulate}"
-        remedies.append(f"smaller batches, as many images a step: --data.batch_size {batch // 2}{same}")
-    if not config.grad_checkpointing:
-        # measured for L1 and L4 at 224 pixels by the bytes that autograd saves
-        remedies.append("--train.grad_checkpointing true: about 70 % less for activations; a third more time")
-    if config.precision == "32-true":
-        remedies.append("--train.precision bf16-mixed: 20 to 40 % less for activations; faster on GPUs, too")
-    listed = "".join(f"\n  {number}. {remedy}" for number, remedy in enumerate(remedies, start=1))
-    return (
-        f"out of memory on {run.fabric.device} at step {run.step}, with batches of {batch} images ({reason}). Weights, "
-        f"gradients and the optimiser's averages take {weights / 2**30:.2f} GiB of it. What helps, alone or together:"
-        + (listed or " smaller images, or a smaller model.")
+    Raises:
+        TrainingError: If more are skipped than may be.
+    """
+    step, taken = run.taken
+    sampler, dataset = run.loader.batch_sampler, run.loader.dataset
+    own, names, several = "", [], run.fabric.world_size > 1
+    for index, losses in taken:
+        if not losses["loss"].isfinite():
+            images = sampler.batch(step // run.epoch_steps, index) if hasattr(sampler, "batch") else []
+            names += [getattr(dataset, "name", "sample {}".format)(image) for image in images]
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            own = f"the loss{f' of process {run.fabric.global_rank}' if several else ''} is {losses['loss'].item()} at "
+            own += f"step {step + 1}, of the images {', '.join(names[:_SHOWN])}{more}"
+    everywhere = gather(run.fabric, (own, names))
+    message, limit = "; ".join(own for own, _ in everywhere if own), run.config.max_skipped_steps
+    if run.skipped <= limit:
+        return run.log.print(f"{message}: skipped, {run.skipped} of at most {limit}")
+    listed = run.folder / "not_finite.txt"
+    if run.fabric.is_global_zero:
+        write_text(listed, "".join(f"{name}\n" for _, names in everywhere for name in names))
+    before = f"; {limit} steps were skipped before" if limit else ""
+    raise TrainingError(
+        f"{message} (all in {listed}){before}. Look at these images; lower optim.lr, or clip gradients: --train.clip "
+        f"1.0; or skip some such steps: --train.max_skipped_steps 10.\n{how_to_resume(run.folder)}"
     )

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.fabric.loggers import Logger, TensorBoardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gpvit.devices import peak_memory
 from gpvit.errors import UserError
 from gpvit.io import write_text
 
@@ -73,11 +74,15 @@ class RunLog:
         self._bar.update(self._task, completed=step)
         self.images, self.seconds, self.waited = self.images + images, self.seconds + seconds, self.waited + waited
 
-    def speed(self) -> Row:
-        """Return images a second, without validation, and the part of the time spent waiting for data; start anew."""
-        images, seconds, waited = self.images, self.seconds, self.waited
+    def figures(self) -> Row:
+        """Return speed without validation, the part of the time spent waiting for data, and memory; start anew."""
+        figures = {}
+        if self.seconds:
+            figures = {"speed/images_per_s": self.images / self.seconds, "speed/data_wait": self.waited / self.seconds}
+        if (peak := peak_memory(self.run.fabric.device)) is not None:
+            figures["memory/peak_gib"] = peak / 2**30
         self.images, self.seconds, self.waited = 0, 0.0, 0.0
-        return {"speed/images_per_s": images / seconds, "speed/data_wait": waited / seconds} if seconds else {}
+        return figures
 
     def scalars(self, values: dict[str, Any], step: int) -> None:
         """Hand values to TensorBoard and Weights & Biases."""

@@ -4,7 +4,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -17,18 +17,16 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from gpvit.data.samplers import seed_random
-from gpvit.devices import peak_memory
 from gpvit.errors import UserError
 from gpvit.io import write_text
 from gpvit.tasks.base import Task
 from gpvit.train.checkpoint import save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
 from gpvit.train.ema import ModelEMA
-from gpvit.train.failures import explained
+from gpvit.train.failures import explained, report_not_finite
 from gpvit.train.launch import gather, launch
 from gpvit.train.logging import Row, RunLog, best
-from gpvit.train.nan_guard import report_not_finite
-from gpvit.train.preemption import Signals, StepFlags, interrupt
+from gpvit.train.preemption import StepFlags, interrupt, noted_signals
 from gpvit.train.run_folder import find_start, prepare_folder
 from gpvit.version import __version__
 
@@ -159,13 +157,13 @@ class Run:
 
     def train(self) -> None:
         """Take all steps that are left."""
-        fabric, config = self.fabric, self.config
-        if fabric.is_global_zero and self.step == 0 and hasattr(self.data, "write_report"):
+        config = self.config
+        if self.fabric.is_global_zero and self.step == 0 and hasattr(self.data, "write_report"):
             self.data.write_report(self.folder)
         self.module.train()
         self.log, batches = RunLog(self, config.loggers), self.load_batches()
-        with Signals() as signals, self.log:
-            self.flags = StepFlags(fabric, signals)
+        with noted_signals() as noted, self.log:
+            self.flags = StepFlags(self.fabric, noted)
             while True:
                 if self.step % self.row_steps == 0 or self.step == self.total_steps:
                     self.record()
@@ -182,12 +180,11 @@ class Run:
         epoch, position = divmod(self.step, self.epoch_steps)
         while True:
             first = position * self.accumulate
-            loader: Any = self.loader
             if self.is_resumable:
-                loader.batch_sampler.set_epoch(epoch)
-                loader.batch_sampler.skip(first)
-            loader = loader if self.is_resumable else islice(loader, first, None)
-            yield from islice(enumerate(loader, first), self.epoch_steps * self.accumulate - first)
+                self.loader.batch_sampler.set_epoch(epoch)
+                self.loader.batch_sampler.skip(first)
+            rest = self.loader if self.is_resumable else islice(self.loader, first, None)
+            yield from islice(enumerate(rest, first), self.epoch_steps * self.accumulate - first)
             epoch, position = epoch + 1, 0
 
     def take_step(self, batches: Iterator[tuple[int, Any]]) -> None:
@@ -195,13 +192,13 @@ class Run:
         began, waited = time.perf_counter(), 0.0
         taken: list[tuple[int, dict[str, Tensor]]] = []
         for part in range(self.accumulate):
-            asked = time.perf_counter()
+            waited -= time.perf_counter()
             index, batch = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter()
             seed_random(self.seed, self.step * self.accumulate + part, self.fabric.global_rank)
             torch.manual_seed(random.getrandbits(63))  # accelerators, too
             with self.fabric.no_backward_sync(self.module, enabled=part + 1 < self.accumulate):
-                losses = self.module.training_step(self.fabric.to_device(batch), index)
+                losses = self.forward(self.module.training_step, batch, index)
                 self.fabric.backward(losses["loss"] / self.accumulate)
             taken.append((index, {name: value.detach() for name, value in losses.items()}))
 
@@ -224,6 +221,11 @@ class Run:
         self.log.advance(self.step, self.images_per_step, time.perf_counter() - began, waited)
         if self.step % 50 == 0:
             self.log.scalars({"loss": losses["loss"], "lr": self.lr}, self.step)
+
+    def forward(self, step: Callable[[Any, int], Any], batch: Any, index: int) -> Any:
+        """Call a step of the task on the device, in the precision of the run, which Fabric only sees to under DDP."""
+        with self.fabric.autocast():
+            return step(self.fabric.strategy.precision.convert_input(self.fabric.to_device(batch)), index)
 
     def are_finite(self) -> bool:
         """Tell whether the losses sent last are finite in all processes; too many that are not end the run."""
@@ -248,9 +250,7 @@ class Run:
             if self.ema:
                 with self.ema.in_network():
                     row |= {name.replace("/", "/ema_"): value for name, value in self.validate().items()}
-        row |= self.log.speed()
-        if (peak := peak_memory(self.fabric.device)) is not None:
-            row["memory/peak_gib"] = peak / 2**30
+        row |= self.log.figures()
         self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()})
         self.sums, self.count = {}, 0
         save_weights(self)
@@ -270,7 +270,7 @@ class Run:
                 self.flags.send()
                 if self.flags.stop:
                     self.stop()
-            self.module.validation_step(self.fabric.to_device(batch), index)
+            self.forward(self.module.validation_step, batch, index)
         self.module.train()
         return self.task.validation_metrics()
 

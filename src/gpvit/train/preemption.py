@@ -1,11 +1,11 @@
-"""Stopping in an orderly way when a signal asks for it, and what all processes of a run must agree on for that."""
+"""Stopping in an orderly way when a signal asks for it, agreed on by all processes of a run."""
 
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import torch
@@ -19,32 +19,26 @@ class Interrupted(SystemExit):
     """Ends a run that saved itself; its exit code is that of a program which the signal ended."""
 
 
-class Signals:
-    """Notes SIGTERM, which clusters send before they stop a job, and SIGINT (Ctrl-C), for the loop to look at.
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """Note SIGTERM, which clusters send before they stop a job, and SIGINT (Ctrl-C), in a list for the loop to look at.
 
-    After the first SIGINT, a second one ends the process at once, whatever it waits for.
-
-    Attributes:
-        number: Of the signal that was noted; 0 for none.
+    A second SIGINT ends the process at once, whatever it waits for.
     """
+    noted: list[int] = []
 
-    def __init__(self) -> None:
-        self.number = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
+    def note(number: int, _: Any) -> None:
+        noted.append(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # no handler of Python's runs within a collective
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)} if is_main else {}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StepFlags:
@@ -55,34 +49,29 @@ class StepFlags:
 
     Args:
         fabric: Of the run.
-        signals: What asks this process to stop.
+        noted: The signals that ask this process to stop.
     """
 
-    def __init__(self, fabric: Fabric, signals: Signals) -> None:
-        self.signals = signals
+    def __init__(self, fabric: Fabric, noted: list[int]) -> None:
+        self.noted = noted
         self.several = fabric.world_size > 1
         self._none = torch.zeros((), device=fabric.device)
-        self._sent: tuple[Tensor, Callable[[], Any] | None] | None = None
+        self._sent: tuple[Tensor, Callable[[], Any]] | None = None
         self._agreed = 0
 
     @property
     def stop(self) -> int:
         """The signal that asks the run to stop, the same in all processes; 0 for none."""
-        return self._agreed if self.several else self.signals.number
+        return self._agreed if self.several else max(self.noted, default=0)
 
     def send(self, bad: Tensor | None = None) -> None:
-        """Send this process's flags; all processes must do so at the same place.
-
-        Args:
-            bad: Whether a loss is not finite, `()`; None where there is no loss.
-        """
-        flags = torch.stack([self._none if bad is None else bad.float(), self._none + self.signals.number])
-        wait = None
+        """Send this process's flags, `bad` for a loss `()` that is not finite; all must do so at the same place."""
+        flags = torch.stack([self._none if bad is None else bad.float(), self._none + max(self.noted, default=0)])
+        wait: Any = lambda: None  # noqa: E731
         if self.several:
             wait = torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, async_op=True).wait
         if flags.is_cuda:
-            if wait:
-                wait()  # the GPU does, not this process
+            wait()  # the GPU does, not this process
             flags = flags.to("cpu", non_blocking=True)
             wait = torch.cuda.current_stream().record_event().synchronize
         self._sent = flags, wait
@@ -92,11 +81,9 @@ class StepFlags:
         if self._sent is None:
             return False
         flags, wait = self._sent
-        if wait:
-            wait()
+        wait()
         self._sent = None
-        bad, number = flags.tolist()
-        self._agreed = int(number)
+        bad, self._agreed = (int(flag) for flag in flags.tolist())
         return bad > 0
 
 
