@@ -27,14 +27,14 @@ def folder(tmp_path):
 def test_a_run_is_not_written_over(folder):
     with pytest.raises(ValueError, match="holds a run; name a new run folder, or resume that run by --resume"):
         find_start(folder, False, SETTINGS)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_nor_is_one_that_another_run_would_be_continued_in(folder, tmp_path, other):
+    prepare_folder(tmp_path / "other", None, SETTINGS)
+    save_checkpoint(tmp_path / "other", {})
     with pytest.raises(ValueError, match="holds a run"):
-        find_start(folder, folder.parent / "other", SETTINGS) if _copy(folder) else None
-
-
-def _copy(folder):
-    prepare_folder(folder.parent / "other", None, SETTINGS)
-    save_checkpoint(folder.parent / "other", {})
-    return True
+        find_start(folder, tmp_path / ("other" if other else "other/last.ckpt"), SETTINGS)
 
 
 def test_a_start_that_failed_does_not_block_the_next(tmp_path):
