@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -48,12 +47,8 @@ class ModelEMA:
         finally:
             self.network.load_state_dict(trained)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give what a checkpoint keeps."""
-        return {"average": self.average, "updates": self.updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept."""
-        self.updates = state["updates"]
+    def load(self, average: dict[str, Tensor], updates: int) -> None:
+        """Take over the average that a checkpoint kept."""
+        self.updates = updates
         for name, tensor in self.average.items():
-            tensor.copy_(state["average"][name])
+            tensor.copy_(average[name])

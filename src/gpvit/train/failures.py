@@ -1,4 +1,4 @@
-"""What ends a run from within or without, in words: losses that are not finite, no memory, processes that are gone."""
+"""What ends a run, in words: losses that are not finite, too little memory, loader processes that are gone."""
 
 import re
 from collections.abc import Iterator
@@ -22,13 +22,10 @@ _MEMORY = (
     "  2. --train.grad_checkpointing true: about 70 % less for activations, a third more time\n"
     "  3. --train.precision bf16-mixed: 20 to 40 % less for activations; faster on GPUs, too"
 )
-_PROCESS = "process {rank} lost another process of this run, whose own message tells why; without one, see dmesg there."
 _ADVICE = {  # by what torch's messages have in common, tried in this order
     r"DataLoader worker \(pid|MemoryError in DataLoader worker|torch_shm_manager|"
     r"unable to (mmap|write to file|\w+ shared memory)": _WORKER,
     r"not enough memory|can't allocate memory|[Oo]ut of memory|_STATUS_ALLOC_FAILED|MemoryError": _MEMORY,
-    r"[Cc]onnection (closed|reset|refused|was likely closed)|[Bb]roken pipe|[Tt]imed out waiting|NCCL communicator|"
-    r"remote process (has terminated|exited)|ncclRemoteError|DistBackendError|recvBytes|sendBytes": _PROCESS,
 }
 
 
@@ -38,7 +35,7 @@ class TrainingError(UserError):
 
 @contextmanager
 def explained(run: Any) -> Iterator[None]:
-    """Say what helps where memory runs out, or a loader process or another process of the run is gone.
+    """Say what helps where memory runs out, or a loader process is gone.
 
     Args:
         run: A `gpvit.train.loop.Run`.
@@ -53,9 +50,9 @@ def explained(run: Any) -> Iterator[None]:
         advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, text)), None)
         if advice is None:
             raise
-        facts = {"batch_size": run.batch_size, "device": run.fabric.device, "rank": run.fabric.global_rank}
+        advice = advice.format(batch_size=run.batch_size, device=run.fabric.device)
         reason = f"{' '.join(text.split())[:200]} (step {run.step + 1})"
-        raise TrainingError(f"{advice.format(**facts)}\n{reason}\n{how_to_resume(run.folder)}") from error
+        raise TrainingError(f"{advice}\n{reason}\n{how_to_resume(run.folder)}") from error
 
 
 def how_to_resume(folder: Path) -> str:

@@ -30,6 +30,8 @@ from gpvit.train.preemption import StepFlags, interrupt, noted_signals
 from gpvit.train.run_folder import find_start, prepare_folder
 from gpvit.version import __version__
 
+_PROGRESS = ("count", "images_per_step", "lr", "rows", "seed", "skipped", "step")
+
 
 def fit(
     task: Task,
@@ -63,7 +65,7 @@ def fit(
     Raises:
         FileNotFoundError: There is no checkpoint to resume from.
         UserError: The folder holds something else, the settings do not fit together, a loss is not finite, memory
-            runs out, or a process is gone.
+            runs out, or a loader process is gone.
         Interrupted: A signal asks the run to stop, and it is saved.
     """
     began = time.monotonic()
@@ -146,14 +148,14 @@ class Run:
         self.skipped, self.count = int(state.get("skipped", 0)), int(state.get("count", 0))
         sums = state.get("sums", [{}])
         own = sums[fabric.global_rank if len(sums) == fabric.world_size else 0]
-        self.sums: dict[str, Tensor] = {name: torch.tensor(value, device=fabric.device) for name, value in own.items()}
+        self.sums: dict[str, Any] = {name: torch.tensor(value, device=fabric.device) for name, value in own.items()}
         if state:
             task.network.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             fabric.strategy.precision.load_state_dict(state["precision"])
         if self.ema and state.get("ema"):
-            self.ema.load_state_dict(state["ema"])
+            self.ema.load(*state["ema"])
 
     def train(self) -> None:
         """Take all steps that are left."""
@@ -229,11 +231,10 @@ class Run:
 
     def are_finite(self) -> bool:
         """Tell whether the losses sent last are finite in all processes; too many that are not end the run."""
-        if self.flags.read():
+        if is_bad := self.flags.read():
             self.skipped += 1
             report_not_finite(self)
-            return False
-        return True
+        return not is_bad
 
     def record(self) -> None:
         """Validate, if it is time to, and write a row and the weights; once for a step."""
@@ -242,7 +243,7 @@ class Run:
         if self.step > self.saved:
             self.save()  # a run that is stopped during a validation has lost nothing
         epoch, every = math.ceil(self.step / self.epoch_steps), self.config.validate_every
-        means = {name: self.fabric.all_reduce(total / self.count) for name, total in self.sums.items()}
+        means: dict[str, Any] = {name: self.fabric.all_reduce(total / self.count) for name, total in self.sums.items()}
         row: Row = {"epoch": epoch, "step": self.step, "lr": self.lr}
         row |= {f"train/{name}": float(mean) for name, mean in means.items()}
         if self.step == self.total_steps or not self.config.epochs or (every and epoch % every == 0):
@@ -282,12 +283,9 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
+            "ema": (self.ema.average, self.ema.updates) if self.ema else None,
             "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),
-            **{
-                name: getattr(self, name)
-                for name in ("count", "images_per_step", "lr", "rows", "seed", "skipped", "step")
-            },
+            **{name: getattr(self, name) for name in _PROGRESS},
         }
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder, state)

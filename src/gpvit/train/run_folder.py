@@ -28,10 +28,7 @@ def find_start(folder: Path, resume: bool | Path, settings: Mapping[str, Any]) -
     Args:
         folder: The run folder.
         resume: True for the run in that folder, or the folder or checkpoint of a run.
-        settings: Of the run, in groups.
-
-    Returns:
-        The checkpoint; None to start from the beginning.
+        settings: In groups, as `config.yaml` holds them.
 
     Raises:
         FileNotFoundError: There is no checkpoint where a path says so.
@@ -54,13 +51,7 @@ def find_start(folder: Path, resume: bool | Path, settings: Mapping[str, Any]) -
 
 
 def prepare_folder(folder: Path, start: Path | None, settings: Mapping[str, Any]) -> None:
-    """Write the settings into a run folder, and remove what a killed process left half written.
-
-    Args:
-        folder: The run folder; it is made where it is missing.
-        start: The checkpoint to start from; of another folder's run, the best weights are copied.
-        settings: Of the run, in groups.
-    """
+    """Write the settings, remove what a killed process left half written, copy the best weights of another run."""
     write_text(folder / CONFIG, _MARK + yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     for torn in folder.glob(".saving-*"):
         shutil.rmtree(torn, ignore_errors=True)
