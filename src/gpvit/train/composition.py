@@ -14,6 +14,9 @@ from gpvit.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
 
+_INSTEAD = {"epochs": "steps", "global_batch_size": "accumulate", "warmup_epochs": "warmup_steps"}
+_INSTEAD |= {other: name for name, other in _INSTEAD.items()}
+
 Keys = tuple[str, ...]
 
 
@@ -109,6 +112,8 @@ def compose(files: Sequence[Path]) -> Composition:
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Lay settings over others, as `compose` describes; neither is changed.
 
+    What says the same as another setting takes its place: `steps` that of `epochs`.
+
     Example:
         >>> merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}, "d": None})
         {'a': {'b': 1, 'c': [3]}, 'd': None}
@@ -119,6 +124,8 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             another_class = value.get("class", below.get("class")) != below.get("class")
             value = dict(value) if another_class else merge(below, value)
+        if value is not None and _INSTEAD.get(key) not in upper:
+            merged.pop(_INSTEAD.get(key, ""), None)
         merged[key] = value
     return merged
 

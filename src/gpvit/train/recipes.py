@@ -1,6 +1,8 @@
 """Recipes: YAML files that say what is trained, on what and how; the signatures of the classes are their schema."""
 
+import re
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -39,13 +41,12 @@ class Recipe:
             to a file, they are a recipe.
         out: The run folder.
         resume: True to continue the run in `out`; or the run folder or checkpoint that a new folder starts from.
-        parser: Describes every setting.
     """
 
     settings: dict[str, Any]
     out: Path
     resume: bool | Path
-    parser: ArgumentParser
+    _parser: ArgumentParser
     _create: tuple[Callable[..., LightningModule], Callable[..., LightningDataModule]]
     _arguments: Namespace
 
@@ -53,6 +54,10 @@ class Recipe:
         """Create the task, whose network comes with `Task.build`, the data module and the settings of the run."""
         task, data = self._create
         return task(**vars(self._arguments.model)), data(**vars(self._arguments.data)), self._arguments.train
+
+    def explain(self) -> str:
+        """List every setting with its meaning, its type and its value."""
+        return _help(self._parser)
 
 
 def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -104,14 +109,14 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
     if hasattr(task, "default_optim"):
-        given["optim"] = _over_defaults(task.default_optim, given.get("optim", {}))
+        given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
     try:
         checked = parser.parse_object(given)
     except ArgumentError as error:
         raise UserError(explain(error, composition)) from error
+    parser.set_defaults(vars(checked.as_flat()))
     built = parser.instantiate(checked)
-    others = {"optim": built.get("optim"), **vars(built.train)}
-    create = partial(task, **{name: others[name] for name in _FROM_OTHER_GROUPS & signature(task).parameters.keys()})
+    create = partial(task, optim=built.optim) if "optim" in built else task
     try:
         create(**vars(built.model))  # which knows what its network takes
     except UserError as error:
@@ -183,40 +188,61 @@ def _find_class(name: str, base: type, modules: Sequence[str]) -> type:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
 
-    def classes(paths: Iterable[str]) -> dict[str, type]:
-        return {path: each for path in paths if isinstance(each := locate(path), type) and issubclass(each, base)}
-
-    found = classes([name] if "." in name else [f"{module}.{name}" for module in modules])
+    found = _subclasses([name] if "." in name else [f"{module}.{name}" for module in modules], base)
     if len(found) != 1:
-        ours = classes(f"{module}.{each}" for module in modules for each in dir(locate(module)))
+        ours = _subclasses((f"{module}.{each}" for module in modules for each in dir(locate(module))), base)
         listed = " and ".join(found) or f"no {base.__name__}"
         raise UserError(f"{name!r} names {listed}; give the path of one, such as {', '.join(ours) or 'my_code.MyTask'}")
     return next(iter(found.values()))
 
 
+def _subclasses(paths: Iterable[str], base: type) -> dict[str, type]:
+    return {path: each for path in paths if isinstance(each := locate(path), type) and issubclass(each, base)}
+
+
 def _create_parser(task: type, data: type, composition: Composition) -> ArgumentParser:
     """Describe what the classes take; a task also takes the arguments of its network, which are not described."""
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, add_help=False, usage=SUPPRESS)
+    _add_task(parser, task)
     own = signature(task).parameters
-    followed = ArgumentParser().add_class_arguments(task, "model")  # through its **kwargs, too
-    skip = ({key.removeprefix("model.") for key in followed} - own.keys()) | (_FROM_OTHER_GROUPS & own.keys())
-    parser.add_class_arguments(task, "model", skip=skip, instantiate=False)
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in own.values()):
+        group = parser.add_argument_group("More arguments of the model")
+        elsewhere = {field.name for config in (OptimConfig, TrainConfig) for field in fields(config)}
+        for key in composition.settings["model"].keys() - own.keys() - elsewhere - {"class"}:
+            group.add_argument(f"--model.{key}", type=Any)
     parser.add_class_arguments(data, "data", instantiate=False)
     if "optim" in own:
         parser.add_class_arguments(OptimConfig, "optim")
     parser.add_class_arguments(TrainConfig, "train")
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in own.values()):
-        elsewhere = {field.name for config in (OptimConfig, TrainConfig) for field in fields(config)}
-        for key in composition.settings["model"].keys() - own.keys() - elsewhere - {"class"}:
-            parser.add_argument(f"--model.{key}", type=Any)
     return parser
 
 
-def _over_defaults(default: OptimConfig, given: Mapping[str, Any]) -> dict[str, Any]:
-    settings = asdict(default)
-    if "warmup_steps" in given:
-        settings["warmup_epochs"] = None  # which would win
-    return merge(settings, given)
+def _add_task(parser: ArgumentParser, task: type) -> None:
+    own = signature(task).parameters
+    followed = ArgumentParser().add_class_arguments(task, "model")  # through its **kwargs, too
+    skip = {key.removeprefix("model.") for key in followed} - own.keys()
+    parser.add_class_arguments(task, "model", skip=skip | (_FROM_OTHER_GROUPS & own.keys()), instantiate=False)
+
+
+def explain_all() -> str:
+    """List the settings of all tasks and data modules with their meaning, type and default."""
+    sections = []
+    ours = {f"{module}.{name}" for module in _OURS for name in dir(locate(module))}
+    for group, base, paths in (
+        ("model", LightningModule, [f"gpvit.tasks.{name}" for name in dir(tasks)]),
+        ("data", LightningDataModule, sorted(ours)),
+        ("optim", OptimConfig, ["gpvit.tasks.optim.OptimConfig"]),
+        ("train", TrainConfig, ["gpvit.train.config.TrainConfig"]),
+    ):
+        for path, each in _subclasses(paths, base).items():
+            parser = ArgumentParser(add_help=False, usage=SUPPRESS)
+            _add_task(parser, each) if group == "model" else parser.add_class_arguments(each, group)
+            sections.append(f"{path}\n{_help(parser)}")
+    return "\n".join(sections)
+
+
+def _help(parser: ArgumentParser) -> str:
+    return re.sub(r"  --[\w.]+ CONFIG .*\n", "", parser.format_help())  # settings in a file of their own
 
 
 def _value(text: str) -> Any:
