@@ -3,7 +3,7 @@
 import re
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,6 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
 from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities import rank_zero_only
 
-from gpvit import tasks
 from gpvit.errors import UserError
 from gpvit.tasks.optim import OptimConfig
 from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge
@@ -27,8 +26,8 @@ from gpvit.train.config_errors import explain, refuse_unknown
 from gpvit.train.loop import fit
 from gpvit.zoo.catalog import find
 
-_OURS = ("gpvit.data", "gpvit.data.segmentation", "gpvit.data.detection")
-_FROM_OTHER_GROUPS = {"optim", "grad_checkpointing", "compile"}  # arguments of a task that stand in optim and train
+_PUBLIC = ("gpvit.tasks", "gpvit.data", "gpvit.data.segmentation", "gpvit.data.detection")
+_ELSEWHERE = {"optim", "grad_checkpointing", "compile"}  # arguments of a task that stand in optim and train
 _CHANCE = 1.2  # times the accuracy of guessing
 
 
@@ -57,7 +56,7 @@ class Recipe:
 
     def explain(self) -> str:
         """List every setting with its meaning, its type and its value."""
-        return _help(self._parser)
+        return _explain(self._parser)
 
 
 def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -101,15 +100,19 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     recipes = compose(files)
     composition = recipes.overridden(options)
     task, data = _find_classes(composition)
-    parser = _create_parser(task, data, composition)
+    parser = _create_parser(task, data, composition.settings["model"])
     known = {"model.class", "data.class", *vars(parser.get_defaults().as_flat())}
     # what the classes declare is read by its type; what is within a mapping of theirs, as in a file
-    composition = recipes.overridden({key: text if key in known else _value(text) for key, text in options.items()})
+    composition = recipes.overridden(
+        {key: text if key in known else get_loader("yaml")(text) for key, text in options.items()}
+    )
     refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
+    if given.get("train", {}).get("steps"):
+        given["train"].setdefault("validate_every", None)  # whose default counts epochs
     try:
         checked = parser.parse_object(given)
     except ArgumentError as error:
@@ -166,84 +169,81 @@ def _new_folder(recipes: Sequence[Path]) -> Path:
 
 def _find_classes(composition: Composition) -> tuple[type, type]:
     """Find the task, which follows from the model's name unless a class is named, and the data module."""
-    model, data = (composition.settings.get(group) for group in ("model", "data"))
-    if not (
-        isinstance(model, Mapping) and isinstance(data, Mapping) and {"class", "name"} & {*model} and "class" in data
-    ):
+    groups = [composition.settings.get(group) for group in ("model", "data")]
+    model, data = (group if isinstance(group, Mapping) else {} for group in groups)
+    if not {"class", "name"} & {*model} or "class" not in data:
         raise UserError(f"{composition.files}: model.name or data.class is missing; is it a part of other recipes?")
     keys = ("model", "class" if "class" in model else "name")
     try:
-        if "class" in model:
-            task = _find_class(model["class"], LightningModule, [])
-        else:
-            task = getattr(tasks, f"{find(str(model['name']).partition('.')[0]).task.capitalize()}Task")
+        kind = model.get("class") or find(str(model["name"]).partition(".")[0]).task.capitalize() + "Task"
+        task = _find_class(kind, LightningModule)
         keys = ("data", "class")
-        return task, _find_class(data["class"], LightningDataModule, _OURS)
+        return task, _find_class(data["class"], LightningDataModule)
     except UserError as error:
         raise UserError(f"{composition.where(keys)}{'.'.join(keys)}: {error}") from error
 
 
-def _find_class(name: str, base: type, modules: Sequence[str]) -> type:
+def _find_class(name: str, base: type) -> type:
     """Import a class: the public name of one of ours, or a dotted path, which may start in the working folder."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-
-    found = _subclasses([name] if "." in name else [f"{module}.{name}" for module in modules], base)
+    found = [locate(name)] if "." in name else [*_public(base, [name]).values()]
+    found = [each for each in found if isinstance(each, type) and issubclass(each, base)]
     if len(found) != 1:
-        ours = _subclasses((f"{module}.{each}" for module in modules for each in dir(locate(module))), base)
-        listed = " and ".join(found) or f"no {base.__name__}"
-        raise UserError(f"{name!r} names {listed}; give the path of one, such as {', '.join(ours) or 'my_code.MyTask'}")
-    return next(iter(found.values()))
+        problem = "is the name of several classes" if found else f"is no {base.__name__}"
+        raise UserError(f"{name!r} {problem}; give the path of one, such as {', '.join(_public(base))}")
+    return found[0]
 
 
-def _subclasses(paths: Iterable[str], base: type) -> dict[str, type]:
+def _public(base: type, names: Sequence[str] = ()) -> dict[str, type]:
+    """Find the public classes of ours of a kind, of given names or all, by their paths."""
+    paths = [f"{module}.{name}" for module in _PUBLIC for name in (names or dir(locate(module)))]
     return {path: each for path in paths if isinstance(each := locate(path), type) and issubclass(each, base)}
 
 
-def _create_parser(task: type, data: type, composition: Composition) -> ArgumentParser:
-    """Describe what the classes take; a task also takes the arguments of its network, which are not described."""
+def _create_parser(task: type, data: type, model: Mapping[str, Any]) -> ArgumentParser:
+    """Describe what the classes take, and what else is given for the model, which the task checks itself."""
     parser = ArgumentParser(exit_on_error=False, add_help=False, usage=SUPPRESS)
-    _add_task(parser, task)
-    own = signature(task).parameters
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in own.values()):
+    own = _add_task(parser, task)
+    if any(each.kind is Parameter.VAR_KEYWORD for each in own.values()):
+        elsewhere = {each.name for config in (OptimConfig, TrainConfig) for each in fields(config)}
         group = parser.add_argument_group("More arguments of the model")
-        elsewhere = {field.name for config in (OptimConfig, TrainConfig) for field in fields(config)}
-        for key in composition.settings["model"].keys() - own.keys() - elsewhere - {"class"}:
-            group.add_argument(f"--model.{key}", type=Any)
+        for key in model:
+            if key not in {*own, *elsewhere, "class"}:
+                group.add_argument(f"--model.{key}", type=Any)
     parser.add_class_arguments(data, "data", instantiate=False)
-    if "optim" in own:
+    if hasattr(task, "default_optim") or "optim" in own:
         parser.add_class_arguments(OptimConfig, "optim")
     parser.add_class_arguments(TrainConfig, "train")
     return parser
 
 
-def _add_task(parser: ArgumentParser, task: type) -> None:
-    own = signature(task).parameters
-    followed = ArgumentParser().add_class_arguments(task, "model")  # through its **kwargs, too
-    skip = {key.removeprefix("model.") for key in followed} - own.keys()
-    parser.add_class_arguments(task, "model", skip=skip | (_FROM_OTHER_GROUPS & own.keys()), instantiate=False)
+def _add_task(parser: ArgumentParser, task: type) -> Mapping[str, Parameter]:
+    """Describe what a task itself takes; jsonargparse would follow its **kwargs, wherever they lead."""
+
+    def stand_in() -> None: ...
+
+    own = signature(task)
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    named = [each for each in own.parameters.values() if each.kind not in variadic and each.name not in _ELSEWHERE]
+    vars(stand_in)["__signature__"], stand_in.__doc__ = own.replace(parameters=named), task.__doc__
+    parser.add_function_arguments(stand_in, "model")
+    return own.parameters
 
 
 def explain_all() -> str:
     """List the settings of all tasks and data modules with their meaning, type and default."""
     sections = []
-    ours = {f"{module}.{name}" for module in _OURS for name in dir(locate(module))}
-    for group, base, paths in (
-        ("model", LightningModule, [f"gpvit.tasks.{name}" for name in dir(tasks)]),
-        ("data", LightningDataModule, sorted(ours)),
-        ("optim", OptimConfig, ["gpvit.tasks.optim.OptimConfig"]),
-        ("train", TrainConfig, ["gpvit.train.config.TrainConfig"]),
-    ):
-        for path, each in _subclasses(paths, base).items():
-            parser = ArgumentParser(add_help=False, usage=SUPPRESS)
-            _add_task(parser, each) if group == "model" else parser.add_class_arguments(each, group)
-            sections.append(f"{path}\n{_help(parser)}")
+    for path, each in {**_public(LightningModule), **_public(LightningDataModule)}.items():
+        parser = ArgumentParser(add_help=False, usage=SUPPRESS)
+        _add_task(parser, each) if issubclass(each, LightningModule) else parser.add_class_arguments(each, "data")
+        sections.append(f"{path}\n{_explain(parser)}")
+    for group, config in (("optim", OptimConfig), ("train", TrainConfig)):
+        parser = ArgumentParser(add_help=False, usage=SUPPRESS)
+        parser.add_class_arguments(config, group)
+        sections.append(_explain(parser))
     return "\n".join(sections)
 
 
-def _help(parser: ArgumentParser) -> str:
-    return re.sub(r"  --[\w.]+ CONFIG .*\n", "", parser.format_help())  # settings in a file of their own
-
-
-def _value(text: str) -> Any:
-    return get_loader("yaml")(text)
+def _explain(parser: ArgumentParser) -> str:
+    return re.sub(r"  --[\w.]+ CONFIG .*\n", "", parser.format_help())  # which would be a file for a group alone

@@ -25,7 +25,7 @@ PART = 0.3
 
 _WARMUP_STEPS = 5
 _SETTLED = 3  # losses in a row, since heads that draw samples have a loss that jumps
-_LOADED = 8  # batches
+_BATCHES = 8  # that are loaded and looked at
 _VAL_BATCHES = 3
 _SHOWN = 6  # classes in a line
 _IGNORED = 255
@@ -78,99 +78,86 @@ def try_recipe(arguments: Sequence[str]) -> SanityReport:
 
 
 def _check_data(run: Run, report: SanityReport) -> tuple[Any, float]:
-    """Load training batches, describe them, and return the first one and the seconds to load one."""
-    data = run.data
-    kind, labels, images, arrivals, batches = "images", Counter[str](), 0, [time.perf_counter()], []
-    for batch in islice(run.loader, max(_LOADED, 4 * data.num_workers)):
-        arrivals.append(time.perf_counter())
-        batches = batches or [batch]
+    """Load training batches and describe them; return one of them, and the seconds to load one."""
+    data, labels, images = run.data, Counter[str](), 0
+    loader, ahead, begin = iter(run.loader), max(data.num_workers, 1), time.perf_counter()
+    for index in range(min(len(run.loader), _BATCHES * ahead)):
+        batch = next(loader)
+        if index == ahead - 1:  # the workers' first batches come together
+            begin = time.perf_counter()
         images += len(batch[0])
-        kind, counts = _count(batch[1], data.class_names)
-        labels.update(counts)
-    first = min(max(data.num_workers, 1), len(arrivals) - 2)  # the workers' first batches come together
-    loading = (arrivals[-1] - arrivals[first]) / (len(arrivals) - 1 - first)
+        labels.update(_count(batch[1], data.class_names))
+    loading = (time.perf_counter() - begin) / max(index + 1 - ahead, 1)
     ranked = [f"{name} {count / labels.total():.1%}" for name, count in labels.most_common()]
     shown = ranked if len(ranked) <= _SHOWN else [*ranked[: _SHOWN - 1], "...", ranked[-1]]
     sizes = f"{len(data.train_set):,} training images, {len(data.val_set):,} validation images"
     report.facts += [
         ("data", f"{sizes}, {data.num_classes} classes"),
-        ("input", describe(batches[0][0])),
-        ("target", describe(batches[0][1])),
-        ("labels", f"{len(ranked)} classes in the {images} images examined, by {kind}: {', '.join(shown)}"),
+        ("input", describe(batch[0])),
+        ("target", describe(batch[1])),
+        ("labels", f"{len(ranked)} classes in the {images} images examined: {', '.join(shown)}"),
     ]
-    pixels = torch.cat([image.flatten() for image in batches[0][0]]).float()
+    pixels = torch.cat([image.flatten() for image in batch[0]]).float()
     for is_wrong, problem in (
         (not labels, f"{images} training images have no label at all, so nothing can be learned from them"),
-        (len(labels) == 1 < data.num_classes, f"every label of {images} training images is {[*labels][:1]}"),
+        (len(labels) == 1 < data.num_classes, f"every label of {images} training images is {', '.join(labels)!r}"),
         (not pixels.isfinite().all(), "the images hold values that are not finite"),
         (pixels.std() < 1e-3, "the images are all of one colour: do the files hold what they should?"),
         (pixels.abs().max() > 50, f"the images' values reach {pixels.abs().max():.0f}: they should be normalised"),
     ):
         report.problems += [problem] if is_wrong else []
-    return batches[0], loading
+    return batch, loading
 
 
-def _count(targets: Any, class_names: Sequence[str]) -> tuple[str, Counter[str]]:
+def _count(targets: Any, class_names: Sequence[str]) -> Counter[str]:
     """Count labels of a batch: of images `(B,)`, of pixels `(B, H, W)`, or of objects, from 1."""
     if isinstance(targets, torch.Tensor):
-        kind, labels = ("images" if targets.ndim == 1 else "pixels"), targets[targets != _IGNORED]
+        labels = targets[targets != _IGNORED]
     else:
-        kind, labels = "objects", torch.cat([target["labels"] for target in targets]) - 1
+        labels = torch.cat([target["labels"] for target in targets]) - 1
     counts = torch.bincount(labels, minlength=len(class_names)).tolist()
-    return kind, Counter({name: count for name, count in zip(class_names, counts, strict=True) if count})
+    return Counter({name: count for name, count in zip(class_names, counts, strict=True) if count})
 
 
 def describe(value: Any) -> str:
     """Describe a batch, a target or an output: shapes, types and the range of numbers.
 
     Example:
-        >>> describe((torch.zeros(2, 3), torch.tensor([1, 4])))
-        '(2, 3) float32 from 0 to 0, mean 0; (2,) int64 from 1 to 4'
+        >>> describe([torch.zeros(2, 3), torch.tensor([1, 4])])
+        '2 times, first (2, 3) float32 from 0 to 0'
     """
     if isinstance(value, torch.Tensor):
-        text = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-        if not value.numel() or value.dtype == torch.bool:
-            return text
-        mean = f", mean {value.float().mean():.3g}" if value.is_floating_point() else ""
-        return f"{text} from {value.min().item():.3g} to {value.max().item():.3g}{mean}"
+        span = f" from {value.min().item():.3g} to {value.max().item():.3g}" if value.numel() else ""
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}{span}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name} {tuple(getattr(each, 'shape', ()))}" for name, each in value.items()) + "}"
-    if isinstance(value, list):
-        return f"{len(value)} times, first {describe(value[0])}" if value else "none"
-    return "; ".join(map(describe, value)) if isinstance(value, tuple) else repr(value)
+    return f"{len(value)} times, first {describe(value[0])}" if value else "none"
 
 
 def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | None:
     """Train on one batch, without what hinders that: mixing, smoothing, dropout; return the seconds of a step."""
-    task, fabric = run.task, run.fabric
-    vars(task).update(mixup=None, label_smoothing=0.0)
-    for module in task.network.modules():
-        for name in {"p", "drop_prob", "drop_rate"} & vars(module).keys():
-            setattr(module, name, 0.0)
+    vars(run.task).update(mixup=None, label_smoothing=0.0)
+    for module in run.task.network.modules():
+        vars(module).update(dict.fromkeys({"p", "drop_prob", "drop_rate"} & vars(module).keys(), 0.0))
     run.module.train()
-    losses: list[float] = []
-    seconds: list[float] = []
-    batch = fabric.to_device(batch)
-    for step in range(steps):
+    batch, losses, seconds = run.fabric.to_device(batch), list[float](), list[float]()
+    while len(losses) < steps and (len(losses) <= _SETTLED or max(losses[-_SETTLED:]) > PART * losses[0]):
         begin = time.perf_counter()
         for group in run.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * min((step + 1) / _WARMUP_STEPS, 1)
-        loss = run.module.training_step(batch, step)["loss"]
+            group["lr"] = group["initial_lr"] * min((len(losses) + 1) / _WARMUP_STEPS, 1)
+        loss = run.module.training_step(batch, 0)["loss"]
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            report.problems.append(f"the loss is {losses[-1]} in step {step + 1} of one batch")
+            report.problems.append(f"the loss is {losses[-1]} in step {len(losses)} of one batch")
             return None
-        fabric.backward(loss)
-        if step == 0:
-            idle = [name for name, each in task.named_parameters() if each.requires_grad and each.grad is None]
+        run.fabric.backward(loss)
+        idle = [name for name, each in run.task.named_parameters() if each.requires_grad and each.grad is None]
         if run.config.clip:
-            fabric.clip_gradients(run.module, run.optimizer, max_norm=run.config.clip)
+            run.fabric.clip_gradients(run.module, run.optimizer, max_norm=run.config.clip)
         run.optimizer.step()
         run.optimizer.zero_grad()
         seconds.append(time.perf_counter() - begin)
-        if step >= _SETTLED and max(losses[-_SETTLED:]) <= PART * losses[0]:
-            break
-    else:
+    if max(losses[-_SETTLED:]) > PART * losses[0]:
         report.problems.append(
             f"the loss of one batch went from {losses[0]:.3g} to {losses[-1]:.3g} in {steps} steps; it should fall to "
             f"{PART * losses[0]:.3g}: look at the labels on the sheet, try another optim.lr (the highest here is "
@@ -178,13 +165,13 @@ def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | 
         )
     if idle:
         report.problems.append(
-            f"{len(idle)} parameters that should learn got no gradient, {', '.join(idle[:3])} first: several processes "
-            "would wait for them for ever"
+            f"{len(idle)} parameters that should learn got no gradient, such as {', '.join(idle[:3])}: several "
+            "processes would wait for them for ever"
         )
     each = median(seconds[1:] or seconds)  # the first step sets things up
-    peak = peak_memory(fabric.device)
-    with torch.no_grad(), fabric.autocast():
-        output = describe(task.network.eval()(batch[0]))
+    peak = peak_memory(run.fabric.device)
+    with torch.no_grad(), run.fabric.autocast():
+        output = describe(run.task.network.eval()(batch[0]))
     report.facts += [
         ("output", output),
         ("overfit", f"loss {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of one batch, lr {run.lr:.3g}"),
@@ -196,27 +183,27 @@ def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | 
 
 def _estimate(run: Run, learning: float, loading: float, report: SanityReport) -> None:
     """Estimate what the whole run takes, from the seconds to learn from a batch and to load one."""
-    seconds, begin = [], time.perf_counter()
+    seconds, begin = list[float](), time.perf_counter()
     run.module.eval()
     for index, batch in enumerate(islice(run.val_loader, _VAL_BATCHES)):
         with torch.no_grad():
             run.module.validation_step(run.fabric.to_device(batch), index)
         seconds.append(time.perf_counter() - begin)
         begin = time.perf_counter()
-    validations = run.total_steps // (
-        run.row_steps * (run.config.validate_every or run.total_steps if run.config.epochs else 1)
-    )
+    every = run.row_steps * ((run.config.validate_every or math.inf) if run.config.epochs else 1)
+    validations = max(run.total_steps // every, 1) * len(run.val_loader) * median(seconds)
     each = max(learning, loading) if run.data.num_workers else learning + loading
-    total = run.total_steps * run.accumulate * each + validations * len(run.val_loader) * median(seconds)
+    total = timedelta(seconds=round(run.total_steps * run.accumulate * each + validations))
     weights = sum(tensor.nbytes for tensor in run.task.network.state_dict().values())
-    averages = sum(each.nbytes for state in run.optimizer.state.values() for each in state.values())
+    states = [value for state in run.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+    averages = sum(tensor.nbytes for tensor in states)
     report.facts += [
         ("loading", f"{loading:.3g} s a batch"),
-        ("run", f"{run.total_steps:,} steps: about {timedelta(seconds=round(total))} on one device such as this"),
+        ("run", f"{run.total_steps:,} steps: about {total} on one device such as this"),
         ("disk", f"up to {(6 * weights + 3 * averages) / _GIB:.2g} GiB"),  # three checkpoints, three files of weights
     ]
     if loading > learning:
         report.problems.append(
-            f"loading a batch takes {loading:.3g} s, learning from it {learning:.3g} s: the device waits for data; "
-            "raise data.num_workers, or prepare smaller files"
+            f"loading a batch takes {loading:.3g} s, learning from it {learning:.3g} s, so that the device waits for "
+            "data: raise data.num_workers, or prepare smaller files"
         )
