@@ -14,7 +14,7 @@ from pydoc import locate
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
+from jsonargparse import ArgumentError, ArgumentParser, get_loader
 from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities import rank_zero_only
 
@@ -40,19 +40,22 @@ class Recipe:
             to a file, they are a recipe.
         out: The run folder.
         resume: True to continue the run in `out`; or the run folder or checkpoint that a new folder starts from.
+        create_task: Creates the task, a LightningModule.
+        create_data: Creates the data module.
+        config: The settings of the run.
     """
 
     settings: dict[str, Any]
     out: Path
     resume: bool | Path
+    create_task: Callable[[], Any]
+    create_data: Callable[[], Any]
+    config: TrainConfig
     _parser: ArgumentParser
-    _create: tuple[Callable[..., LightningModule], Callable[..., LightningDataModule]]
-    _arguments: Namespace
 
     def build(self) -> tuple[Any, Any, TrainConfig]:
         """Create the task, whose network comes with `Task.build`, the data module and the settings of the run."""
-        task, data = self._create
-        return task(**vars(self._arguments.model)), data(**vars(self._arguments.data)), self._arguments.train
+        return self.create_task(), self.create_data(), self.config
 
     def explain(self) -> str:
         """List every setting with its meaning, its type and its value."""
@@ -119,15 +122,16 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
         raise UserError(explain(error, composition)) from error
     parser.set_defaults(vars(checked.as_flat()))
     built = parser.instantiate(checked)
-    create = partial(task, optim=built.optim) if "optim" in built else task
+    create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
     try:
-        create(**vars(built.model))  # which knows what its network takes
+        create()  # which knows what its network takes
     except UserError as error:
         key = next((key for key in vars(built.model) if f"'{key}'" in str(error)), "name")
         raise UserError(f"{composition.where(('model', key))}{error}") from error
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
-    return Recipe(settings, out or _new_folder(files), resume, parser, (create, data), built)
+    create_data = partial(data, **vars(built.data))
+    return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, parser)
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
