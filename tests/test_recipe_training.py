@@ -13,7 +13,6 @@ from torch import nn
 
 import gpvit
 from gpvit.cli import main
-from gpvit.data.samplers import EpochBatches, Shuffled
 from gpvit.train.recipes import read_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -47,7 +46,7 @@ def plan(recipe: str, *overrides: str, devices: int = 16):
     task, config = found.create_task(), found.config
     task.network = network(found.settings)
     batch_size, accumulated = found.config.batch_layout(found.settings["data"]["batch_size"], devices)
-    batches = len(EpochBatches(Shuffled(IMAGES[Path(recipe).parent.name], 0), batch_size, 0, devices))
+    batches = IMAGES[Path(recipe).parent.name] // (batch_size * devices)  # the last one that is not full is left out
     epoch_steps = batches // accumulated
     optimizer, scheduler = task.create_optimizer(
         total_steps=config.steps or config.epochs * epoch_steps,

@@ -152,9 +152,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 def _run_folder(names: list[str], options: dict[str, str]) -> tuple[Path | None, bool | Path, list[str]]:
     """Take `--out` and `--resume` from the options; a run to resume brings its own recipe."""
     out = Path(options.pop("out")) if "out" in options else None
-    if "resume" not in options:
+    if (resume := options.pop("resume", None)) is None:
         return out, False, names
-    run = Path(options.pop("resume")) if options["resume"] else out
+    run = Path(resume) if resume else out
     if run is None:
         raise UserError("--resume: name the run folder, --resume RUN")
     folder = run.parent if run.is_file() else run
@@ -180,14 +180,14 @@ def _find_classes(composition: Composition) -> tuple[type, type]:
     keys = ("model", "class" if "class" in model else "name")
     try:
         kind = model.get("class") or find(str(model["name"]).partition(".")[0]).task.capitalize() + "Task"
-        task = _find_class(kind, LightningModule)
+        task = find_class(kind, LightningModule)
         keys = ("data", "class")
-        return task, _find_class(data["class"], LightningDataModule)
+        return task, find_class(data["class"], LightningDataModule)
     except UserError as error:
         raise UserError(f"{composition.where(keys)}{'.'.join(keys)}: {error}") from error
 
 
-def _find_class(name: str, base: type) -> type:
+def find_class(name: str, base: type) -> type:
     """Import a class: the public name of one of ours, or a dotted path, which may start in the working folder."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
