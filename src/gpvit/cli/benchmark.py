@@ -102,9 +102,9 @@ def _benchmark_data(names: list[str], num_workers: str, rounds: int, warmup: int
         data = (Shards if (folder / "_info.json").is_file() else ImageFolder)(folder, batch_size=64)
     else:
         recipe = read_recipe(names)
-        for key in ("weights", "backbone_weights"):  # no bearing on time, and perhaps not at hand
-            recipe.settings["model"].pop(key, None)
-        task, data, config = recipe.build()
+        # Weights have no bearing on time, and are perhaps not at hand.
+        given = [key for key in ("weights", "backbone_weights") if recipe.settings["model"].get(key)]
+        task, data, config = read_recipe([*names, *(f"--model.{key}=null" for key in given)]).build()
         model = partial(TrainingStep, task, data, config, device)
     report = measure_loading(data, workers, rounds, warmup, model, device, progress=True)
     Console().print(report)

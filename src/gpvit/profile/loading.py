@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from gpvit.data.module import ImageData
+from gpvit.devices import describe_machine
 from gpvit.errors import UserError
 from gpvit.profile.measure import Measurement, Step, duration, measure
-from gpvit.profile.report import Report, describe_machine
+from gpvit.profile.report import Report
 
 _COLUMNS = {
     "stage": ("stage", ""),

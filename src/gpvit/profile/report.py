@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from gpvit.devices import Machine, describe_machine
 from gpvit.io import write_text
-from gpvit.profile.machine import Machine, describe_machine
 
 
 @dataclass(frozen=True)

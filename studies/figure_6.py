@@ -1,4 +1,4 @@
-"""Figure 6: what the groups of a classifier, a detector and a segmenter look at in the same pictures, side by side.
+"""Figure 6: what the groups of a classifier, a detector and a segmenter look at in the same images, side by side.
 
 paper: shows maps of single groups, and says neither of which block nor of which head. Here they are of the last group
 propagation block unless another is asked for, and averaged over the heads.
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gpvit.zoo.factory import is_untrained, open_model
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -15,10 +16,8 @@ from PIL import Image
 from gpvit.data.colors import distinct_colours
 from gpvit.data.images import ImageError, read_image
 from gpvit.data.synthetic.photographs import load_photograph
-from gpvit.inference.figures import new_figure
+from gpvit.errors import UserError
 from gpvit.inference.groups import BlockGroups, GroupPicture, draw_groups
-from gpvit.inference.metadata import task_of
-from gpvit.zoo.opening import is_untrained, open_model
 
 FIGURE_6_MODELS = ("gpvit_l1.in1k", "mask_rcnn_gpvit_l1.coco_1x", "upernet_gpvit_l1.ade20k")
 """One of each kind, with published weights."""
@@ -26,12 +25,11 @@ FIGURE_6_MODELS = ("gpvit_l1.in1k", "mask_rcnn_gpvit_l1.coco_1x", "upernet_gpvit
 FIGURE_6_PHOTOGRAPHS = ("cat", "china", "coffee")
 """Of `gpvit.data.synthetic.photographs`, drawn where no images are given."""
 
-_CELL_IN = 1.6  # width of a picture, in inches
+_CELL_IN = 1.6  # width of an image, in inches
 _HEADINGS_IN = 0.75  # height of the legend and of what stands above the columns
 _TITLE_IN = 0.22  # height of a title and the gap beneath
-_DPI = 90
-_SHOWN_SIDE = 144  # pixels of a picture's longer side; more would not be seen
-_SHOWN_COLOURS = 144  # of a picture: as PNG and within SVG, it takes half the bytes
+_SHOWN_SIDE = 144  # pixels of an image's longer side; more would not be seen
+_SHOWN_COLOURS = 144  # of an image: as PNG and within SVG, it takes half the bytes
 _ASPECT = (0.6, 2.5)  # narrower and wider images are drawn smaller
 
 _LEGEND = """\
@@ -65,59 +63,49 @@ def draw_figure_6(
         >>> draw_figure_6(["demo/run/last.safetensors"], ["scene.png"]).savefig("figure_6.png")
     """
     if not models:
-        raise ValueError("no model was given; name at least one, as gpvit_l1.in1k, or a file of weights")
-    if images:
-        pictures = [(Path(path).name, read_image(path)) for path in images]
-    else:
-        pictures = [(name, load_photograph(name)) for name in FIGURE_6_PHOTOGRAPHS]
-    aspects = [min(max(image.width / image.height, _ASPECT[0]), _ASPECT[1]) for _, image in pictures]
+        raise UserError("no model was given; name at least one, as gpvit_l1.in1k, or a file of weights")
+    photographs = {name: load_photograph(name) for name in FIGURE_6_PHOTOGRAPHS} if not images else {}
+    shown = list(photographs.items()) or [(Path(path).name, read_image(path)) for path in images]
+    aspects = [min(max(image.width / image.height, _ASPECT[0]), _ASPECT[1]) for _, image in shown]
     heights = [1 / aspect for aspect in aspects for _ in range(2)]
     columns = 1 + 2 * len(models)
     height = _CELL_IN * sum(heights) + _TITLE_IN * len(heights) + _HEADINGS_IN
-    figure = new_figure(_CELL_IN * columns, height, dpi=_DPI)
+    figure = Figure((_CELL_IN * columns, height), dpi=90, layout="constrained")
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
-    for row, (name, image) in enumerate(pictures):
+    for row, (name, image) in enumerate(shown):
         axes = figure.add_subplot(grid[2 * row : 2 * row + 2, 0])
         _show(axes, image)
         axes.set_title(name, fontsize=9, parse_math=False)
     for column, model in enumerate(models):
-        heading, drawn = _draw_model(model, pictures, size, block)  # one model at a time is in memory
-        for row, (picture, groups) in enumerate(drawn):
+        network: Any = open_model(model)  # one model at a time is in memory
+        task = getattr(network, "task", "classification")
+        for row, (name, image) in enumerate(shown):
+            groups, chosen = _groups(model, network, name, image, size, block)
+            weights = ", random weights" if is_untrained(model) else ""
+            heading = f"{task.capitalize()}\n{network.gpvit_config['name']}, block {chosen.block}{weights}"
             cells = [figure.add_subplot(grid[2 * row + i, 1 + 2 * column + j]) for i in (0, 1) for j in (0, 1)]
-            _draw_cell(cells, picture, groups, heading if row == 0 else "")
+            _draw_cell(cells, groups, chosen, heading if row == 0 else "")
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     figure.suptitle(_LEGEND, x=0.01, ha="left", fontsize=9, linespacing=1.4)
     return figure
 
 
-def _draw_model(
-    model: str | Path, pictures: Sequence[tuple[str, Image.Image]], size: int | None, block: int | None
-) -> tuple[str, list[tuple[GroupPicture, BlockGroups]]]:
-    """Return what stands above a model's column, and for each picture its groups and those of the chosen block."""
-    network = open_model(model)
-    drawn = []
-    for name, image in pictures:
-        try:
-            picture = draw_groups(network, image, size, title=name)
-        except ImageError:
-            raise
-        except ValueError as error:
-            raise ValueError(f"{model}: {error}") from error
-        drawn.append((picture, _block(model, picture, block)))
-    config: dict[str, Any] = network.gpvit_config  # type: ignore[assignment]
-    weights = ", random weights" if is_untrained(model) else ""
-    return f"{task_of(network).capitalize()}\n{config['name']}, block {drawn[0][1].block}{weights}", drawn
-
-
-def _block(model: str | Path, picture: GroupPicture, index: int | None) -> BlockGroups:
-    if index is None:
-        return picture.blocks[-1]
-    for block in picture.blocks:
-        if block.block == index:
-            return block
-    there_are = ", ".join(str(block.block) for block in picture.blocks)
-    raise ValueError(f"{model}: block {index} is no group propagation block; choose one of {there_are}")
+def _groups(
+    model: str | Path, network: Any, name: str, image: Image.Image, size: int | None, index: int | None
+) -> tuple[GroupPicture, BlockGroups]:
+    """Return a model's groups over an image, and those of the chosen block."""
+    try:
+        groups = draw_groups(network, image, size, title=name)
+    except ImageError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{model}: {error}") from error
+    blocks = {block.block: block for block in groups.blocks}
+    if index is not None and index not in blocks:
+        there_are = ", ".join(map(str, blocks))
+        raise UserError(f"{model}: block {index} is no group propagation block; choose one of {there_are}")
+    return groups, groups.blocks[-1] if index is None else blocks[index]
 
 
 def _draw_cell(cells: Sequence[Axes], picture: GroupPicture, block: BlockGroups, heading: str) -> None:
@@ -127,7 +115,7 @@ def _draw_cell(cells: Sequence[Axes], picture: GroupPicture, block: BlockGroups,
     _show(cells[1], picture.hard(block, block.answering))
     for axes, title in zip(cells[:2], ("grouping", "ungrouping"), strict=True):
         axes.set_title(title, fontsize=8)
-    if heading:  # it reaches over the picture on the right
+    if heading:  # it reaches over the image on the right
         cells[0].set_title(f"{heading}\n", fontsize=9, loc="left", weight="bold", linespacing=1.3, parse_math=False)
     groups = block.most_distinct(2)
     for axes, group in zip(cells[2:], groups, strict=False):
@@ -139,7 +127,7 @@ def _draw_cell(cells: Sequence[Axes], picture: GroupPicture, block: BlockGroups,
 
 
 def _show(axes: Axes, image: Image.Image) -> None:
-    """Show a picture scaled down and in few colours, so that the figure is a small file."""
+    """Show an image scaled down and in few colours, so that the figure is a small file."""
     shown = image.copy()
     shown.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.BOX)
     few = shown.quantize(_SHOWN_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)

@@ -1,35 +1,42 @@
 """Do the groups of a GPViT find objects? Judged on scenes whose objects are known, before training and after.
 
-`python -m studies.groups.agreement CHECKPOINT...` writes `groups.md`, `groups.csv` and a chart. A block has two
-attentions, and both assign tokens to groups: in grouping, a token belongs to the group that gives it the largest share
-of itself; in ungrouping, to the group that has the largest share in its answer. Every number is set against what needs
-no network: the same groups with their tokens shuffled, squares of tokens, and tokens grouped by their mean colour.
+A block has two attentions, and both assign tokens to groups: in grouping, a token belongs to the group that gives it
+the largest share of itself; in ungrouping, to the group that has the largest share in its answer. Every number is set
+against what needs no network: the same groups with their tokens shuffled, squares of tokens, and tokens grouped by
+their mean colour.
 """
 
-import argparse
-import dataclasses
-import shlex
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from torch import nn
+from gpvit.zoo.factory import is_untrained, open_model
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+import gpvit
 from gpvit.data.synthetic.scenes import Scene, digit_scene
+from gpvit.errors import UserError
 from gpvit.inference.groups import GroupPicture, draw_groups
-from gpvit.zoo.catalog import create_model
-from gpvit.zoo.opening import is_untrained, open_model
-from studies.groups.chart import ATTENTIONS, MEASURES, WITHOUT_NETWORK, Row, draw_agreement
-from studies.groups.metrics import Agreement, agreement, colours, shuffled, squares, summary, token_truth
-from studies.tables.table import Column, ResultTable
+from studies.group_metrics import agreement, colours, shuffled, squares, summary, token_truth
+from studies.report import COLOURS, Column, ResultTable
 
+MEASURES = {"best_iou": "best IoU", "ari": "ARI", "foreground_ari": "foreground ARI", "recall": "foreground recall"}
+"""What `studies.group_metrics.agreement` measures, and what readers call it."""
+
+ATTENTIONS = {"grouping": "assignment", "ungrouping": "answering"}
+"""What assigns tokens to groups, and the attribute of `gpvit.inference.groups.BlockGroups` that does it."""
+
+WITHOUT_NETWORK = ("squares", "colours")
 _LARGEST_DIGIT = 60  # pixels; the scenes' own default, but for scenes smaller than that
+_COLOUR = dict(zip((*ATTENTIONS, *WITHOUT_NETWORK), (COLOURS[0], COLOURS[1], COLOURS[4], COLOURS[2]), strict=True))
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         if min(self.scenes, self.seeds) < 1:
-            raise ValueError(f"{self.scenes} scenes and {self.seeds} seeds: give at least 1 of each")
+            raise UserError(f"{self.scenes} scenes and {self.seeds} seeds: give at least 1 of each")
 
 
 def judge(checkpoints: Sequence[str | Path], setting: Setting | None = None) -> ResultTable:
@@ -63,24 +70,25 @@ def judge(checkpoints: Sequence[str | Path], setting: Setting | None = None) -> 
         ValueError: If none is given, one is untrained, or has no group propagation blocks; it is named.
     """
     if not checkpoints:
-        raise ValueError("no checkpoint was given; name files such as demo/segmentation/last.safetensors")
+        raise UserError("no checkpoint was given; name files such as demo/segmentation/last.safetensors")
+    for checkpoint in checkpoints:
+        if is_untrained(checkpoint):
+            raise UserError(f"{checkpoint} has no weights; name a checkpoint, or published weights as gpvit_l1.in1k")
     setting = setting or Setting()
-    models = [(str(checkpoint), _trained(checkpoint)) for checkpoint in checkpoints]
-    names = Counter(_config(model)["name"] for _, model in models)
+    models: list[tuple[str, Any]] = [(str(checkpoint), open_model(checkpoint)) for checkpoint in checkpoints]
+    names = Counter(model.gpvit_config["name"] for _, model in models)
     rows: list[Row] = []
     for path, model in models:
-        name = _config(model)["name"]
+        name = model.gpvit_config["name"]
         label = name if names[name] == 1 else f"{name} ({path})"
         try:
             rows += [{"model": label, **row} for row in judge_model(model, setting)]
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    settings = [text for name, value in vars(setting).items() for text in (f"--{name}", str(value))]
-    command = shlex.join(["python", "-m", "studies.groups.agreement", *map(str, checkpoints), *settings])
-    return ResultTable("groups", "Groups against true objects", _COLUMNS, rows, _notes(setting), command)
+            raise UserError(f"{path}: {error}") from error
+    return ResultTable("groups", "Groups against true objects", _COLUMNS, rows, _notes(setting))
 
 
-def judge_model(model: nn.Module, setting: Setting) -> list[Row]:
+def judge_model(model: Any, setting: Setting) -> list[Row]:
     """Judge a trained model beside untrained ones of its kind: a row for each block, attention and state of weights.
 
     Args:
@@ -90,19 +98,18 @@ def judge_model(model: nn.Module, setting: Setting) -> list[Row]:
     Raises:
         ValueError: If the model has no group propagation blocks.
     """
-    trained = _pictures(model, setting)
-    untrained = [_pictures(_untrained(model, seed), setting) for seed in range(setting.seeds)]
-    stride = trained[0].stride
-    truths = _truths(setting.scenes, setting.size, stride)
+    trained = _groups(model, setting)
+    untrained = [_groups(_untrained(model, seed), setting) for seed in range(setting.seeds)]
+    stride, scenes = trained[0].stride, _scenes(setting.scenes, setting.size)
+    truths = [token_truth(scene.masks, stride) for scene in scenes]
     rows: list[Row] = []
     for place, block in enumerate(trained[0].blocks):
         for attention, attribute in ATTENTIONS.items():
             for weights, runs in (("trained", [trained]), ("untrained", untrained)):
-                assigned = [[getattr(picture.blocks[place], attribute) for picture in run] for run in runs]
+                assigned = [[getattr(groups.blocks[place], attribute) for groups in run] for run in runs]
                 about = {"block": block.block, "assigned": attention, "weights": weights}
                 rows.append({**about, "groups": len(block.strength), **_judged(assigned, truths)})
     for count in sorted({row["groups"] for row in rows}, reverse=True):
-        scenes = _scenes(setting.scenes, setting.size)
         grids = [squares((truth.shape[0], truth.shape[1]), count) for truth in truths]
         tints = [colours(scene.image, stride, count) for scene in scenes]
         for name, groups in zip(WITHOUT_NETWORK, (grids, tints), strict=True):
@@ -110,26 +117,16 @@ def judge_model(model: nn.Module, setting: Setting) -> list[Row]:
     return rows
 
 
-def _trained(checkpoint: str | Path) -> nn.Module:
-    if is_untrained(checkpoint):
-        raise ValueError(f"{checkpoint} has no weights; name a checkpoint, or published weights as gpvit_l1.in1k")
-    return open_model(checkpoint)
-
-
-def _untrained(model: nn.Module, seed: int) -> nn.Module:
+def _untrained(model: Any, seed: int) -> Any:
     """Create the same model anew, with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = create_model(_config(model)["name"], **_config(model)["kwargs"])
-    fresh.pretrained_cfg = model.pretrained_cfg  # so that pictures are prepared alike
+        fresh: Any = gpvit.create_model(model.gpvit_config["name"], **model.gpvit_config["kwargs"])
+    fresh.pretrained_cfg = model.pretrained_cfg  # so that images are prepared alike
     return fresh.eval()
 
 
-def _config(model: nn.Module) -> dict[str, Any]:
-    return model.gpvit_config  # type: ignore[return-value]
-
-
-def _pictures(model: nn.Module, setting: Setting) -> list[GroupPicture]:
+def _groups(model: Any, setting: Setting) -> list[GroupPicture]:
     return [draw_groups(model, scene.image, setting.size) for scene in _scenes(setting.scenes, setting.size)]
 
 
@@ -139,11 +136,6 @@ def _scenes(count: int, size: int) -> list[Scene]:
     return [digit_scene("test", index, size=(size, size), digit_size=digit_size) for index in range(count)]
 
 
-@cache
-def _truths(count: int, size: int, stride: int) -> list[np.ndarray]:
-    return [token_truth(scene.masks, stride) for scene in _scenes(count, size)]
-
-
 def _judged(runs: list[list[np.ndarray]], truths: list[np.ndarray]) -> dict[str, Any]:
     """Judge assignments `[run][scene]` in percent, with errors over scenes and, where it is not 0, chance."""
     random = np.random.default_rng(0)
@@ -151,19 +143,18 @@ def _judged(runs: list[list[np.ndarray]], truths: list[np.ndarray]) -> dict[str,
     chance, _ = _over_scenes([[shuffled(groups, random) for groups in run] for run in runs], truths)
     row: dict[str, Any] = {"used": float(np.mean([len(np.unique(groups)) for run in runs for groups in run]))}
     for key in MEASURES:
-        row |= {key: _percent(mean, key), f"{key}_error": _percent(error, key), f"{key}_chance": _percent(chance, key)}
-    return {key: value for key, value in row.items() if key not in ("ari_chance", "foreground_ari_chance")}
+        for name, measures in ((key, mean), (f"{key}_error", error), (f"{key}_chance", chance)):
+            if name not in ("ari_chance", "foreground_ari_chance"):
+                row[name] = None if np.isnan(measures[key]) else 100 * measures[key]
+    return row
 
 
-def _over_scenes(runs: list[list[np.ndarray]], truths: list[np.ndarray]) -> tuple[Agreement, Agreement]:
+def _over_scenes(runs: list[list[np.ndarray]], truths: list[np.ndarray]) -> tuple[dict[str, float], dict[str, float]]:
     judged = [[agreement(groups, truth) for groups, truth in zip(run, truths, strict=True)] for run in runs]
     # First the mean over the runs: the error is one over scenes.
-    return summary([Agreement(*np.mean([astuple(one) for one in s], axis=0)) for s in zip(*judged, strict=True)])
-
-
-def _percent(measures: Agreement, key: str) -> float | None:
-    value = getattr(measures, key)
-    return None if np.isnan(value) else 100 * value
+    return summary(
+        [{key: float(np.mean([run[key] for run in s])) for key in MEASURES} for s in zip(*judged, strict=True)]
+    )
 
 
 _COLUMNS = (
@@ -205,24 +196,41 @@ def _notes(setting: Setting) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Judge the checkpoints of the command line; print and write the table, and draw the chart."""
-    parser = argparse.ArgumentParser(prog="python -m studies.groups.agreement", description=__doc__)
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="weights of a classifier or any system")
-    for field in dataclasses.fields(Setting):
-        parser.add_argument(f"--{field.name}", type=int, default=field.default)
-    parser.add_argument("--out", default="results", help="folder for the table and the chart")
-    options = vars(parser.parse_args(arguments))
-    checkpoints, out = options.pop("checkpoints"), options.pop("out")
-    try:
-        table = judge(checkpoints, Setting(**options))
-    except (ValueError, OSError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
-    shown = [column for column in table.columns if column.key in ("model", "block", "assigned", "weights", *MEASURES)]
-    Console().print(dataclasses.replace(table, columns=shown))  # all of them are too many for a terminal
-    for path in (*table.write(out), *draw_agreement(table, out)):
-        print(path)
+def draw_agreement(figure: Figure, table: ResultTable) -> None:
+    """Draw the table of `judge`: a column for each model, a row for each measure."""
+    models = list(dict.fromkeys(row["model"] for row in table.rows))
+    figure.set_size_inches(1.6 + 2.9 * len(models), 9)
+    panels = figure.subplots(len(MEASURES), len(models), sharex="col", sharey="row", squeeze=False)
+    for column, model in enumerate(models):
+        rows = [row for row in table.rows if row["model"] == model]
+        for line, (key, name) in enumerate(MEASURES.items()):
+            _draw_measure(panels[line, column], rows, key)
+            panels[line, 0].set_ylabel(f"{name} (%)")
+        panels[0, column].set_title(model.replace(" (", "\n("), fontsize=10)
+        panels[-1, column].set_xlabel("GP block")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(2 * len(models), 4), fontsize=9)
 
 
-if __name__ == "__main__":
-    main()
+def _draw_measure(axes: Axes, rows: list[Row], key: str) -> None:
+    def values(chosen: list[Row], key: str) -> list[float]:
+        return [np.nan if row[key] is None else row[key] for row in chosen]
+
+    groups = {row["block"]: row["groups"] for row in rows if row.get("block") is not None}
+    places = range(len(groups))
+    for attention in ATTENTIONS:
+        color = _COLOUR[attention]
+        for weights, face, line in (("trained", color, "-"), ("untrained", "white", "--")):
+            chosen = [row for row in rows if (row["assigned"], row.get("weights")) == (attention, weights)]
+            style: dict[str, Any] = {"marker": "o", "markerfacecolor": face, "markersize": 5, "capsize": 2, "ls": line}
+            label, errors = f"{attention}, {weights}", values(chosen, f"{key}_error")
+            axes.errorbar(places, values(chosen, key), errors, label=label, color=color, linewidth=1.3, **style)
+            if f"{key}_chance" in chosen[0] and weights == "trained":
+                axes.plot(places, values(chosen, f"{key}_chance"), ":", color=color, linewidth=1.3)
+    for name in WITHOUT_NETWORK:
+        level = {row["groups"]: row for row in rows if row["assigned"] == name}
+        heights = values([level[count] for count in groups.values()], key)
+        axes.plot(places, heights, "-.", color=_COLOUR[name], linewidth=1.3, label=name)
+    if f"{key}_chance" in rows[0]:
+        axes.plot([], [], ":", color="black", label="trained, shuffled")
+    axes.set_xticks(places, [str(block) for block in groups])

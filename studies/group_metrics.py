@@ -8,35 +8,12 @@ better: a hull fills 73 % of its box, and the rest, the corners beside a slanted
 Shape letters: N objects, H W token grid.
 """
 
-from dataclasses import astuple, dataclass
-
 import numpy as np
 from skimage.morphology import convex_hull_image
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 BACKGROUND = 0
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How one assignment of tokens to groups agrees with the objects of one scene; NaN where a scene cannot tell.
-
-    Args:
-        best_iou: Of each object, the intersection over union with the group that fits it best; mean over the objects.
-            NaN without objects.
-        ari: Adjusted Rand index over all tokens, the background being a class like each object: 1 for the same
-            partition, 0 on average by chance.
-        foreground_ari: The same over the objects' tokens alone, as in the literature on object discovery: are objects
-            kept apart? NaN with fewer than two objects.
-        recall: Share of the objects' tokens that lie in groups more than half of whose tokens are objects'. NaN
-            without objects.
-    """
-
-    best_iou: float
-    ari: float
-    foreground_ari: float
-    recall: float
 
 
 def token_truth(masks: np.ndarray, stride: int) -> np.ndarray:
@@ -65,42 +42,47 @@ def token_truth(masks: np.ndarray, stride: int) -> np.ndarray:
     return np.asarray(np.argmax(counts, axis=0))
 
 
-def agreement(groups: np.ndarray, truth: np.ndarray) -> Agreement:
-    """Judge an assignment of tokens.
+def agreement(groups: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Judge an assignment of tokens; NaN where a scene cannot tell.
 
     Args:
         groups: `(H, W)`: the group of each token, 0 or more.
         truth: `(H, W)`: what `token_truth` gives.
+
+    Returns:
+        `best_iou`: of each object, the intersection over union with the group that fits it best; mean over the objects.
+        `ari`: adjusted Rand index over all tokens, the background being a class like each object: 1 for the same
+        partition, 0 on average by chance. `foreground_ari`: the same over the objects' tokens alone, as in the
+        literature on object discovery: are objects kept apart? It takes two objects. `recall`: share of the objects'
+        tokens that lie in groups more than half of whose tokens are objects'.
     """
     groups, truth = groups.ravel(), truth.ravel()
     foreground = truth != BACKGROUND
     objects = np.unique(truth[foreground])
-    return Agreement(
-        best_iou=_best_iou(groups, truth, objects) if len(objects) else np.nan,
-        ari=float(adjusted_rand_score(truth, groups)),
-        foreground_ari=float(adjusted_rand_score(truth[foreground], groups[foreground]))
-        if len(objects) > 1
-        else np.nan,
-        recall=_recall(groups, foreground) if len(objects) else np.nan,
-    )
+    several = adjusted_rand_score(truth[foreground], groups[foreground]) if len(objects) > 1 else np.nan
+    return {
+        "best_iou": _best_iou(groups, truth, objects) if len(objects) else np.nan,
+        "ari": float(adjusted_rand_score(truth, groups)),
+        "foreground_ari": float(several),
+        "recall": _recall(groups, foreground) if len(objects) else np.nan,
+    }
 
 
-def summary(agreements: list[Agreement]) -> tuple[Agreement, Agreement]:
+def summary(agreements: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
     """Return mean and standard error over scenes, each measure over the scenes that tell it.
 
     With fewer than two such scenes the error is NaN, with none also the mean.
     """
-    values = np.array([astuple(agreement) for agreement in agreements])
-    means, errors = [], []
-    for column in values.T:
-        told = column[~np.isnan(column)]
-        means.append(float(told.mean()) if len(told) else np.nan)
-        errors.append(float(told.std(ddof=1) / np.sqrt(len(told))) if len(told) > 1 else np.nan)
-    return Agreement(*means), Agreement(*errors)
+    means, errors = {}, {}
+    for key in agreements[0]:
+        known = np.array([one[key] for one in agreements if not np.isnan(one[key])])
+        means[key] = float(known.mean()) if len(known) else np.nan
+        errors[key] = float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else np.nan
+    return means, errors
 
 
 def shuffled(groups: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Scatter the tokens of groups over the picture at random; the sizes of the groups stay."""
+    """Scatter the tokens of groups over the image at random; the sizes of the groups stay."""
     return random.permutation(groups.ravel()).reshape(groups.shape)
 
 

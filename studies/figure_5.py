@@ -1,18 +1,16 @@
 """Figure 5: multiply-accumulates of one block against the size of the image and against its width."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.figure import Figure
 
+from gpvit.errors import UserError
 from gpvit.models.backbone import STRIDE
 from gpvit.models.variants import build_block
 from gpvit.profile.cost import profile_model
-from studies.charts import COLOURS, chart, save_chart
-from studies.tables.table import Column, ResultTable
+from studies.report import COLOURS, MARKERS, Column, ResultTable, pixel_axis
 
 BLOCKS: dict[str, dict[str, Any]] = {
     "self-attention": {"kind": "global", "num_heads": 12},
@@ -22,7 +20,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "GP, 32 groups": {"kind": "group", "num_heads": 6, "num_groups": 32},
     "GP, 16 groups": {"kind": "group", "num_heads": 6, "num_groups": 16},
 }
-"""Blocks of GPViT's layouts, by what they are called in the picture."""
+"""Blocks of GPViT's layouts, by what they are called in the chart."""
 
 SIDES = (224, 384, 512, 768, 1024, 1536, 2048)
 """Of square images, in pixels."""
@@ -49,7 +47,7 @@ def macs_table(sides: Sequence[int] = SIDES, widths: Sequence[int] = WIDTHS, wid
         ValueError: If a side is not a multiple of a token's, 8 pixels.
     """
     if not sides or any(side < STRIDE or side % STRIDE for side in (*sides, wide_side)):
-        raise ValueError(f"sides are {[*sides, wide_side]}; blocks see one token of {STRIDE} pixels: give multiples")
+        raise UserError(f"sides are {[*sides, wide_side]}; blocks see one token of {STRIDE} pixels: give multiples")
     settings = dict.fromkeys([*((side, widths[0]) for side in sides), *((wide_side, width) for width in widths)])
     rows = []
     for side, width in settings:
@@ -62,14 +60,14 @@ def macs_table(sides: Sequence[int] = SIDES, widths: Sequence[int] = WIDTHS, wid
         f" image at stride {STRIDE}; counted on the blocks that the models are made of. Stripes are 2 tokens wide,"
         " windows 7 x 7, padded where the image is no multiple. Heads make no difference.",
     ]
-    return ResultTable("figure_5", "Figure 5: MACs of one block", columns, rows, notes, "gpvit figure 5")
+    return ResultTable("figure_5", "Figure 5: MACs of one block", columns, rows, notes)
 
 
 def count_block(name: str, height: int, width: int, dim: int) -> int:
-    """Count the multiply-accumulates of a block, attention's products included.
+    """Count the multiply-accumulates of a block of ``BLOCKS``, attention's products included.
 
     Args:
-        name: A key of ``BLOCKS``.
+        name: Of the block.
         height: Of the grid, in tokens.
         width: Of the grid, in tokens.
         dim: Channels.
@@ -80,48 +78,25 @@ def count_block(name: str, height: int, width: int, dim: int) -> int:
     return profile_model(block, (width, dim), in_chans=height).macs
 
 
-def draw_macs(table: ResultTable, directory: str | Path) -> list[Path]:
-    """Draw the counts and write them as ``figure_5.png`` and ``figure_5.svg``.
-
-    Args:
-        table: As `macs_table` makes it.
-        directory: Folder to write into; made if absent.
-    """
-    width = table.rows[0]["width"]
+def draw_macs(figure: Figure, table: ResultTable) -> None:
+    """Draw the counts of `macs_table`."""
+    figure.set_size_inches(12.5, 4.3)
+    width, wide_side = table.rows[0]["width"], table.rows[-1]["side"]
     by_size = sorted((row for row in table.rows if row["width"] == width), key=lambda row: row["side"])
-    wide_side = table.rows[-1]["side"]
     by_width = sorted((row for row in table.rows if row["side"] == wide_side), key=lambda row: row["width"])
-    with chart(12.5, 4.3) as figure:
-        axes = figure.subplots(1, 3)
-        for i, name in enumerate(BLOCKS):
-            style = {"color": COLOURS[i], "marker": "os^DvP"[i], "markersize": 4, "linewidth": 1.5}
-            sides, macs = [row["side"] for row in by_size], [row[name] for row in by_size]
-            axes[0].plot(sides, macs, label=name, **style)
-            per_token = [1e3 * row[name] / row["tokens"] for row in by_size]
-            axes[1].plot(sides, per_token, **style)
-            axes[2].plot([row["width"] for row in by_width], [row[name] for row in by_width], **style)
-        axes[0].set_title(f"Of the whole image, {width} channels")
-        axes[0].set_ylabel("GMACs of a block (log)")
-        axes[0].legend(fontsize=9)
-        axes[1].set_title(f"Per token, {width} channels")
-        axes[1].set_ylabel("million MACs per token")
-        # Self-attention leaves the panel, so that what the others do can be seen.
-        others = [1e3 * row[name] / row["tokens"] for row in by_size for name in BLOCKS if name != "self-attention"]
-        axes[1].set_ylim(0, 1.6 * max(others))
-        axes[2].set_title(f"By width, {wide_side} x {wide_side} px")
-        axes[2].set_ylabel("GMACs of a block (log)")
-        axes[2].set_yscale("log")
-        _pixels(axes[0], [row["side"] for row in by_size])
-        axes[0].set_yscale("log")
-        _pixels(axes[1], [row["side"] for row in by_size])
-        axes[2].set_xticks([row["width"] for row in by_width])
-        axes[2].set_xlabel("channels")
-        return save_chart(figure, directory, table.name)
-
-
-def _pixels(axis: Axes, sides: Sequence[int]) -> None:
-    axis.set_xscale("log")
-    axis.set_xticks(list(sides))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xlabel("side of the square image (px, log)")
+    sides, whole, per_token, widths = [row["side"] for row in by_size], *figure.subplots(1, 3)
+    for name, color, marker in zip(BLOCKS, COLOURS, MARKERS, strict=False):
+        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.5}
+        whole.plot(sides, [row[name] for row in by_size], label=name, **style)
+        per_token.plot(sides, [1e3 * row[name] / row["tokens"] for row in by_size], **style)
+        widths.plot([row["width"] for row in by_width], [row[name] for row in by_width], **style)
+    whole.set(title=f"Of the whole image, {width} channels", ylabel="GMACs of a block (log)", yscale="log")
+    whole.legend(fontsize=9)
+    # Self-attention leaves the panel, so that what the others do can be seen.
+    others = [1e3 * row[name] / row["tokens"] for row in by_size for name in BLOCKS if name != "self-attention"]
+    top = 1.6 * max(others)
+    per_token.set(title=f"Per token, {width} channels", ylabel="million MACs per token", ylim=(0, top))
+    widths.set(title=f"By width, {wide_side} x {wide_side} px", ylabel="GMACs of a block (log)", yscale="log")
+    widths.set(xlabel="channels", xticks=[row["width"] for row in by_width])
+    for axes in (whole, per_token):
+        pixel_axis(axes, sides, "side of the square image (px, log)")
