@@ -17,9 +17,9 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from gpvit.profile.machine import describe_machine
 
 from gpvit.devices import choose_device, peak_memory, status_bytes
+from gpvit.profile.machine import describe_machine
 from gpvit.zoo.catalog import create_model
 
 MIB = 2**20

@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from gpvit.profile.machine import describe_machine
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import TensorDataset
 
 from gpvit.data import Preprocessing
 from gpvit.data.module import ImageData
 from gpvit.devices import choose_device
+from gpvit.profile.machine import describe_machine
 from gpvit.tasks import ClassificationTask
 from gpvit.tasks.optimizers import adamw
 from gpvit.tasks.schedules import warmup_cosine

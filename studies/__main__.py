@@ -1,6 +1,7 @@
 """The paper's results, made again: `python -m studies VERB`; each verb writes tables and charts into `--out`."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -185,6 +186,7 @@ def create_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return 0, or 1 for a user's mistake, which is told on stderr."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read once, when torch is imported; as `gpvit` sets it
     words = list(sys.argv[1:] if arguments is None else arguments)
     args = create_parser().parse_args(words)
     if "--out" in words:  # where to is no part of what makes a result again

@@ -12,7 +12,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from rich.console import Group
 from rich.table import Table
 
@@ -140,7 +140,7 @@ def save_chart(figure: Figure, folder: str | Path, name: str, endings: Sequence[
 def pixel_axis(axes: Axes, sides: Sequence[int], label: str = "side of the image (px)") -> None:
     """Make the horizontal axis logarithmic, with ticks at sides of images."""
     axes.set_xscale("log")
-    axes.set_xticks(list(sides))
+    axes.xaxis.set_major_locator(FixedLocator(list(sides)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(label)

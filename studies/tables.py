@@ -119,7 +119,7 @@ def _system_table(number: str, quick: bool) -> _Parts:
 
 
 def paper_models(system: str = "", quick: bool = False) -> list[str]:
-    """Name the paper's models of a system, as ``"mask_rcnn"``, empty for the classifiers; `quick` the smallest alone."""
+    """Name the paper's models of a system, as ``"mask_rcnn"``, empty for classifiers; `quick` the smallest alone."""
     names = [name for name, entry in MODELS.items() if entry.origin == "paper" and split_system(name)[0] == system]
     return names[:1] if quick else names
 

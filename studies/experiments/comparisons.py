@@ -87,9 +87,9 @@ def decisions(scene: KeyScene, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def balanced_accuracy(targets: np.ndarray, labelled: np.ndarray) -> float | None:
-    """Return the mean of the share of digits equal to the key that are labelled and of others that are not; chance is 0.5.
+    """Return the mean of two shares: of digits like the key that are labelled, and of others that are not.
 
-    None if there are no digits of one kind.
+    Chance is 0.5; None if there are no digits of one kind.
     """
     if targets.all() or not targets.any():
         return None

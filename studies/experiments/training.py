@@ -1,4 +1,4 @@
-"""The trainings of an experiment: each backbone with each seed, some at a time, each kept in a run folder of its own."""
+"""The trainings of an experiment: each backbone with each seed, some at a time, each kept in a run folder."""
 
 import json
 import multiprocessing
