@@ -1,6 +1,6 @@
 import pytest
 
-from studies.figures.macs import BLOCKS, SIDES, WIDTHS, count_block, macs_table
+from studies.figure_5 import BLOCKS, SIDES, WIDTHS, count_block, macs_table
 
 
 def closed_forms(height, width, C):

@@ -9,12 +9,11 @@ from golden import official
 
 from gpvit.models.variants import VARIANTS
 from gpvit.zoo.catalog import MODELS
-from studies import tables
 from studies.ablations import ablations
-from studies.tables import COUNTED_TABLES, build_table, speed
-from studies.tables.published import load_published
+from studies.published import load_published
+from studies.tables import COUNTED_TABLES, build_table, explain, other_rows, own_row, paper_models
 
-RESULTS = Path(__file__).parents[3] / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 SYSTEMS = {"cls": ("2", ""), "maskrcnn": ("3", "mask_rcnn_"), "retinanet": ("4", "retinanet_")}
 SYSTEMS |= {"upernet": ("5", "upernet_"), "segformer": ("5", "segformer_")}
 CHEAP = ("1", "9")
@@ -31,7 +30,7 @@ def committed(number: str) -> dict[str, dict[str, str]]:
 )
 def test_the_committed_table_is_what_is_built(number):
     table = build_table(number)
-    told = f"run `gpvit table {number} --out docs/results`"
+    told = f"run `python -m studies table {number} --out docs/results`"
     assert (RESULTS / f"table_{number}.md").read_text(encoding="utf-8") == table.markdown(), told
     assert (RESULTS / f"table_{number}.csv").read_text(encoding="utf-8") == table.csv(), told
 
@@ -108,7 +107,7 @@ def test_published_cells_of_ablations_are_near_what_is_counted():
 @pytest.mark.parametrize("number", COUNTED_TABLES)
 def test_committed_tables_are_narrow_and_say_what_they_are(number):
     text = (RESULTS / f"table_{number}.md").read_text(encoding="utf-8")
-    assert text.endswith(f"Made by `gpvit table {number}`.\n")
+    assert text.endswith(f"Made by `python -m studies table {number}`.\n")
     assert text.splitlines()[2].count("|") - 1 <= 13
     assert re.search("published|README", text) or number == "design"
     assert "GMACs, billions of multiply-accumulates" in text or number == "1"
@@ -120,16 +119,50 @@ def test_other_tables_are_refused(number):
         build_table(number)
 
 
-def test_settings_of_measurement_are_for_table_10_alone(monkeypatch):
-    with pytest.raises(ValueError, match="table 3 counts and measures nothing; leave out --rounds, --dtype, or choose"):
-        build_table(3, rounds=2, dtype="bfloat16")
-    given = {}
-    monkeypatch.setattr(speed, "speed_table", lambda quick, **settings: given.update(settings, quick=quick))
-    build_table(10, quick=True, rounds=2, device="cpu")
-    assert given == {"quick": True, "rounds": 2, "device": "cpu", "progress": False}
-
-
 def test_a_table_is_built_by_number_or_name():
     assert build_table(1, quick=True) == build_table("1", quick=True)
-    assert build_table(1, quick=True).command == "gpvit table 1 --quick"
-    assert set(tables.COUNTED_TABLES) == {*map(str, range(1, 10)), "design"}
+    assert build_table(1, quick=True).command == "python -m studies table 1 --quick"
+    assert set(COUNTED_TABLES) == {*map(str, range(1, 10)), "design"}
+
+
+@pytest.mark.parametrize(
+    ("published", "counts", "words"),
+    [
+        (None, {"whole": 9.6}, ""),
+        (9.3, {"whole": 9.59, "backbone": 9.326}, "backbone"),
+        (75.4, {"backbone": 74.859, "whole": 75.484}, "whole, truncated"),
+        (76, {"whole": 75.81}, "whole, rounded up"),
+        (33, {"without attention": 32.18, "with attention": 33.9}, "with attention, truncated"),
+        (15.0, {"without attention": 15.25, "with attention": 15.65}, "no count of ours"),
+        (15, {"without attention": 15.25, "with attention": 15.65}, "without attention"),
+    ],
+)
+def test_published_figures_are_explained_to_the_digits_that_were_printed(published, counts, words):
+    assert explain(published, counts) == words
+
+
+def test_the_paper_has_four_models_of_each_kind():
+    for system in ("", "mask_rcnn", "retinanet", "upernet", "segformer"):
+        names = paper_models(system)
+        assert [name[-2:] for name in names] == ["l1", "l2", "l3", "l4"]
+        assert paper_models(system, quick=True) == names[:1]
+    assert set().union(*map(paper_models, ("", "mask_rcnn", "retinanet", "upernet", "segformer"))) == {
+        name for name, entry in MODELS.items() if entry.origin == "paper"
+    }
+
+
+def test_own_figures_stand_beside_the_published_ones():
+    row = own_row("gpvit_l1", (224, 224))
+    assert row["remark"] == "readme; params: backbone; paper; GMACs: without attention"
+    assert (row["published_params_m"], row["published_gmacs"]) == (9.3, 5.8)
+    assert (row["params_m"], row["gmacs"]) == (9.589848, 6.095803584)
+
+
+def test_others_are_counted_where_a_model_is_named():
+    (row,) = other_rows("table2", (224, 224), quick=True)
+    assert row["params_m"] == pytest.approx(28.288, rel=1e-4)
+    assert row["gmacs"] == pytest.approx(row["published_gmacs"], rel=0.01)
+    rows = other_rows("table3", (800, 1280))
+    assert [row["model"] for row in rows] == list(load_published().rows("table3"))
+    assert not any("params_m" in row for row in rows)
+    assert rows[2]["remark"] == "deduced; L1 is 2.6 and 1.4 above"

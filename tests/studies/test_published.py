@@ -4,7 +4,7 @@ import yaml
 
 from gpvit.zoo.catalog import MODELS, find, split_system
 from studies.ablations import ablations
-from studies.tables.published import PATH, SECTIONS, load_published
+from studies.published import PATH, SECTIONS, load_published
 
 ROW = {"params": 29.0, "source": "paper"}
 
@@ -94,3 +94,8 @@ def test_no_row_stands_twice():  # the second would silently replace the first
     assert len(sections["table2"]) == len(load_published().rows("table2"))
     for name, labels in sections.items():
         assert len(labels) == len(set(labels)), name
+
+
+def test_the_legend_names_each_source_once():
+    text = load_published().legend(["paper; a note", "paper", "readme; params: whole"])
+    assert text == "Sources: `paper`, the paper, arXiv 2212.06795; `readme`, the authors' README."

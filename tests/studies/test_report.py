@@ -1,7 +1,7 @@
 import csv
 import io
 
-from studies.tables.table import OUT_OF_MEMORY, Column, ResultTable
+from studies.report import OUT_OF_MEMORY, Column, ResultTable
 
 TABLE = ResultTable(
     "table_0",

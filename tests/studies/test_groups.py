@@ -7,8 +7,9 @@ import torch
 import gpvit
 from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.inference.groups import draw_groups
-from studies.groups.agreement import Setting, judge, judge_model, main
-from studies.groups.metrics import agreement, token_truth
+from studies.__main__ import main
+from studies.group_metrics import agreement, token_truth
+from studies.groups import Setting, judge, judge_model
 
 SMALLEST = Setting(scenes=2, size=64, seeds=1)
 
@@ -32,7 +33,7 @@ def test_every_block_and_attention_is_judged_by_its_own_groups(segmenter):
     for place, block in enumerate((1, 4, 7, 10)):
         for attention, attribute in (("grouping", "assignment"), ("ungrouping", "answering")):
             groups = [getattr(picture.blocks[place], attribute) for picture in pictures]
-            expected = [agreement(found, truth).ari for found, truth in zip(groups, truths, strict=True)]
+            expected = [agreement(found, truth)["ari"] for found, truth in zip(groups, truths, strict=True)]
             row = rows[block, attention, "trained"]
             assert row["ari"] == pytest.approx(100 * np.mean(expected))
             assert row["ari_error"] == pytest.approx(100 * np.std(expected, ddof=1) / np.sqrt(3))
@@ -62,7 +63,7 @@ def test_table_and_chart_are_written_for_each_model(segmenter, tmp_path, capsys)
     twin = tmp_path / "twin.safetensors"
     twin.write_bytes(segmenter.read_bytes())
     options = ["--scenes", "2", "--size", "64", "--seeds", "1", "--out", str(tmp_path / "results")]
-    main([str(segmenter), str(twin), *options])
+    assert main(["groups", str(segmenter), str(twin), *options]) == 0
     names = ["groups.csv", "groups.md", "groups.png", "groups.svg"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == names
     with (tmp_path / "results" / "groups.csv").open() as file:
@@ -86,7 +87,6 @@ def test_what_cannot_be_judged_is_named(tmp_path, capsys):
     gpvit.save(gpvit.create_model("segformer_resnet10t", num_classes=2), foreign)
     with pytest.raises(ValueError, match=r"foreign\.safetensors: Segmenter has no group propagation"):
         judge([foreign], SMALLEST)
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "absent.safetensors"), "--out", str(tmp_path / "results")])
+    assert main(["groups", str(tmp_path / "absent.safetensors"), "--out", str(tmp_path / "results")]) == 1
     assert "no checkpoint at" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()

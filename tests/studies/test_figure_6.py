@@ -5,8 +5,8 @@ from PIL import Image
 import gpvit
 from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.zoo.catalog import find, find_weights
-from studies.charts import save_chart
-from studies.figures.group_pictures import FIGURE_6_MODELS, FIGURE_6_PHOTOGRAPHS, draw_figure_6
+from studies.figure_6 import FIGURE_6_MODELS, FIGURE_6_PHOTOGRAPHS, draw_figure_6
+from studies.report import save_chart
 
 
 @pytest.fixture(scope="module")
