@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from gpvit.profile.benchmark import SUITES, benchmark, limit_note
-from gpvit.profile.machine import describe_machine
+from gpvit.devices import describe_machine
 from gpvit.profile.measure import Measurement
 from gpvit.profile.workload import Case
 
