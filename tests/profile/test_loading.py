@@ -14,7 +14,7 @@ from gpvit.data.classification.shards import Shards
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.write_shards import write_shards
 from gpvit.profile.loading import TrainingStep, measure_loading, verdict
-from gpvit.train.config import TrainConfig
+from gpvit.train.recipes import read_recipe
 
 SECONDS = 0.01
 
@@ -89,32 +89,23 @@ def test_the_bottleneck_is_named_with_what_helps():
     assert "Give a recipe" in verdict({0: 90.0}, None, "cpu")
 
 
-class Task(torch.nn.Module):
-    """Stands for a task of a recipe."""
-
-    def build(self, data):
-        self.network = torch.nn.Linear(64, 2)
-        self.losses = []
-
-    def create_optimizer(self, *, total_steps, epoch_steps, images_per_step):
-        assert images_per_step == 16
-        return torch.optim.SGD(self.network.parameters(), lr=0.1), None
-
-    def training_step(self, batch, batch_idx):
-        loss = torch.nn.functional.cross_entropy(self.network(batch[0].flatten(1)), batch[1])
-        self.losses.append(loss.item())
-        return {"loss": loss}
-
-
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
-def test_a_training_step_is_the_recipes_without_its_loading(precision):
-    config = TrainConfig(accumulate=2, clip=1.0, precision=precision)
-    task, batch = Task(), (torch.ones(8, 1, 8, 8), torch.zeros(8, dtype=torch.long))
-    step = TrainingStep(task, SlowData(), config, "cpu", batch).build()
+def test_a_training_step_is_the_recipes_without_its_loading(precision, monkeypatch):
+    options = ["--data.batch_size=4", "--data.image_size=32", "--train.accumulate=2", f"--train.precision={precision}"]
+    task, data, config = read_recipe(["recipes/digits/classify.yaml", *options, "--train.devices=8"]).build()
+    data.setup("fit")
+    case = TrainingStep(task, data, config, "cpu", next(iter(data.train_dataloader())))
+    taken = []
+    own = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, *args, **kwargs: taken.append(own(self, *args, **kwargs))
+    )
+    before = [parameter.clone() for parameter in task.parameters()]
+    step = case.build()
     step()
     step()
-    first, second, third, fourth = task.losses
-    assert first == second > third == fourth
+    assert (case.batches, len(taken)) == (2, 2)
+    assert not any(torch.equal(old, new) for old, new in zip(before, task.parameters(), strict=True))
 
 
 def slow_transform(image):

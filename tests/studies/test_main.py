@@ -3,7 +3,8 @@ import csv
 import pytest
 from PIL import Image
 
-from studies import speed
+from gpvit.profile.measure import Memory, duration
+from studies import scaling, speed
 from studies.__main__ import main
 
 ROWS = {"1": 1, "2": 2, "3": 2, "4": 2, "5": 4, "6": 2, "7": 2, "8": 2, "9": 2, "10": 2, "design": 2}
@@ -54,7 +55,11 @@ def test_figure_6_is_drawn_of_given_models_and_images(tmp_path, capsys):
     assert str(tmp_path / "results" / "figure_6.png") in capsys.readouterr().out
 
 
-def test_scaling_measures_blocks_and_models_and_writes_tables_and_chart(capsys, tmp_path):
+@pytest.mark.parametrize("processes", ["pretended", pytest.param("fresh", marks=pytest.mark.slow)])
+def test_scaling_measures_blocks_and_models_and_writes_tables_and_chart(processes, capsys, tmp_path, monkeypatch):
+    if processes == "pretended":
+        memory = lambda build, small, device: Memory(0, 2**20, (duration(build()),))  # noqa: E731
+        monkeypatch.setattr(scaling, "measure_memory", memory)
     assert main(["scaling", "--quick", "--out", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == SCALING
     text = capsys.readouterr().out

@@ -56,7 +56,7 @@ def benchmark(
         out: Folder for benchmark.csv and benchmark.json, or for loading.csv.
     """
     setting: dict[str, Any] = {"mode": mode, "features": features, "compile": compile, "baseline": baseline}
-    fixed = {**setting, "size": size, "batch_size": batch_size}
+    fixed = {"size": size, "batch_size": batch_size, **setting}
     if models[:1] == ["data"]:
         fixed |= {"dtype": dtype, "suite": suite, "no_memory": no_memory}
         _refuse("data are timed as their recipe has them", _changed(fixed))

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import chain, cycle, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from gpvit.devices import describe_machine
 from gpvit.errors import UserError
 from gpvit.profile.measure import Measurement, Step, duration, measure
 from gpvit.profile.report import Report
+from gpvit.train.config import TrainConfig
+from gpvit.train.launch import launch
+from gpvit.train.loop import Run
 
 _COLUMNS = {
     "stage": ("stage", ""),
@@ -24,51 +28,38 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
 class TrainingStep:
     """The training step of a recipe on one device, again and again on one batch; nothing is logged or written.
 
     Args:
         task: What trains.
         data: What the batch is from; the model is built for it.
-        config: How the recipe trains; precision, accumulation and clipping are kept.
-        device: `cpu` or `cuda`.
+        config: How the recipe trains.
+        device: `cpu`, which computes in 32-true in place of 16-mixed, or `cuda`.
         batch: As the training loader gives it.
     """
 
-    task: Any
-    data: ImageData
-    config: Any
-    device: str
-    batch: Any
     compiled = False
 
-    @property
-    def batches(self) -> int:
-        """Batches of an optimiser step."""
-        return self.config.accumulate or 1
+    def __init__(self, task: Any, data: ImageData, config: TrainConfig, device: str, batch: Any) -> None:
+        precision = "32-true" if device == "cpu" and config.precision.startswith("16") else config.precision
+        config = replace(config, devices=1, nodes=1, accelerator=device.partition(":")[0], precision=precision)
+        self._run = Run(launch(config), task, data, config, Path(), start=None)
+        self._batch = self._run.fabric.to_device(batch)
+        self.batches = self._run.accumulate
 
     def build(self) -> Step:
-        """Build the model and its optimiser, and return the function that takes one optimiser step."""
-        from lightning import Fabric
-
-        # A CPU does not compute in 16-mixed.
-        precision = self.config.precision.replace("16-mixed", "32-true" if self.device == "cpu" else "16-mixed")
-        fabric = Fabric(accelerator=self.device.partition(":")[0], devices=1, precision=precision)
-        self.task.build(self.data)
-        images = len(self.batch[0]) * self.batches
-        optimizer, _ = self.task.create_optimizer(total_steps=10**6, epoch_steps=10**3, images_per_step=images)
-        task, optimizer = fabric.setup(self.task.train(), optimizer)
-        task.mark_forward_method("training_step")
-        batch = fabric.to_device(self.batch)
+        """Return the function that takes one optimiser step, of so many batches."""
+        run = self._run
+        run.module.train()
 
         def step() -> None:
             for _ in range(self.batches):
-                fabric.backward(task.training_step(batch, 0)["loss"] / self.batches)
-            if self.config.clip is not None:
-                fabric.clip_gradients(task, optimizer, max_norm=self.config.clip)
-            optimizer.step()
-            optimizer.zero_grad()
+                run.fabric.backward(run.forward(run.module.training_step, self._batch, 0)["loss"] / self.batches)
+            if run.config.clip:
+                run.fabric.clip_gradients(run.module, run.optimizer, max_norm=run.config.clip)
+            run.optimizer.step()
+            run.optimizer.zero_grad()
 
         return step
 
@@ -92,9 +83,6 @@ def measure_loading(
         model: Makes the training step on a batch; None times the data alone.
         device: Where the model trains.
         progress: Show a progress bar for the training step, on stderr.
-
-    Raises:
-        ValueError: A number is out of range.
     """
     if rounds < 1 or warmup < 0 or not num_workers or min(num_workers) < 0:
         raise UserError(
@@ -123,13 +111,7 @@ def measure_loading(
 
 
 def verdict(loaders: dict[int, float], step: float | None, device: str) -> str:
-    """Say whether the loader or the model is the bottleneck.
-
-    Args:
-        loaders: Images per second of the loader, by its number of workers.
-        step: Images per second of the training step; None without a model.
-        device: Where the model trains.
-    """
+    """Say whether the loader, whose images per second go by its number of workers, or the model is the bottleneck."""
     if step is None:
         return "Give a recipe in place of the data to set this beside the training step of its model."
     shared = " Each was timed alone; here they share the cores." if device == "cpu" else ""

@@ -135,22 +135,13 @@ def memory_errors() -> Iterator[None]:
 
 @dataclass
 class Measurement:
-    """A case that is measured, or was.
+    """A case that is measured, or was."""
 
-    Args:
-        case: What is run: it has `build()`, which makes the step, and says whether it is `compiled` first.
-        warmup: Steps that do not count.
-        time_limit_s: Seconds after which no step begins any more, those of warm-up and fresh process included.
-        memory: Of a fresh process that runs the case alone, or None.
-        durations: Of every step, warm-up included.
-        out_of_memory: Whether a step did not fit into memory.
-    """
-
-    case: Any
-    warmup: int = 0
-    time_limit_s: float = float("inf")
-    memory: Memory | None = None
-    durations: list[float] = field(default_factory=list)
+    case: Any  # has `build()`, which makes the step, and says whether it is `compiled` first
+    warmup: int = 0  # steps that do not count
+    time_limit_s: float = float("inf")  # no step begins after it; those of warm-up and fresh process are included
+    memory: Memory | None = None  # of a fresh process that runs the case alone
+    durations: list[float] = field(default_factory=list)  # of every step, warm-up included
     out_of_memory: bool = False
     _step: Step | None = None
 
