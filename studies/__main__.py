@@ -177,7 +177,7 @@ def create_parser() -> argparse.ArgumentParser:
     option("--no-memory", action="store_true", help="do not measure memory, which takes a fresh process a case")
     add_device(option, "cpu", None)
     option = add(groups)
-    option("checkpoints", nargs="+", help="weights of a classifier, segmenter or detector on a GPViT")
+    option("checkpoints", nargs="*", help="weights of a classifier, segmenter or detector on a GPViT")
     option("--scenes", type=int, default=100, help="number of test scenes")
     option("--size", type=int, default=128, help="side of a scene in pixels")
     option("--seeds", type=int, default=3, help="number of untrained models to compare with")

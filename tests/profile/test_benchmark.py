@@ -9,8 +9,8 @@ import timm
 import torch
 from rich.console import Console
 
-from gpvit.profile.benchmark import SUITES, benchmark, limit_note
 from gpvit.devices import describe_machine
+from gpvit.profile.benchmark import SUITES, benchmark, limit_note
 from gpvit.profile.measure import Measurement
 from gpvit.profile.workload import Case
 

@@ -94,12 +94,10 @@ def test_a_training_step_is_the_recipes_without_its_loading(precision, monkeypat
     options = ["--data.batch_size=4", "--data.image_size=32", "--train.accumulate=2", f"--train.precision={precision}"]
     task, data, config = read_recipe(["recipes/digits/classify.yaml", *options, "--train.devices=8"]).build()
     data.setup("fit")
-    case = TrainingStep(task, data, config, "cpu", next(iter(data.train_dataloader())))
     taken = []
     own = torch.optim.AdamW.step
-    monkeypatch.setattr(
-        torch.optim.AdamW, "step", lambda self, *args, **kwargs: taken.append(own(self, *args, **kwargs))
-    )
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args, **kw: taken.append(own(self, *args, **kw)))
+    case = TrainingStep(task, data, config, "cpu", next(iter(data.train_dataloader())))
     before = [parameter.clone() for parameter in task.parameters()]
     step = case.build()
     step()

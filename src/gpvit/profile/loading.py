@@ -1,6 +1,7 @@
 """Whether the data keep up with the model: images per second of every stage of loading, beside a training step's."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, cycle, islice
@@ -44,7 +45,9 @@ class TrainingStep:
     def __init__(self, task: Any, data: ImageData, config: TrainConfig, device: str, batch: Any) -> None:
         precision = "32-true" if device == "cpu" and config.precision.startswith("16") else config.precision
         config = replace(config, devices=1, nodes=1, accelerator=device.partition(":")[0], precision=precision)
-        self._run = Run(launch(config), task, data, config, Path(), start=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of schedules, which have no bearing on the time
+            self._run = Run(launch(config), task, data, config, Path(), start=None)
         self._batch = self._run.fabric.to_device(batch)
         self.batches = self._run.accumulate
 
