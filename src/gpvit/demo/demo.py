@@ -20,9 +20,9 @@ from gpvit.io import write_text
 # Some 100 s each on two cores. The detector's backbone starts from the segmenter's: from random weights it would find
 # next to nothing in so short a time.
 _SEGMENT = ("--train.steps", "400", "--train.validate_every", "100", "--data.test_scenes", "100")
-_SEGMENT += ("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]", "--train.epochs", "null")
-_DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50", "--train.epochs", "null")
-_QUICK = ("--train.steps", "4", "--train.validate_every", "4", "--train.epochs", "null")
+_SEGMENT += ("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]")
+_DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50")
+_QUICK = ("--train.steps", "4", "--train.validate_every", "4")
 _QUICK_SCENES = (*_QUICK, "--data.train_scenes", "16", "--data.test_scenes", "8")
 
 
