@@ -11,7 +11,7 @@ from torch import nn
 import gpvit
 from gpvit.data.transforms.detection import DetectionAugmentation, RandomSizeCrop, training_transform
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.assign import BestMatcher, FixedStrideAnchors
+from gpvit.models.detection.assign import BELOW_LOW_THRESHOLD, BestMatcher, FixedStrideAnchors
 from gpvit.models.detection.roi_heads import L1RoIHeads
 from gpvit.tasks.optimizers import detector_groups
 from gpvit.tasks.schedules import warmup_multistep
@@ -178,8 +178,8 @@ def _(entry: Entry) -> None:
     entry.says("0.5")
     truth = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 7]])
     boxes = torch.tensor([[0.0, 0, 10, 9], [0, 40, 10, 50]])  # the one box is nearer to the first object ...
-    assert matcher(truth, boxes).tolist() == [1, matcher.BELOW_LOW_THRESHOLD]  # ... and the best of the second
-    assert matcher(truth[:1] * torch.tensor([1, 1, 1, 0.4]), boxes)[0] == matcher.BELOW_LOW_THRESHOLD
+    assert matcher(truth, boxes).tolist() == [1, BELOW_LOW_THRESHOLD]  # ... and the best of the second
+    assert matcher(truth[:1] * torch.tensor([1, 1, 1, 0.4]), boxes)[0] == BELOW_LOW_THRESHOLD
 
 
 @check("Parameters of detectors (Tables 3 and 4)")
