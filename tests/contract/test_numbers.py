@@ -63,8 +63,9 @@ class TestNumbers:
         model = build_short(name)
         with pytest.raises(ValueError, match="output_fmt must be 'NCHW' or 'NHWC'; got 'NLC'"):
             model.forward_intermediates(images(), output_fmt="NLC")
-        with pytest.raises(AssertionError):
-            model.forward_intermediates(images(), indices=[12])
+        for wrong in ([12], [-13], [], 0, 13):
+            with pytest.raises(ValueError, match="indices must name some of"):
+                model.forward_intermediates(images(), indices=wrong)
 
     @pytest.mark.parametrize("prune_norm", [False, True])
     def test_pruning_keeps_the_features(self, name, prune_norm):

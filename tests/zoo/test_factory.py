@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
+import timm
 import torch
 from golden import official
 from safetensors.torch import load_file, save_file
@@ -192,6 +193,16 @@ def test_constants_that_no_file_holds_come_back_too(tmp_path, name, kwargs):
         assert torch.equal(loaded.backbone(x)["0"], model.backbone(x)["0"])
     else:
         assert torch.equal(loaded(x), model(x))
+
+
+def test_what_a_backbone_was_pretrained_with_is_not_stored(tmp_path):
+    weights = timm.create_model("resnet18").state_dict()
+    source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights}, "out_indices": (3, 4)}
+    model = gpvit.create_model("segformer_resnet18", num_classes=3, backbone_kwargs=source).eval()
+    assert torch.equal(model.backbone.conv1.weight, weights["conv1.weight"])
+    gpvit.save(model, tmp_path / "model.safetensors")
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(gpvit.load(tmp_path / "model.safetensors")(x), model(x))
 
 
 def test_weights_of_half_precision_are_computed_with_in_full(tmp_path, checkpoint):

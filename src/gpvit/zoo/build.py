@@ -68,7 +68,10 @@ def build(model: str | CatalogEntry, **kwargs: Any) -> nn.Module:
     elif entry.backbone in _OWN_CHANNELS:
         arguments.setdefault("channels", _OWN_CHANNELS[entry.backbone])
     network: Any = model_class(entry)(entry.backbone, **arguments)
-    network.gpvit_config = {"name": entry.name, "kwargs": kwargs}
+    stored = dict(kwargs)  # its file brings the weights
+    if backbone := kwargs.get("backbone_kwargs"):
+        stored["backbone_kwargs"] = {k: v for k, v in backbone.items() if not k.startswith(_NEVER_STORED)}
+    network.gpvit_config = {"name": entry.name, "kwargs": stored}
     return network
 
 

@@ -182,16 +182,14 @@ def _with_backbone_weights(entry: CatalogEntry, weights: str, kwargs: dict[str, 
         raise UserError(f"{entry.name} is a backbone itself: give its weights as weights={weights!r}")
     if entry.backbone in MODELS:
         path = _weights_file(entry.backbone, weights)
-        model: Any = build(entry, **kwargs)
+        model = build(entry, **kwargs)
         report = _load_backbone(model, read_checkpoint(path).state_dict, str(path))
         print(report, file=sys.stderr)
         return model
     if not weights.isidentifier():
         raise UserError(f"backbone_weights={weights!r}: of {entry.backbone}, give a tag of timm's pretrained weights")
     own = {"pretrained": True, "pretrained_cfg": weights}  # timm fetches and fits them
-    model = build(entry, **{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
-    model.gpvit_config = {"name": entry.name, "kwargs": kwargs}  # its own file will bring the weights
-    return model
+    return build(entry, **{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
 
 
 def _load_backbone(

@@ -90,17 +90,17 @@ def save(
     config = getattr(model, "gpvit_config", None)
     if config is None:
         raise UserError(f"{type(model).__name__} was not made by gpvit.create_model, so its file could not name it")
-    facts = {**_preprocessing(model), **(inputs or {})}
+    prepared = {**_preprocessing(model), **(inputs or {})}
     if class_names is not None:
         if len(class_names) != model.num_classes:
             raise UserError(f"{len(class_names)} class names for a head of {model.num_classes} classes")
-        facts["label_names"] = list(class_names)
+        prepared["label_names"] = list(class_names)
     # The head may be another since the creation.
     head = {key: getattr(model, key) for key in ("num_classes", "global_pool") if hasattr(model, key)}
     description = {
         **config,
         "kwargs": {**config["kwargs"], **head},
-        "inputs": {key: facts[key] for key in PREPROCESSING_KEYS if key in facts},
+        "inputs": {key: prepared[key] for key in PREPROCESSING_KEYS if key in prepared},
         "version": __version__,
         "source": source,
     }
@@ -113,10 +113,10 @@ def save(
 def _preprocessing(model: Any) -> dict[str, Any]:
     """Describe how a model's images are prepared, at its own size and with its own channels."""
     size = getattr(model, "img_size", model.pretrained_cfg["input_size"][1:])
-    facts = {**model.pretrained_cfg, "input_size": (model.in_chans, *size)}
+    cfg = {**model.pretrained_cfg, "input_size": (model.in_chans, *size)}
     if model.in_chans == 1:  # gray, where the configuration may still describe colour
-        facts |= {key: [sum(facts[key]) / len(facts[key])] for key in ("mean", "std")}
-    return facts
+        cfg |= {key: [sum(cfg[key]) / len(cfg[key])] for key in ("mean", "std")}
+    return cfg
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

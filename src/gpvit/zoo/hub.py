@@ -40,7 +40,7 @@ _PARTS = {
 
 def cache_folder() -> Path:
     """Return where weights are kept: ``$GPVIT_CACHE``, else ``~/.cache/gpvit``."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "gpvit")
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/gpvit").expanduser()
 
 
 def published_weights(name: str, tag: str | None = None) -> Path:
