@@ -134,7 +134,7 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
     if warmup_steps >= total_steps > 0:
         warnings.warn(
             f"the warm-up of {warmup_steps} steps is not shorter than the run of {total_steps}, so that lr is never "
-            "reached: set optim.warmup_steps (or warmup_epochs) lower, or train longer",
+            "reached: set optim.warmup_steps or warmup_epochs lower, or train longer",
             stacklevel=2,
         )
     warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_ratio": config.warmup_ratio}
