@@ -11,6 +11,7 @@ from train.runs import SmallTask, Stopped, content, differences, metrics, run, s
 
 import gpvit
 
+SLOW = pytest.mark.slow  # some seconds each, of many
 BY_STEPS = {"steps": 5, "validate_every": 2}
 
 
@@ -37,15 +38,15 @@ def assert_same(reference, folder, summary):
 @pytest.mark.parametrize(
     ("kind", "stop", "workers"),
     [
-        ("epochs", (1, "train"), 0),  # before the first checkpoint
         ("epochs", (3, "train"), 0),  # between two batches that are accumulated
-        ("epochs", (6, "train"), 2),  # at the first batch of the second epoch
         ("epochs", (0, "val"), 0),  # at the first validation, before which a checkpoint is written
-        ("epochs", (3, "val"), 0),  # while the averaged weights are scored
         ("epochs", (9, "train"), 2),  # within the second epoch
         ("steps", (5, "train"), 0),  # after a validation within an epoch
-        ("steps", (8, "train"), 0),  # in the second epoch of a run by steps
-        ("steps", (4, "val"), 0),
+        pytest.param("epochs", (1, "train"), 0, marks=SLOW),  # before the first checkpoint
+        pytest.param("epochs", (6, "train"), 2, marks=SLOW),  # at the first batch of the second epoch
+        pytest.param("epochs", (3, "val"), 0, marks=SLOW),  # while the averaged weights are scored
+        pytest.param("steps", (8, "train"), 0, marks=SLOW),  # in the second epoch of a run by steps
+        pytest.param("steps", (4, "val"), 0, marks=SLOW),
     ],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(whole, tmp_path, kind, stop, workers):

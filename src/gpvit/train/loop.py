@@ -217,7 +217,7 @@ class Run:
                 self.sums = {name: self.sums.get(name, 0) + value.float() for name, value in losses.items()}
             self.count += self.accumulate
         self.optimizer.zero_grad()
-        self.lr = max(self.scheduler.get_last_lr())
+        self.lr = float(max(self.scheduler.get_last_lr()))
         self.scheduler.step()
         self.step += 1
         self.log.advance(self.step, self.images_per_step, time.perf_counter() - began, waited)
