@@ -114,11 +114,11 @@ def test_merging_is_associative_and_keeps_what_is_repeated():
         (
             {"a": "base: absent.yaml"},
             FileNotFoundError,
-            r"a.yaml: its base absent.yaml is not at .*absent.yaml; name it",
+            r"a.yaml, line 1: no recipe at .*absent.yaml; .* a base is relative to its recipe",
         ),
         ({"a": "base: 3"}, ValueError, r"a.yaml, line 1: base 3: name a recipe"),
         ({"a": "base: {b: c}"}, ValueError, r"a.yaml, line 1: base .*: name a recipe"),
-        ({"a": "base: b.yaml", "b": "x: 1\ny: [1, 2\nz: 3"}, ValueError, r"b.yaml, line 3 is not YAML"),
+        ({"a": "base: b.yaml", "b": "x: 1\ny: [1, 2\nz: 3"}, ValueError, r"b.yaml, line 3 is not YAML in UTF-8"),
         ({"a": "x: 1\n\tb: 2"}, ValueError, r"a.yaml, line 2 is not YAML"),
         ({"a": "x: {lr: 1}\ny: {lr: 2, \n    lr: 3}"}, ValueError, r"a.yaml, line 3: y.lr stands in line 2 already"),
         ({"a": "- 1\n- 2"}, ValueError, r"a.yaml holds no settings"),
@@ -132,7 +132,7 @@ def test_mistakes_name_the_file_and_the_line(recipes, kind, message, tmp_path):
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"x: \xff\xfe")
-    with pytest.raises(ValueError, match="is not text in UTF-8"):
+    with pytest.raises(ValueError, match="is not YAML in UTF-8"):
         compose([tmp_path / "a.yaml"])
 
 

@@ -47,7 +47,15 @@ def test_a_recipe_builds_the_task_the_data_and_the_settings_of_the_run():
 
 def test_a_text_of_the_command_line_has_the_type_that_the_class_declares(tmp_path):
     given = ["--data.class", "ImageFolder", "--data.root", "2024", "--data.preprocessing.input_size", "[3, 32, 32]"]
-    more = ["--model.weights", "7", "--model.drop_path_rate", "1e-1", "--optim.betas", "[0.9, 1e-1]", "--train.ema=null"]
+    more = [
+        "--model.weights",
+        "7",
+        "--model.drop_path_rate",
+        "1e-1",
+        "--optim.betas",
+        "[0.9, 1e-1]",
+        "--train.ema=null",
+    ]
     settings = read_recipe([RECIPE, *given, *more]).settings
     assert settings["data"]["root"] == "2024"
     assert settings["data"]["preprocessing"]["input_size"] == [3, 32, 32]
@@ -95,7 +103,8 @@ def test_a_run_is_resumed_by_its_folder_alone(tmp_path, monkeypatch):
 def test_classes_of_the_working_folder_train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_own_code.py").write_text(
-        "from lightning import LightningModule\nfrom gpvit.data import Digits\nfrom gpvit.tasks import ClassificationTask\n"
+        "from lightning import LightningModule\nfrom gpvit.data import Digits\n"
+        "from gpvit.tasks import ClassificationTask\n"
         "class Mine(LightningModule):\n    def __init__(self, width: int = 3):\n        super().__init__()\n"
         "        self.width = width\n"
         "class Ours(ClassificationTask):\n    def __init__(self, extra: int, **kwargs):\n"
@@ -143,7 +152,13 @@ def test_arguments_are_split_into_recipes_and_options():
 def test_every_setting_is_explained_with_its_value():
     text = read_recipe([RECIPE, "--model.drop_path_rate", "0.3"]).explain()
     text = " ".join(text.split())
-    for line in ("--model.drop_path_rate", "--data.image_size", "Peak learning rate", "default: 0.0015", "--train.epochs"):
+    for line in (
+        "--model.drop_path_rate",
+        "--data.image_size",
+        "Peak learning rate",
+        "default: 0.0015",
+        "--train.epochs",
+    ):
         assert line in text
     assert "CONFIG" not in text
     text = explain_all()

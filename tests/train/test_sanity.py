@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gpvit.cli import main
 from gpvit.train.sanity import try_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -89,7 +89,7 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
         if place.is_file():
             return place
-    raise FileNotFoundError(f"no recipe at {name}; a recipe is a YAML file, such as {EXAMPLE}")
+    raise FileNotFoundError(f"no recipe at {(beside or Path()) / name}; a recipe is a YAML file, such as {EXAMPLE}")
 
 
 def compose(files: Sequence[Path]) -> Composition:
@@ -143,10 +143,8 @@ def _read(file: Path, above: tuple[Path, ...] = ()) -> Iterator[Part]:
         try:
             found = find_recipe(base, beside=file.parent)
         except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{file}: its base {base} is not at {file.parent / base}; name it relative to {file.name}'s folder, or "
-                "a recipe of this package, such as recipes/imagenet/gpvit_l1.yaml"
-            ) from error
+            line = part.lines["base",]
+            raise FileNotFoundError(f"{file}, line {line}: {error}; a base is relative to its recipe") from error
         yield from _read(found, chain)
     yield part
 
@@ -155,13 +153,10 @@ def _load(file: Path) -> Part:
     try:
         text = file.read_text(encoding="utf-8")
         tree = yaml.compose(text)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not text in UTF-8 ({error.reason}); a recipe is a YAML file") from error
-    except yaml.MarkedYAMLError as error:
-        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{file}{place} is not YAML: {error.problem}; check brackets, colons and indents") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{file} is not YAML: {error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
     if tree is None:
         return Part(file, {}, {})
     if not isinstance(tree, yaml.MappingNode):
@@ -176,12 +171,9 @@ def _load(file: Path) -> Part:
     return Part(file, settings if isinstance(settings, dict) else {key: None for (key,) in lines}, lines)
 
 
-def _keys(node: Any) -> Iterator[tuple[Keys, int]]:
+def _keys(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
     """List the keys of a document, from the outside in, each with its line."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (str(key.value),), key.start_mark.line + 1
-            yield from (((str(key.value), *inner), line) for inner, line in _keys(value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, entry in enumerate(node.value):
-            yield from (((str(index), *inner), line) for inner, line in _keys(entry))
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        keys = (*above, str(key.value))
+        yield keys, key.start_mark.line + 1
+        yield from _keys(value, keys)
