@@ -60,7 +60,7 @@ def _tables() -> dict[str, dict[str, dict[str, Any]]]:
     for rows in tables.values():
         for label, row in rows.items():
             rows[label] = row | {kind: named[row[kind]] for kind in ("local", "group") if kind in row}
-    return tables  # type: ignore[no-any-return]
+    return tables
 
 
 def _arguments(backbone: str, changes: Mapping[str, Any]) -> dict[str, Any]:

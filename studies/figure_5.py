@@ -84,7 +84,8 @@ def draw_macs(figure: Figure, table: ResultTable) -> None:
     width, wide_side = table.rows[0]["width"], table.rows[-1]["side"]
     by_size = sorted((row for row in table.rows if row["width"] == width), key=lambda row: row["side"])
     by_width = sorted((row for row in table.rows if row["side"] == wide_side), key=lambda row: row["width"])
-    sides, whole, per_token, widths = [row["side"] for row in by_size], *figure.subplots(1, 3)
+    whole, per_token, widths = figure.subplots(1, 3)
+    sides = [row["side"] for row in by_size]
     for name, color, marker in zip(BLOCKS, COLOURS, MARKERS, strict=False):
         style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.5}
         whole.plot(sides, [row[name] for row in by_size], label=name, **style)

@@ -105,8 +105,8 @@ def allocator_settings() -> list[str]:
 
 def fit_rows(rows: Rows, key: str) -> tuple[float, float | None, float | None] | None:
     """Fit the exponent of a quantity in the tokens over the rows that have it."""
-    known = [(row["tokens"], row[key]) for row in rows if row.get(key)]
-    return fit_exponent(*zip(*known, strict=True)) if known else None
+    known = [row for row in rows if row.get(key)]
+    return fit_exponent([row["tokens"] for row in known], [row[key] for row in known])
 
 
 def fit_exponent(

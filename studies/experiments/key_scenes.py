@@ -56,11 +56,11 @@ class KeyScenes(SceneData):
         super().__init__(names, image_size, train_scenes, test_scenes, batch_size, num_workers, colors)
         self.kinds = kinds
         size = (image_size, image_size)
-        self._draw = partial(key_scene, seed=seed, size=size, digits=tuple(digits), kinds=tuple(kinds))
+        self._draw = partial(key_scene, seed=seed, size=size, digits=(digits[0], digits[1]), kinds=tuple(kinds))
 
     def scene(self, split: Literal["train", "val"], index: int) -> "KeyScene":
         """Draw a scene, with everything that is known about it."""
-        return self.samples(split).draw(index)  # type: ignore[no-any-return]
+        return self.samples(split).draw(index)
 
     def samples(self, split: Literal["train", "val"]) -> DrawnScenes:
         """Give the scenes of one part; they hold plain values alone, so that any worker process can draw them."""

@@ -50,7 +50,7 @@ class Trial:
     def settings(self) -> dict[str, Any]:
         """What it is trained by."""
         own = {"model": {"backbone_kwargs": self.row.arguments}, "train": {"seed": self.seed}}
-        return json.loads(json.dumps(merge(self.common, own)))  # type: ignore[no-any-return]  # lists for tuples
+        return json.loads(json.dumps(merge(self.common, own)))  # lists for tuples
 
 
 @dataclass(frozen=True)

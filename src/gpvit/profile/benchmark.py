@@ -70,7 +70,9 @@ def benchmark(
 def limit_note(runs: Iterable[Measurement], rounds: int) -> str:
     """Say what the time limit did; nothing if every case took part in all rounds."""
     limits = [run.time_limit_s for run in runs if run.warmup_only or 0 < len(run.seconds) < rounds]
-    return limits and (
+    if not limits:
+        return ""
+    return (
         f"What took longer than {limits[0]:g} s in all, the step of the fresh process and the warm-up among it, was not"
         " run again; without a timed step by then, the last of those before stands for it, as one run."
     )
