@@ -14,7 +14,7 @@ from torch import nn
 
 import gpvit
 from gpvit.cli import main
-from gpvit.data.samplers import EpochBatches, Shuffled
+from gpvit.data.samplers import ResumableBatchSampler, Shuffled
 from gpvit.train.recipes import resolve_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -41,7 +41,7 @@ class Planned(Fixed):
         self.world_size = trainer["num_nodes"] * trainer["devices"]
         self.accumulate_grad_batches = trainer["accumulate_grad_batches"]
         self.datamodule = Fixed(batch_size=batch_size)
-        self.num_training_batches = len(EpochBatches(Shuffled(images, 0), batch_size, 0, self.world_size))
+        self.num_training_batches = len(ResumableBatchSampler(Shuffled(images), batch_size, 0, 0, self.world_size))
         epochs = trainer["max_epochs"]
         steps = self.num_training_batches // self.accumulate_grad_batches
         self.estimated_stepping_batches = steps * epochs if epochs else trainer["max_steps"]

@@ -6,9 +6,9 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from gpvit.data.loader import Share, TrainingLoader
 from torch.utils.data import Dataset
 
-from gpvit.data.loader import Share, TrainingLoader
 from gpvit.data.samplers import EpochBatches, Seeded, Shuffled, run_seed
 
 

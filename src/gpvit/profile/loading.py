@@ -19,7 +19,6 @@ from rich.table import Table
 from torchvision.datasets import ImageFolder as FolderDataset
 
 from gpvit.data.classification.shards import ShardSamples
-from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData
 from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.errors import UserError
@@ -244,7 +243,7 @@ def _loader(data: ImageData, workers: int, rounds: int, warmup: int) -> tuple[An
     return batch, rate
 
 
-def _training_loader(data: ImageData, workers: int) -> TrainingLoader:
+def _training_loader(data: ImageData, workers: int) -> Any:
     own, data.num_workers = data.num_workers, workers
     try:
         return data.train_dataloader()

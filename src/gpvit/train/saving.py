@@ -7,7 +7,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from gpvit.data.loader import TrainingLoader
+from gpvit.data.samplers import ResumableBatchSampler
 from gpvit.errors import UserError
 from gpvit.train.checkpointing import LAST
 from gpvit.train.epoch_means import kept_means, put_back
@@ -218,5 +218,5 @@ def _place(trainer: Trainer, moment: Moment) -> None:
         # Lightning passes over that validation, which took place, and counts the step before it again
         epoch_loop._batches_that_stepped -= 1
     loader: Any = trainer.train_dataloader
-    if isinstance(loader, TrainingLoader) and done < trainer.num_training_batches:
-        loader.skip(done)
+    if isinstance(loader.batch_sampler, ResumableBatchSampler) and done < trainer.num_training_batches:
+        loader.batch_sampler.skip(done)

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from gpvit.data.loader import TrainingLoader
-from gpvit.data.samplers import run_seed, seed_random
+from gpvit.data.samplers import Seeded, run_seed, seed_random
 
 
 class StepSeeds(Callback):
@@ -28,9 +27,9 @@ class StepSeeds(Callback):
         """Find the seed, or tell the data that of the run before."""
         loader: Any = trainer.train_dataloader
         if self.seed is None:
-            self.seed = loader.dataset.seed if isinstance(loader, TrainingLoader) else run_seed()
-        elif isinstance(loader, TrainingLoader):
-            loader.load_state_dict({"seed": self.seed})
+            self.seed = loader.dataset.seed if isinstance(loader.dataset, Seeded) else run_seed()
+        elif isinstance(loader.dataset, Seeded):
+            loader.dataset.seed = loader.batch_sampler.seed = self.seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed what the batch will draw."""

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-
 from gpvit.data.classification.shard_sampler import ShardOrder
 
 LENGTHS = [7, 0, 12, 3, 9, 9, 1, 20]

@@ -5,13 +5,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from gpvit.data.transforms.erasing import RandomErasing
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from timm.data.auto_augment import RandAugment
 
 from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.data.transforms.classification import Augmentation, Preprocessing, training_transform
-from gpvit.data.transforms.erasing import RandomErasing
 
 
 def seed(number: int) -> None:

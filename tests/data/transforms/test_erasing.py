@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from gpvit.data.transforms.erasing import RandomErasing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -5,8 +5,12 @@ from data.segmentation.folders import COLORS, draw_pair
 from PIL import Image
 from torchvision import tv_tensors
 
-from gpvit.data.transforms.segmentation import SegmentationPreprocessing
-from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation, largest_share, training_transform
+from gpvit.data.transforms.segmentation import (
+    SegmentationAugmentation,
+    SegmentationPreprocessing,
+    largest_share,
+    training_transform,
+)
 
 PLAIN = SegmentationPreprocessing((3, 32, 48), (0, 0, 0), (1, 1, 1), max_size=None)
 

@@ -1,4 +1,4 @@
-"""Photographs that scikit-learn and scikit-image carry: real pictures without a download."""
+"""Photographs that scikit-learn and scikit-image carry: real images without a download."""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable

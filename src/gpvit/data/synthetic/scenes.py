@@ -15,7 +15,7 @@ LEAST_VISIBLE = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture with everything that is known about the N digits in it, those on top first.
+    """An image with everything that is known about the N digits in it, those on top first.
 
     Attributes:
         image: `(H, W, 3)`, uint8, RGB.
