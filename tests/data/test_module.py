@@ -85,15 +85,16 @@ def test_wrong_numbers_are_refused(options):
 
 
 @pytest.mark.parametrize("kind", ["digits", "folder", "shards"])
-def test_samples_go_to_worker_processes_without_data_module_and_trainer(kind, image_root, tmp_path):  # noqa: F811
+def test_samples_go_to_worker_processes_without_data_module_and_trainer(kind, image_root, tmp_path_factory):  # noqa: F811
     preprocessing = Preprocessing((3, 16, 16))
     if kind == "digits":
         data = Digits(image_size=8)
     elif kind == "folder":
         data = ImageFolder(image_root, preprocessing)
     else:
-        write_shards(image_root, tmp_path / "shards", images_per_shard=4)
-        data = Shards(tmp_path / "shards", preprocessing=preprocessing)
+        folder = tmp_path_factory.mktemp("shards")
+        write_shards(image_root, folder, images_per_shard=4)
+        data = Shards(folder, preprocessing=preprocessing)
     data.trainer = quiet_trainer(callbacks=[Holder()])
     data.prepare_data()
     data.setup("fit")
@@ -103,17 +104,3 @@ def test_samples_go_to_worker_processes_without_data_module_and_trainer(kind, im
     (image, label), (again, same) = data.val_set[1], pickle.loads(pickle.dumps(data.val_set))[1]
     assert np.array_equal(image, again)
     assert label == same
-
-
-def test_workers_that_are_spawned_read_the_same(image_root):  # noqa: F811
-    batches = []
-    for method in (None, "spawn"):
-        data = ImageFolder(image_root, Preprocessing((3, 16, 16)), batch_size=4, num_workers=0 if method is None else 1)
-        data.distribute(0, 1, 3)
-        data.setup("fit")
-        loader = data.train_dataloader()
-        loader.multiprocessing_context = method
-        batches.append(list(loader))
-    for one, other in zip(*batches, strict=True):
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])

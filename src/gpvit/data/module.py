@@ -1,12 +1,7 @@
 """The base of all data modules: class names, preprocessing and loaders, whatever the task."""
 
-import atexit
-import os
-import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -24,6 +19,7 @@ from gpvit.data.samplers import (
     seeded_generator,
 )
 from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.data.workers import outlive_signals
 from gpvit.errors import UserError
 from gpvit.io import replacing, write_text
 
@@ -70,9 +66,7 @@ class ImageData(LightningDataModule):
     ) -> None:
         super().__init__()
         if num_workers is None:
-            num_workers = min(
-                4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            )
+            num_workers = min(4, usable_cores())
         if batch_size < 1 or min(num_workers, max_damaged) < 0:
             raise UserError(
                 f"batch_size {batch_size}, num_workers {num_workers} and max_damaged {max_damaged}: give at least "
@@ -174,28 +168,11 @@ class ImageData(LightningDataModule):
         return DataLoader(
             dataset,
             num_workers=self.num_workers,
-            worker_init_fn=partial(outlive_signals, ending=_ENDING),
+            worker_init_fn=outlive_signals(),
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
-
-
-_ENDING = torch.zeros((), dtype=torch.bool).share_memory_()
-"""Whether this process ends, told to its loader processes: Python then stops them by SIGTERM, and waits for them."""
-atexit.register(_ENDING.fill_, True)
-
-
-def outlive_signals(worker: int, ending: torch.Tensor) -> None:
-    """Let a loader process outlive what asks all processes of a run to stop, so that training saves and ends first."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one comes from a training process that ends
-        if ending:
-            os.kill(os.getpid(), number)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop)
 
 
 def write_report(folder: Path, name: str, table: str, sheet: Image.Image) -> None:

@@ -119,10 +119,11 @@ def same_classes(root: Path, folders: Sequence[Path]) -> list[str]:
             found = find_classes(folder)[0]
         except FileNotFoundError:
             raise FileNotFoundError(f"{folder} holds no class folder; {_LAYOUT}") from None
-        if differing := sorted(set(found) ^ set(names or found)):
+        if names and names != found:
+            only_first, only_this = sorted(set(names) - set(found)), sorted(set(found) - set(names))
             raise UserError(
-                f"{folders[0]} and {folder} must hold the same class folders; only in one of them: {differing[:10]}. "
-                "Rename, add or remove these"
+                f"{root}: {folders[0].name} and {folder.name} must hold the same class folders; only in "
+                f"{folders[0].name}: {only_first}, only in {folder.name}: {only_this}. Rename, add or remove these"
             )
         names = found
     return names
