@@ -14,12 +14,11 @@ from gpvit.data.samplers import (
     ResumableBatchSampler,
     Seeded,
     Shuffled,
-    UnpaddedDistributedSampler,
     run_seed,
     seeded_generator,
 )
 from gpvit.data.skip_corrupt import SkipCorrupt
-from gpvit.data.workers import outlive_signals
+from gpvit.data.workers import outlive_signals, usable_cores
 from gpvit.errors import UserError
 from gpvit.io import replacing, write_text
 
@@ -27,8 +26,7 @@ from gpvit.io import replacing, write_text
 class ImageData(LightningDataModule):
     """Batches of images for training and for validation; testing reads the validation images.
 
-    A subclass gives `training_samples` and `validation_samples`, and may make whole training batches by
-    `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart;
+    A subclass gives `training_samples` and `validation_samples`, and may collate batches by `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart;
     Lightning's Trainer needs no such call, but `use_distributed_sampler=False`.
 
     Args:
@@ -136,11 +134,18 @@ class ImageData(LightningDataModule):
             collate_fn: Makes a batch of a list of samples.
         """
         rank, world_size, seed = self.process
-        order = Shuffled(len(dataset)) if order is None else order  # type: ignore[arg-type]
-        samples = Seeded(dataset, seed, collate_fn)
-        batches = ResumableBatchSampler(order, self.batch_size, seed, rank, world_size)
-        generator = seeded_generator(seed, rank)
-        return self._dataloader(samples, batch_sampler=batches, collate_fn=samples.collate, generator=generator)
+        return self._dataloader(
+            Seeded(dataset, seed),
+            batch_sampler=ResumableBatchSampler(
+                Shuffled(len(dataset)) if order is None else order,  # type: ignore[arg-type]
+                self.batch_size,
+                seed,
+                rank,
+                world_size,
+            ),
+            collate_fn=collate_fn,
+            generator=seeded_generator(seed, rank),
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, in a fixed order; of several processes, each loads its part."""
@@ -155,13 +160,17 @@ class ImageData(LightningDataModule):
             raise RuntimeError("the data are not set up: call setup('fit') first, or let a Trainer do it")
         return dataset
 
-    def _loader(self, dataset: Dataset[Any], *, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
+    def _loader(self, dataset: Any, *, batch_size: int | None = None, collate_fn: Any = None) -> DataLoader[Any]:
         rank, world_size, _ = self.process
-        if world_size > 1:
-            options["sampler"] = UnpaddedDistributedSampler(dataset, world_size, rank)
-        # without a generator of its own, each pass would draw from the random state that training draws from
+        if len(dataset) < world_size:
+            raise UserError(f"fewer validation images than the {world_size} processes, which need one each")
         return self._dataloader(
-            dataset, batch_size=batch_size or self.batch_size, generator=torch.Generator(), **options
+            dataset,
+            batch_size=batch_size or self.batch_size,
+            # torch's DistributedSampler gives some images to two processes; scores would count them twice
+            sampler=range(rank, len(dataset), world_size),
+            collate_fn=collate_fn,
+            generator=torch.Generator(),  # else each pass would draw from the random state that training draws from
         )
 
     def _dataloader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:

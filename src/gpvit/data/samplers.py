@@ -6,13 +6,13 @@ seed and how many batches it has seen.
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler, Sampler, default_collate
+from torch.utils.data import Dataset, Sampler
 
 from gpvit.errors import UserError
 
@@ -21,11 +21,7 @@ Key = tuple[int, int]
 
 
 class EpochOrder:
-    """The order of the samples of a dataset, another one in each epoch.
-
-    Args:
-        length: Number of samples of the dataset.
-    """
+    """The order of the `length` samples of a dataset, another one in each epoch."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -45,7 +41,7 @@ class Shuffled(EpochOrder):
     """All samples in random order."""
 
     def indices(self, seed: int, epoch: int) -> torch.Tensor:
-        """Give all indices, shuffled."""
+        """Shuffle all indices."""
         return torch.randperm(self.length, generator=seeded_generator(seed, epoch))
 
 
@@ -120,71 +116,27 @@ class ResumableBatchSampler(Sampler[list[Key]]):
         return self._drawn[1][first : first + self.batch_size].tolist()
 
 
-class UnpaddedDistributedSampler(DistributedSampler[int]):
-    """The part of a dataset that one of several processes evaluates: every so many-th image, none twice.
-
-    That of torch gives some images to two processes, so that all have equally many; scores would count them twice.
-
-    Args:
-        dataset: What is divided.
-        num_replicas: Number of processes.
-        rank: Number of this process.
-
-    Raises:
-        UserError: There are fewer images than processes.
-    """
-
-    def __init__(self, dataset: Dataset[Any], num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas, rank, shuffle=False)
-        self._indices = range(rank, len(dataset), num_replicas)  # type: ignore[arg-type]
-        if not self._indices:
-            raise UserError(f"fewer validation images than the {num_replicas} processes, which need one each")
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._indices)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-
 class Seeded(Dataset[Any]):
-    """A dataset whose random changes to a sample depend on seed, epoch and index alone.
+    """A dataset, indexed by `(epoch, index)`, whose random changes depend on seed, epoch and index alone.
 
-    Indexed by `(epoch, index)`, it leaves the caller's random state as it was. Batches that a loader fetches are to be
-    collated by its `collate`, so that what varies whole batches is seeded too.
+    The caller's random state is left as it was.
 
     Args:
         dataset: What to read from, by index.
         seed: Of all random changes.
-        collate_fn: Makes a batch of a list of samples, perhaps with random changes.
     """
 
-    def __init__(self, dataset: Dataset[Any], seed: int, collate_fn: Callable[[list[Any]], Any] | None = None) -> None:
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
-        self.collate_fn = collate_fn or default_collate
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: Key) -> Any:
-        return self.__getitems__([key])[1][0]
-
-    def __getitems__(self, keys: list[Key]) -> tuple[Key, list[Any]]:
-        """Fetch what `collate` makes a batch of: the first key, and all samples."""
-        samples = []
         with kept_random_state():
-            for key in keys:
-                seed_random(self.seed, *key)
-                samples.append(self.dataset[key[1]])
-        return keys[0], samples
-
-    def collate(self, fetched: tuple[Key, list[Any]]) -> Any:
-        """Make a batch of what `__getitems__` fetched."""
-        key, samples = fetched
-        with kept_random_state():
-            seed_random(self.seed, *key, len(samples))  # one number more than a sample has: never a sample's seed
-            return self.collate_fn(samples)
+            seed_random(self.seed, *key)
+            return self.dataset[key[1]]
 
     def name(self, index: int) -> str:
         """Say what messages call a sample."""

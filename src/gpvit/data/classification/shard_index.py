@@ -1,17 +1,20 @@
-"""Where the samples of shards lie: tar files that hold an image (KEY.jpg) and its label (KEY.cls) for each."""
+"""Samples of WebDataset shards by their number: tar files with an image (KEY.jpg) and a label (KEY.cls) for each."""
 
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from gpvit.data.images import decode_image
 from gpvit.errors import UserError
 from gpvit.io import replacing
 
@@ -90,11 +93,12 @@ def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> 
         raise UserError(f"{shard}: the label of sample {key} is {text[:20]!r}; KEY.cls holds a number, as 7") from None
 
 
-class ShardIndex:
-    """The samples of several shards, each to be read at once, in any order.
+class ShardSamples(Dataset[tuple[Any, int]]):
+    """Images and labels of shards, each sample to be read at once, in any order.
 
     Args:
         shards: Tar files.
+        transform: What becomes of an image.
 
     Attributes:
         shards: As given.
@@ -106,51 +110,54 @@ class ShardIndex:
         UserError: A shard is damaged, or a sample lacks its image or label.
     """
 
-    def __init__(self, shards: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
         indices = [index_shard(shard) for shard in shards]
         self.shards = tuple(shards)
+        self.transform = transform
         self.lengths = [len(index) for index in indices]
         self._samples = np.concatenate(indices)
-        self._ends = np.cumsum(self.lengths)
         self._files: dict[tuple[Path, int], IO[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(self.image(index)), int(self.labels[index])
 
     @property
     def labels(self) -> np.ndarray:
         """The label of every sample."""
         return self._samples["label"]
 
-    def shard(self, index: int) -> Path:
-        """Give the shard that holds a sample."""
-        return self.shards[int(np.searchsorted(self._ends, index, side="right"))]
-
     def name(self, index: int) -> str:
         """Say what messages call a sample: its shard and its file there."""
-        return f"{self.shard(index)}: {self._samples['name'][index].decode(errors='replace')}"
+        return f"{self._shard(index)}: {self._samples['name'][index].decode(errors='replace')}"
 
-    def read(self, index: int) -> bytes:
-        """Read the image of a sample, still encoded.
+    def image(self, index: int) -> Image.Image:
+        """Read the image of a sample as 8-bit RGB.
 
         Raises:
+            ImageError: It is damaged; shard and file are named.
             OSError: The shard cannot be read, or is shorter than it was.
         """
-        file = self._open(self.shard(index))
-        file.seek(int(self._samples["offset"][index]))
-        data = file.read(size := int(self._samples["size"][index]))
-        if len(data) < size:
-            raise OSError(f"{self.shard(index)} is shorter than it was when it was indexed; fetch it again")
-        return data
+        return decode_image(self.read(index), self.name(index))
 
-    def _open(self, shard: Path) -> IO[bytes]:
-        """Open a shard, or find it open: an epoch moves back and forth between a few."""
+    def read(self, index: int) -> bytes:
+        """Read the image of a sample, still encoded."""
+        shard, size = self._shard(index), int(self._samples["size"][index])
         key = shard, os.getpid()  # a forked process shares its parent's position in every open file
-        if key not in self._files:
+        if key not in self._files:  # an epoch moves back and forth between a few shards
             if len(self._files) >= _OPEN_FILES:
                 self._files.pop(next(iter(self._files))).close()
             self._files[key] = shard.open("rb")
-        return self._files[key]
+        self._files[key].seek(int(self._samples["offset"][index]))
+        data = self._files[key].read(size)
+        if len(data) < size:
+            raise OSError(f"{shard} is shorter than it was when it was indexed; fetch it again")
+        return data
+
+    def _shard(self, index: int) -> Path:
+        return self.shards[int(np.searchsorted(np.cumsum(self.lengths), index, side="right"))]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from gpvit.data.classification.module import ClassificationData
-from gpvit.data.classification.shard_index import ShardIndex, index_shard
-from gpvit.data.images import decode_image
+from gpvit.data.classification.shard_index import ShardSamples, index_shard
 from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.transforms.classification import (
     IMAGENET,
@@ -97,11 +95,11 @@ class Shards(ClassificationData):
                 for shard in filter(Path.is_file, _listed(self.root, split)):
                     index_shard(shard)
 
-    def training_samples(self) -> "ShardSamples":
+    def training_samples(self) -> ShardSamples:
         """Find the samples of the training split."""
         return self._samples(self.train_split, training_transform(self.preprocessing, self.augmentation))
 
-    def validation_samples(self) -> "ShardSamples":
+    def validation_samples(self) -> ShardSamples:
         """Find the samples of the validation split."""
         return self._samples(self.val_split, self.preprocessing.transform())
 
@@ -109,49 +107,18 @@ class Shards(ClassificationData):
         """Load training batches, a few shards at a time, in another order in every epoch."""
         dataset = self._ready(self.train_set)
         _, world_size, _ = self.process
-        order = ShardOrder(dataset.dataset.index.lengths, self.window, world_size, self.batch_size)
+        order = ShardOrder(dataset.dataset.lengths, self.window, world_size, self.batch_size)
         return self.train_loader(dataset, order)
 
-    def _samples(self, split: str, transform: Transform) -> "ShardSamples":
-        samples = ShardSamples(_index(self.root, split), transform)
-        labels = samples.index.labels
+    def _samples(self, split: str, transform: Transform) -> ShardSamples:
+        samples = _open(self.root, split, transform)
+        labels = samples.labels
         if len(wrong := ((labels < 0) | (labels >= self.num_classes)).nonzero()[0]):
             raise UserError(
                 f"{samples.name(wrong[0])}: label {labels[wrong[0]]} lies outside the {self.num_classes} classes; "
                 "correct class_names"
             )
         return samples
-
-
-class ShardSamples(Dataset[tuple[torch.Tensor, int]]):
-    """Images and labels of shards, each sample to be read at once.
-
-    Args:
-        index: Where the samples lie.
-        transform: What becomes of an image.
-    """
-
-    def __init__(self, index: ShardIndex, transform: Transform) -> None:
-        self.index = index
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(self.image(index)), int(self.index.labels[index])
-
-    def image(self, index: int) -> Image.Image:
-        """Read the image of a sample as 8-bit RGB.
-
-        Raises:
-            ImageError: It is damaged; shard and file are named.
-        """
-        return decode_image(self.index.read(index), self.name(index))
-
-    def name(self, index: int) -> str:
-        """Say what messages call a sample: its shard and its file there."""
-        return self.index.name(index)
 
 
 class ShardOrder(EpochOrder):
@@ -197,24 +164,24 @@ def shard_samples(root: str | Path) -> list[ShardSamples]:
         UserError: `_info.json` or a shard cannot be used.
     """
     root = Path(root).expanduser().resolve()
-    return [ShardSamples(_index(root, split), pil_to_tensor) for split in _info(root).get("splits", ())]
+    return [_open(root, split, pil_to_tensor) for split in _info(root).get("splits", ())]
 
 
-def _index(root: Path, split: str) -> ShardIndex:
-    """Index the shards of a split, and check that they hold as many samples as is said of them."""
+def _open(root: Path, split: str, transform: Transform) -> ShardSamples:
+    """Open the shards of a split, and check that they hold as many samples as is said of them."""
     listed = _listed(root, split)
     if missing := [shard.name for shard in listed if not shard.is_file()]:
         raise FileNotFoundError(f"{root}: {len(missing)} of {len(listed)} shards are missing: {missing[:5]}")
-    index = ShardIndex(list(listed))
-    if len(index) == 0:
+    samples = ShardSamples(list(listed), transform)
+    if len(samples) == 0:
         raise UserError(f"{root}: the shards of split {split!r} hold no sample; write them again")
-    for (shard, said), found in zip(listed.items(), index.lengths, strict=True):
+    for (shard, said), found in zip(listed.items(), samples.lengths, strict=True):
         if said not in (None, found):
             raise UserError(f"{shard} holds {found} samples, and {INFO} says {said}; fetch or write it again")
     total = split.partition("|")[2]
-    if total and int(total) != len(index):
-        raise UserError(f"{root}: the shards of {split!r} hold {len(index)} samples, not {total}; correct the number")
-    return index
+    if total and int(total) != len(samples):
+        raise UserError(f"{root}: the shards of {split!r} hold {len(samples)} samples, not {total}; correct the number")
+    return samples
 
 
 def _listed(root: Path, split: str) -> dict[Path, int | None]:
