@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from gpvit.data.module import ImageData
-from gpvit.data.samplers import ResumableBatchSampler, Seeded, Shuffled, UnpaddedDistributedSampler, run_seed
+from gpvit.data.samplers import ResumableBatchSampler, Seeded, Shuffled, run_seed
 
 
 class Draws(Dataset):
@@ -22,14 +22,10 @@ class Draws(Dataset):
         return f"file {index}"
 
 
-def collate(samples):
-    return samples, float(torch.rand(()))
-
-
 def loader(workers=0, seed=3):
     data = ImageData(["a", "b"], None, batch_size=4, num_workers=workers)
     data.distribute(0, 1, seed)
-    return data.train_loader(Draws(), collate_fn=collate)
+    return data.train_loader(Draws(), collate_fn=list)
 
 
 @pytest.mark.parametrize(("length", "batch_size", "world"), [(22, 4, 1), (22, 4, 2), (24, 4, 3), (5, 1, 5), (9, 3, 2)])
@@ -76,15 +72,15 @@ def test_samples_and_batches_vary_alike_with_any_number_of_workers_from_anywhere
     late = loader(workers)
     late.batch_sampler.skip(2)
     assert list(late) == reference[2:]
-    draws = [draw for samples, batch_draw in reference for draw in [batch_draw, *(d for s in samples for d in s[1:])]]
-    assert len(set(draws)) == len(draws) == 5 * (1 + 4 * 3)
+    draws = [draw for samples in reference for sample in samples for draw in sample[1:]]
+    assert len(set(draws)) == len(draws) == 5 * 4 * 3
 
 
 def test_each_epoch_varies_a_sample_anew_and_each_seed_too():
-    seen = [{s[0]: s[1:] for samples, _ in one for s in samples} for one in (loader(), loader(seed=4))]
+    seen = [{s[0]: s[1:] for samples in one for s in samples} for one in (loader(), loader(seed=4))]
     again = loader()
     again.batch_sampler.set_epoch(1)
-    seen.append({s[0]: s[1:] for samples, _ in again for s in samples})
+    seen.append({s[0]: s[1:] for samples in again for s in samples})
     common = set.intersection(*map(set, seen))
     assert len(common) > 5
     assert all(len({one[index] for one in seen}) == 3 for index in common)
@@ -115,12 +111,19 @@ def test_samples_have_names():
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 22])
-def test_shares_of_a_validation_hold_each_image_once(world):
-    shares = [list(UnpaddedDistributedSampler(Draws(), world, rank)) for rank in range(world)]
-    assert sorted(index for share in shares for index in share) == list(range(22))
-    assert all(len(UnpaddedDistributedSampler(Draws(), world, rank)) == len(shares[rank]) for rank in range(world))
+def test_processes_validate_each_image_once(world):
+    parts = []
+    for rank in range(world):
+        data = ImageData(["a", "b"], None, batch_size=4, num_workers=0)
+        data.val_set = list(range(22))
+        data.distribute(rank, world, 0)
+        parts += torch.cat(list(data.val_dataloader())).tolist()
+    assert sorted(parts) == list(range(22))
 
 
 def test_a_process_without_a_validation_image_is_refused():
-    with pytest.raises(ValueError, match="fewer validation images than the 23 processes"):
-        UnpaddedDistributedSampler(Draws(), 23, 22)
+    data = ImageData(["a", "b"], None, batch_size=4, num_workers=0)
+    data.val_set = [1, 2]
+    data.distribute(2, 3, 0)
+    with pytest.raises(ValueError, match="fewer validation images than the 3 processes"):
+        data.val_dataloader()

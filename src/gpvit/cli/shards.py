@@ -21,7 +21,7 @@ def shards(dataset: str, out: str, images_per_shard: int = 1000, seed: int = 0, 
     written = write_shards(dataset, out, images_per_shard, seed, max_damaged, progress=sys.stderr.isatty())
     for message in written.damaged:
         print(f"left out: {message}", file=sys.stderr)
-    for split, images in written.images.items():
-        print(f"{split}: {images:,} images in {written.shards[split]:,} shards")
-    kept = f": {written.kept:,} of {sum(written.shards.values()):,} shards were there" if written.kept else ""
-    print(f"{out}{kept}")
+    for split, entry in written.splits.items():
+        print(f"{split}: {entry['num_samples']:,} images in {len(entry['filenames']):,} shards")
+    shards = sum(len(entry["filenames"]) for entry in written.splits.values())
+    print(f"{out}: {written.kept:,} of {shards:,} shards were there" if written.kept else out)

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,11 +20,6 @@ ImageSource = str | Path | Image.Image | np.ndarray | torch.Tensor
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, right and bottom exclusive."""
 
-MAX_PIXELS = 178_956_970
-"""Pixels of the largest image that is read unless a caller or `GPVIT_MAX_PIXELS` says otherwise; Pillow's limit."""
-
-_PILLOW_LIMIT = threading.Lock()
-
 
 class ImageError(UserError):
     """Something that was given as an image is none, is damaged or is too large."""
@@ -42,8 +36,8 @@ def read_image(source: ImageSource, box: Box | None = None, max_pixels: int | No
             `(1 | 3 | 4, H, W)`. Arrays and tensors hold uint8, uint16 or floats in [0, 1].
         box: The window of the upright image that is read; None reads all of it. For many windows of a large image,
             give what `open_image` opened.
-        max_pixels: Files with more pixels are refused, as a small file may claim to be a huge image; None takes the
-            environment variable `GPVIT_MAX_PIXELS`, or else 178,956,970.
+        max_pixels: Raises Pillow's limit of 178,956,970 pixels, which guards against small files that claim to be huge
+            images; None takes the environment variable `GPVIT_MAX_PIXELS`, if it is set.
 
     Returns:
         A PIL image of mode RGB that shares no memory with `source`.
@@ -119,23 +113,26 @@ def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     if not inputs:
         raise UserError("no image was given: name at least one file, folder or pattern such as 'photos/*.jpg'")
-    return list(dict.fromkeys(path for entry in inputs for path in _expand(Path(entry).expanduser())))
+    found: dict[Path, None] = {}
+    for entry in map(os.path.expanduser, map(str, inputs)):
+        matches = sorted(map(Path, glob.glob(entry, recursive=True)), key=_natural_order)
+        if os.path.lexists(entry) or not glob.has_magic(entry):
+            matches = [Path(entry)]
+        if not matches:
+            raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
+        found |= dict.fromkeys(path for match in matches for path in _images_in(match))
+    return list(found)
 
 
-def _expand(entry: Path) -> list[Path]:
-    if entry.is_file():
-        return [entry]
-    if entry.is_dir():
-        found = [path for path in entry.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
-        if not found:
-            raise FileNotFoundError(f"folder {entry} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
-        return sorted(found, key=_natural_order)
-    if not glob.has_magic(str(entry)):
-        raise FileNotFoundError(f"{entry}: no such file or folder; check the path (relative to {Path.cwd()})")
-    matches = sorted(map(Path, glob.glob(str(entry), recursive=True)), key=_natural_order)
-    if not matches:
-        raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
-    return [path for match in matches for path in _expand(match)]
+def _images_in(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such file or folder; check the path (relative to {Path.cwd()})")
+    found = [file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()]
+    if not found:
+        raise FileNotFoundError(f"folder {path} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
+    return sorted(found, key=_natural_order)
 
 
 def _natural_order(path: Path) -> list[tuple[object, str]]:
@@ -156,27 +153,19 @@ def _name(image: Image.Image) -> str:
 
 
 def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tuple[Image.Image, str]:
-    """Open an image file without decoding it, and check its size; give the name as well."""
-    limit = int(os.environ.get("GPVIT_MAX_PIXELS", MAX_PIXELS)) if max_pixels is None else max_pixels
+    """Open an image file without decoding it; give the name as well."""
+    if (limit := max_pixels or int(os.environ.get("GPVIT_MAX_PIXELS", 0))) > 2 * (Image.MAX_IMAGE_PIXELS or limit):
+        Image.MAX_IMAGE_PIXELS = limit // 2 + 1  # Pillow warns from there on, and refuses twice as many
     with _decoding(name):
         try:
-            image = Image.open(file)
+            return Image.open(file), name
         except Image.UnidentifiedImageError:
             raise ImageError(f"{name} is not an image in a known format; remove it or save it as PNG or JPEG") from None
-        except Image.DecompressionBombError:
-            with _PILLOW_LIMIT:  # the limit is that of all threads
-                pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-                try:
-                    image = Image.open(file)
-                finally:
-                    Image.MAX_IMAGE_PIXELS = pillows
-    if image.width * image.height > limit:
-        raise ImageError(
-            f"{name} has {image.width}x{image.height} pixels, more than the limit of {limit:,}, which guards against "
-            f"files that claim to be huge; if you trust it, set GPVIT_MAX_PIXELS={image.width * image.height} in the "
-            "environment (or max_pixels of read_image)"
-        )
-    return image, name
+        except Image.DecompressionBombError as error:
+            raise ImageError(
+                f"{name} is larger than the limit that guards against small files of huge images ({error}); if you "
+                "trust it, set the environment variable GPVIT_MAX_PIXELS, or max_pixels, to its number of pixels"
+            ) from None
 
 
 @contextmanager

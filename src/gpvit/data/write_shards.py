@@ -6,7 +6,6 @@ import json
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,28 +28,25 @@ SOURCE = "_source.json"
 _THREADS = 8  # images that are decoded at once
 
 
-@dataclass
-class Written:
+class Written(NamedTuple):
     """What `write_shards` did.
 
     Args:
-        images: Images in the shards of each split.
-        shards: Shards of each split.
+        splits: The splits as `_info.json` describes them, with `num_samples`, `filenames` and `shard_lengths`.
         kept: How many of all shards were there already.
         damaged: Images that were left out in this call, and why.
     """
 
-    images: dict[str, int] = field(default_factory=dict)
-    shards: dict[str, int] = field(default_factory=dict)
-    kept: int = 0
-    damaged: list[str] = field(default_factory=list)
+    splits: dict[str, dict[str, Any]]
+    kept: int
+    damaged: list[str]
 
 
 class _Item(NamedTuple):
-    """An image to be written: names of its files in the shard, without extension and with; file or content; label."""
+    """An image to be written: the name of its files in the shard, its extension, its file or content, its label."""
 
     key: str
-    name: str
+    extension: str
     source: Path | bytes
     label: int
 
@@ -87,66 +83,61 @@ def write_shards(
             f"images per shard {images_per_shard}, seed {seed} and most damaged images {max_damaged}: give at least "
             "1, 0 and 0"
         )
-    class_names, splits = _digits() if str(dataset) == "digits" else _folders(Path(dataset).expanduser())
-    out = Path(out).expanduser()
-    if str(dataset) != "digits" and out.resolve().is_relative_to(Path(dataset).expanduser().resolve()):
+    out, is_digits = Path(out).expanduser(), str(dataset) == "digits"
+    root = Path(dataset).expanduser()
+    if not is_digits and out.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{out} lies inside the dataset {dataset}; give a folder beside it")
-    listing = repr([(split, item.name, item.label) for split in splits for item in splits[split]])
+    class_names, images = _digits() if is_digits else _folders(root)
+    listing = repr([(split, item.key, item.extension, item.label) for split in images for item in images[split]])
     source = {"images per shard": images_per_shard, "seed": seed, "class names": class_names}
     _claim(out, {**source, "hash of the images' names": hashlib.sha256(listing.encode()).hexdigest()[:16]})
 
     planned = []
-    for split, images in splits.items():
-        order = np.random.default_rng(seed).permutation(len(images))
+    for split, items in images.items():
+        order = np.random.default_rng(seed).permutation(len(items))
         parts = np.split(order, range(images_per_shard, len(order), images_per_shard))
-        planned += [(split, number, [images[index] for index in part]) for number, part in enumerate(parts)]
-    written, left_out = Written(), 0
-    info: dict[str, Any] = {}
+        planned += [(split, number, [items[index] for index in part]) for number, part in enumerate(parts)]
+    splits: dict[str, dict[str, Any]] = {}
+    damaged: list[str] = []
+    kept = left_out = 0
     for split, number, items in track(planned, "shards", console=Console(stderr=True), disable=not progress):
         shard = out / f"{split}-{number:04}.tar"
         if (length := _length(shard)) is not None:
-            written.kept += 1
-            left_out += len(items) - length
-            if left_out > max_damaged:
-                raise _too_many(f"{shard}, which is there, lacks {len(items) - length} damaged images", left_out)
+            kept, left_out = kept + 1, left_out + len(items) - length
+            _check_number(left_out, max_damaged, f"{shard}, which is there, lacks damaged images")
         else:
             with replacing(shard) as path, tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
                 for item, content in _contents(items):
-                    if isinstance(content, bytes):
-                        _add(tar, item.name, content)
-                        _add(tar, f"{item.key}.cls", str(item.label).encode())
+                    if isinstance(content, ImageError):
+                        damaged.append(str(content))
+                        left_out += 1
+                        _check_number(left_out, max_damaged, damaged[-1])
                         continue
-                    left_out += 1
-                    if left_out > max_damaged:
-                        raise _too_many(str(content), left_out)
-                    written.damaged.append(str(content))
+                    _add(tar, f"{item.key}.{item.extension}", content)
+                    _add(tar, f"{item.key}.cls", str(item.label).encode())
             length = len(index_shard(shard))  # leaves the index for the readers
-        entry = info.setdefault(split, {"name": split, "num_samples": 0, "filenames": [], "shard_lengths": []})
+        entry = splits.setdefault(split, {"name": split, "num_samples": 0, "filenames": [], "shard_lengths": []})
         entry["num_samples"] += length
         entry["filenames"].append(shard.name)
         entry["shard_lengths"].append(length)
-    write_text(out / INFO, json.dumps({"class_names": class_names, "splits": info}, indent=1) + "\n")
-    written.images = {split: entry["num_samples"] for split, entry in info.items()}
-    written.shards = {split: len(entry["filenames"]) for split, entry in info.items()}
-    return written
+    write_text(out / INFO, json.dumps({"class_names": class_names, "splits": splits}, indent=1) + "\n")
+    return Written(splits, kept, damaged)
 
 
 def _folders(root: Path) -> tuple[list[str], dict[str, list[_Item]]]:
-    """Find class names and the images of all splits of a folder."""
+    """Find the class names and the images of each split of a folder."""
     folders = sorted(path for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
     class_names = same_classes(root, folders)
     if not folders:
         raise FileNotFoundError(f"{root} holds no folder; images belong into DATASET/SPLIT/CLASS/, as train/cat/")
-    splits = {}
+    splits: dict[str, list[_Item]] = {}
     for folder in folders:
-        files = LabelledFiles(folder).samples
-        # The number makes keys unique, and a dot would end the key; the rest is for people who look for the file.
-        width = len(str(len(files)))
-        keys = [f"{number:0{width}}_{Path(name).stem.replace('.', '_')}" for number, (name, _) in enumerate(files)]
-        splits["validation" if folder.name == "val" else folder.name] = [
-            _Item(key, key + Path(name).suffix.lower(), Path(name), label)
-            for key, (name, label) in zip(keys, files, strict=True)
-        ]
+        items = splits["validation" if folder.name == "val" else folder.name] = []
+        for number, (name, label) in enumerate(files := LabelledFiles(folder).samples):
+            path = Path(name)
+            # The number makes keys unique, and a dot would end the key; the rest is for people who look for the file.
+            key = f"{number:0{len(str(len(files)))}}_{path.stem.replace('.', '_')}"
+            items.append(_Item(key, path.suffix[1:].lower(), path, label))
     return class_names, splits
 
 
@@ -155,8 +146,7 @@ def _digits() -> tuple[list[str], dict[str, list[_Item]]]:
     for items, split in zip(splits.values(), ("train", "test"), strict=True):
         for number, (pixels, label) in enumerate(zip(*digits_split(split), strict=True)):  # type: ignore[arg-type]
             Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
-            key = f"{number:04}_digit{label}"
-            items.append(_Item(key, f"{key}.png", buffer.getvalue(), int(label)))
+            items.append(_Item(f"{number:04}_digit{label}", "png", buffer.getvalue(), int(label)))
     return [str(digit) for digit in range(10)], splits
 
 
@@ -205,11 +195,12 @@ def _content(item: _Item) -> bytes | ImageError:
     return content
 
 
-def _too_many(latest: str, left_out: int) -> ImageError:
-    return ImageError(
-        f"{latest}\nWith that, {left_out} damaged images would be left out. Repair the file, or allow so many "
-        f"(--max-damaged {left_out}), and repeat the call, which keeps the shards that are there"
-    )
+def _check_number(left_out: int, limit: int, latest: str) -> None:
+    if left_out > limit:
+        raise ImageError(
+            f"{latest}\nWith that, {left_out} damaged images would be left out. Repair the file, or allow so many "
+            f"(--max-damaged {left_out}), and repeat the call, which keeps the shards that are there"
+        )
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

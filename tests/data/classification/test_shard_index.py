@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from gpvit.data.classification.shard_index import ShardIndex, index_shard
+from gpvit.data.classification.shard_index import ShardSamples, index_shard
 
 NAMES = ["plain.jpg", "folder.with.dots/9.PNG", "x" * 150 + ".webp", "größe_äöü.jpeg"]
 
@@ -37,6 +37,10 @@ def shards(tmp_path):
     return paths
 
 
+def opened(paths):
+    return ShardSamples(paths, lambda image: image)
+
+
 def check(index):
     assert len(index) == 80
     assert index.labels.tolist() == list(range(80))
@@ -47,9 +51,9 @@ def check(index):
 
 
 def test_every_sample_is_found_in_any_order(shards):
-    check(ShardIndex(shards))
+    check(opened(shards))
     assert all(path.with_suffix(".idx").is_file() for path in shards)
-    check(ShardIndex(shards))
+    check(opened(shards))
 
 
 def test_the_index_beside_a_shard_serves_until_the_shard_changes(shards):
@@ -69,7 +73,7 @@ def test_the_index_beside_a_shard_serves_until_the_shard_changes(shards):
 
 
 def test_naming_samples_opens_no_shard(shards, monkeypatch):
-    index = ShardIndex(shards)
+    index = opened(shards)
     monkeypatch.setattr(tarfile, "open", None)
     monkeypatch.setattr(type(shards[0]), "open", None)
     assert [index.name(number).rpartition(": ")[2] for number in range(8)] == 2 * NAMES
@@ -79,12 +83,12 @@ def test_naming_samples_opens_no_shard(shards, monkeypatch):
 def test_an_index_that_cannot_be_kept_is_made_again(shards):
     for shard in shards:
         shard.with_suffix(".idx").mkdir()  # stands for a folder that is read-only
-    check(ShardIndex(shards))
+    check(opened(shards))
     assert not list(shards[0].parent.glob(".*"))
 
 
 def test_files_are_opened_anew_in_another_process(shards):
-    index = ShardIndex(shards)
+    index = opened(shards)
     assert index.read(0) == contents(0)[0]
     children = []
     for _ in range(4):  # with a file in common, they would move each other's position in it
@@ -119,7 +123,7 @@ def test_incomplete_samples_are_named(files, message, tmp_path):
 
 
 def test_compressed_and_shortened_shards(shards):
-    index = ShardIndex(shards[:1])
+    index = opened(shards[:1])
     content = shards[0].read_bytes()
     shards[0].write_bytes(content[:1600])
     with pytest.raises(OSError, match="shorter than it was"):

@@ -116,6 +116,7 @@ class ShardSamples(Dataset[tuple[Any, int]]):
         self.transform = transform
         self.lengths = [len(index) for index in indices]
         self._samples = np.concatenate(indices)
+        self._ends = np.cumsum(self.lengths)
         self._files: dict[tuple[Path, int], IO[bytes]] = {}
 
     def __len__(self) -> int:
@@ -157,7 +158,7 @@ class ShardSamples(Dataset[tuple[Any, int]]):
         return data
 
     def _shard(self, index: int) -> Path:
-        return self.shards[int(np.searchsorted(np.cumsum(self.lengths), index, side="right"))]
+        return self.shards[int(np.searchsorted(self._ends, index, side="right"))]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}
