@@ -22,10 +22,14 @@ class Draws(Dataset):
         return f"file {index}"
 
 
+def collate(samples):
+    return samples, float(torch.rand(()))
+
+
 def loader(workers=0, seed=3):
     data = ImageData(["a", "b"], None, batch_size=4, num_workers=workers)
     data.distribute(0, 1, seed)
-    return data.train_loader(Draws(), collate_fn=list)
+    return data.train_loader(Draws(), collate_fn=collate)
 
 
 @pytest.mark.parametrize(("length", "batch_size", "world"), [(22, 4, 1), (22, 4, 2), (24, 4, 3), (5, 1, 5), (9, 3, 2)])
@@ -72,15 +76,15 @@ def test_samples_and_batches_vary_alike_with_any_number_of_workers_from_anywhere
     late = loader(workers)
     late.batch_sampler.skip(2)
     assert list(late) == reference[2:]
-    draws = [draw for samples in reference for sample in samples for draw in sample[1:]]
-    assert len(set(draws)) == len(draws) == 5 * 4 * 3
+    draws = [draw for samples, batch_draw in reference for draw in [batch_draw, *(d for s in samples for d in s[1:])]]
+    assert len(set(draws)) == len(draws) == 5 * (1 + 4 * 3)
 
 
 def test_each_epoch_varies_a_sample_anew_and_each_seed_too():
-    seen = [{s[0]: s[1:] for samples in one for s in samples} for one in (loader(), loader(seed=4))]
+    seen = [{s[0]: s[1:] for samples, _ in one for s in samples} for one in (loader(), loader(seed=4))]
     again = loader()
     again.batch_sampler.set_epoch(1)
-    seen.append({s[0]: s[1:] for samples in again for s in samples})
+    seen.append({s[0]: s[1:] for samples, _ in again for s in samples})
     common = set.intersection(*map(set, seen))
     assert len(common) > 5
     assert all(len({one[index] for one in seen}) == 3 for index in common)

@@ -26,8 +26,8 @@ from gpvit.io import replacing, write_text
 class ImageData(LightningDataModule):
     """Batches of images for training and for validation; testing reads the validation images.
 
-    A subclass gives `training_samples` and `validation_samples`, and may collate batches by `train_collate`.
-    Several processes divide the images by themselves, once `distribute` has told them apart; Lightning's Trainer
+    A subclass gives `training_samples` and `validation_samples`, and may make whole training batches
+    by `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart; Lightning's Trainer
     needs no such call, but `use_distributed_sampler=False`.
 
     Args:
@@ -135,18 +135,11 @@ class ImageData(LightningDataModule):
             collate_fn: Makes a batch of a list of samples.
         """
         rank, world_size, seed = self.process
-        return self._dataloader(
-            Seeded(dataset, seed),
-            batch_sampler=ResumableBatchSampler(
-                Shuffled(len(dataset)) if order is None else order,  # type: ignore[arg-type]
-                self.batch_size,
-                seed,
-                rank,
-                world_size,
-            ),
-            collate_fn=collate_fn,
-            generator=seeded_generator(seed, rank),
-        )
+        order = Shuffled(len(dataset)) if order is None else order  # type: ignore[arg-type]
+        samples = Seeded(dataset, seed, collate_fn)
+        batches = ResumableBatchSampler(order, self.batch_size, seed, rank, world_size)
+        generator = seeded_generator(seed, rank)
+        return self._dataloader(samples, batch_sampler=batches, collate_fn=samples.collate, generator=generator)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, in a fixed order; of several processes, each loads its part."""

@@ -6,13 +6,13 @@ seed and how many batches it has seen.
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from gpvit.errors import UserError
 
@@ -119,24 +119,41 @@ class ResumableBatchSampler(Sampler[list[Key]]):
 class Seeded(Dataset[Any]):
     """A dataset, indexed by `(epoch, index)`, whose random changes depend on seed, epoch and index alone.
 
-    The caller's random state is left as it was.
+    The caller's random state is left as it was. Batches are to be collated by its `collate`, so that what varies whole
+    batches is seeded too.
 
     Args:
         dataset: What to read from, by index.
         seed: Of all random changes.
+        collate_fn: Makes a batch of a list of samples, perhaps with random changes.
     """
 
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+    def __init__(self, dataset: Dataset[Any], seed: int, collate_fn: Callable[[list[Any]], Any] | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.collate_fn = collate_fn or default_collate
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: Key) -> Any:
+        return self.__getitems__([key])[1][0]
+
+    def __getitems__(self, keys: list[Key]) -> tuple[Key, list[Any]]:
+        """Fetch what `collate` makes a batch of: the first key, and all samples."""
+        samples = []
         with kept_random_state():
-            seed_random(self.seed, *key)
-            return self.dataset[key[1]]
+            for key in keys:
+                seed_random(self.seed, *key)
+                samples.append(self.dataset[key[1]])
+        return keys[0], samples
+
+    def collate(self, fetched: tuple[Key, list[Any]]) -> Any:
+        """Make a batch of what `__getitems__` fetched."""
+        key, samples = fetched
+        with kept_random_state():
+            seed_random(self.seed, *key, len(samples))  # one number more than a sample has: never a sample's seed
+            return self.collate_fn(samples)
 
     def name(self, index: int) -> str:
         """Say what messages call a sample."""
