@@ -217,10 +217,14 @@ def test_images_beyond_the_limit_are_called_too_large_and_not_damaged(tmp_path, 
     for read in (read_image, open_image, lambda path: decode_image(path.read_bytes(), str(path))):
         with pytest.raises(ImageError, match=r"(?s)huge\.png is larger than the limit .*200000000.*GPVIT_MAX_PIXELS"):
             read(path)
-    assert open_image(path, max_pixels=200_000_000).size == (20_000, 10_000)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setenv("GPVIT_MAX_PIXELS", "200000000")
-    assert open_image(path).size == (20_000, 10_000)
+    with pytest.raises(ImageError, match=r"huge\.png is damaged or truncated"):  # within the limit, but empty
+        read_image(path, max_pixels=200_000_000)
+    small = saved(Image.fromarray(COLOUR), tmp_path / "small.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ImageError, match=r"small\.png is larger than the limit"):
+        read_image(small)
+    monkeypatch.setenv("GPVIT_MAX_PIXELS", "1000")
+    assert open_image(small).size == (17, 13)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

@@ -66,7 +66,7 @@ def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Imag
     """Open an image without decoding it, to learn its size or to read windows of it by `read_image(image, box)`.
 
     Its pixels stay as they are stored, one byte for gray and palettes, three for colour, and are decoded when the first
-    window is read. One that EXIF data turn is decoded at once.
+    window is read; those of PNG files, and of images that EXIF data turn, at once.
 
     Args:
         source: As of `read_image`.

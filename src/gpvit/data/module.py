@@ -26,9 +26,9 @@ from gpvit.io import replacing, write_text
 class ImageData(LightningDataModule):
     """Batches of images for training and for validation; testing reads the validation images.
 
-    A subclass gives `training_samples` and `validation_samples`, and may make whole training batches
-    by `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart; Lightning's Trainer
-    needs no such call, but `use_distributed_sampler=False`.
+    A subclass gives `training_samples` and `validation_samples`, and may make whole training batches by
+    `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart;
+    Lightning's Trainer needs no such call, but `use_distributed_sampler=False`.
 
     Args:
         class_names: The classes in the order of their labels.
