@@ -102,12 +102,7 @@ class ResumableBatchSampler(Sampler[list[Key]]):
         self._start = batches
 
     def batch(self, epoch: int, step: int) -> list[int]:
-        """Tell which samples a batch of this process holds.
-
-        Args:
-            epoch: From 0.
-            step: Number of the batch in its epoch, from 0.
-        """
+        """Tell which samples a batch of this process holds; epochs and steps count from 0."""
         if self._drawn is None or self._drawn[0] != epoch:
             indices = self.order.indices(self.seed, epoch)
             repeats = -(-self.batch_size * self.world_size // len(indices))
@@ -120,12 +115,7 @@ class Seeded(Dataset[Any]):
     """A dataset, indexed by `(epoch, index)`, whose random changes depend on seed, epoch and index alone.
 
     The caller's random state is left as it was. Batches are to be collated by its `collate`, so that what varies whole
-    batches is seeded too.
-
-    Args:
-        dataset: What to read from, by index.
-        seed: Of all random changes.
-        collate_fn: Makes a batch of a list of samples, perhaps with random changes.
+    batches in `collate_fn` is seeded too.
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int, collate_fn: Callable[[list[Any]], Any] | None = None) -> None:

@@ -21,11 +21,8 @@ def per_class_subset(labels: Sequence[int], class_names: Sequence[str], count: i
     Args:
         labels: Label of each image.
         class_names: The classes in the order of their labels.
-        count: Images of each class.
+        count: Images of each class, 1 or more.
         seed: Of the choice.
-
-    Raises:
-        UserError: If `count` is not positive.
     """
     if count < 1:
         raise UserError(f"per_class {count}: give 1 image or more of each class, or null for all")
@@ -46,11 +43,7 @@ def per_class_subset(labels: Sequence[int], class_names: Sequence[str], count: i
 
 
 def random_subset(length: int, count: int, seed: int = 0) -> list[int]:
-    """Choose `count` of `length` images at random.
-
-    Raises:
-        UserError: If there are not so many.
-    """
+    """Choose `count` of `length` images at random; there must be so many."""
     _check(length, count)
     return sorted(_order(length, seed)[:count].tolist())
 
@@ -66,9 +59,6 @@ def class_covering_subset(length: int, images: np.ndarray, labels: np.ndarray, c
         labels: Of each object, its label, `(M,)`.
         count: How many images to choose.
         seed: Of the choice.
-
-    Raises:
-        UserError: If there are not so many.
     """
     _check(length, count)
     order = _order(length, seed).numpy()

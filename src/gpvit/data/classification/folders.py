@@ -23,15 +23,7 @@ _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train
 
 
 class LabelledFiles(FolderDataset):
-    """Images of one folder for each class, as torchvision finds them, each with its name.
-
-    Args:
-        folder: The folder that holds the class folders.
-        transform: What becomes of an image; None keeps the RGB image.
-
-    Raises:
-        FileNotFoundError: The folder or a class folder is missing or holds no image.
-    """
+    """Images of one folder for each class, as torchvision finds them, each with its name."""
 
     def __init__(self, folder: Path, transform: Transform | None = None) -> None:
         if not folder.is_dir():
@@ -105,12 +97,7 @@ class ImageFolder(ClassificationData):
 
 
 def same_classes(root: Path, folders: Sequence[Path]) -> list[str]:
-    """List the class folders, which must be the same ones in all folders of a dataset, in alphabetical order.
-
-    Raises:
-        FileNotFoundError: `root` or a class folder is missing.
-        UserError: The folders hold different classes.
-    """
+    """List the class folders, which must be the same ones in all folders of a dataset, in alphabetical order."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; {_LAYOUT}")
     names: list[str] = []

@@ -30,15 +30,11 @@ def index_shard(shard: Path) -> np.ndarray:
     Reading all headers takes a while, so the index is kept beside the shard as NAME.idx, if the folder can be written
     to; it is made anew once the shard's size or time of change is another.
 
-    Args:
-        shard: A tar file.
-
     Returns:
         `(N,)`, with the fields `offset` (byte where the image begins), `size` (its bytes), `label`, and `name` (of the
         image's file in the shard, in UTF-8).
 
     Raises:
-        FileNotFoundError: There is no such file.
         UserError: It is no whole tar file, or a sample lacks its image or label.
     """
     status = shard.stat()
@@ -96,14 +92,8 @@ def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> 
 class ShardSamples(Dataset[tuple[Any, int]]):
     """Images and labels of shards, each sample to be read at once, in any order.
 
-    Args:
-        shards: Tar files.
-        transform: What becomes of an image.
-
     Attributes:
-        shards: As given.
         lengths: Samples of each shard.
-        labels: `(N,)`, int64, the label of every sample.
 
     Raises:
         FileNotFoundError: A shard is missing.
@@ -127,7 +117,7 @@ class ShardSamples(Dataset[tuple[Any, int]]):
 
     @property
     def labels(self) -> np.ndarray:
-        """The label of every sample."""
+        """The label of every sample, `(N,)`, int64."""
         return self._samples["label"]
 
     def name(self, index: int) -> str:

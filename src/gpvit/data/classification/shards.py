@@ -157,12 +157,7 @@ class ShardOrder(EpochOrder):
 
 
 def shard_samples(root: str | Path) -> list[ShardSamples]:
-    """Open the samples of all splits of a folder of shards, in the order of its `_info.json`, as tensors `(3, H, W)`.
-
-    Raises:
-        FileNotFoundError: A shard is missing.
-        UserError: `_info.json` or a shard cannot be used.
-    """
+    """Open the samples of all splits of a folder, as tensors `(3, H, W)`, in the order of its `_info.json`."""
     root = Path(root).expanduser().resolve()
     return [_open(root, split, pil_to_tensor) for split in _info(root).get("splits", ())]
 

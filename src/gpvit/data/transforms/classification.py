@@ -145,15 +145,9 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation 
 class RandomErasing(nn.Module):
     """Overwrites, at random, a rectangle of an image with noise (Zhong et al. 2017), as the authors' training does.
 
-    code: each value is drawn from the normal distribution of its channel over all images and cut to 0..255. timm erases
-    after the normalisation instead, where the noise is not cut.
-
-    Args:
-        probability: Of erasing at all.
-        mean: Mean of each channel, in [0, 1].
-        std: Standard deviation of each channel.
-        area: Smallest and largest part of the image's area; a side is at most the image's.
-        ratio: Smallest and largest height over width; its logarithm is uniform.
+    code: each value is drawn from the normal distribution of its channel, with `mean` and `std`, and cut to 0..255;
+    timm erases after the normalisation, where the noise is not cut. `area` is a part of the image's, `ratio` the height
+    over the width, of uniform logarithm.
     """
 
     def __init__(

@@ -82,10 +82,6 @@ class ResizeToFit(v2.RandomShortestSize):
     """Resize until the short or the long side reaches its limit, keeping the shape.
 
     code: unlike torchvision's, it rounds to the nearest pixel, as mmcv does, and never to none.
-
-    Args:
-        short_sides: Largest short sides, in pixels, one of which is chosen at random.
-        long_side: Largest long side, in pixels.
     """
 
     def __init__(self, short_sides: Sequence[int], long_side: int) -> None:
@@ -100,12 +96,7 @@ class ResizeToFit(v2.RandomShortestSize):
 
 
 class RandomSizeCrop(v2.Transform):
-    """Cut out a random part whose height and width are random, too, and no larger than the image's.
-
-    Args:
-        fewest: Pixels of the smallest height and width.
-        most: Pixels of the largest.
-    """
+    """Cut out a random part whose height and width are random, too, between two numbers or else the image's own."""
 
     def __init__(self, fewest: int, most: int) -> None:
         super().__init__()

@@ -15,16 +15,7 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Size and normalisation of a network's input; as plain data it travels with the weights.
-
-    Args:
-        input_size: Channels, height and width; 1 channel means grayscale.
-        mean: Mean that is subtracted from values in [0, 1], per channel.
-        std: Standard deviation that they are then divided by, per channel.
-
-    Raises:
-        UserError: A value is out of its range, or there is not one mean and one std per channel.
-    """
+    """Size `(C, H, W)` and normalisation of a network's input; as plain data it travels with the weights."""
 
     input_size: tuple[int, int, int] = (3, 224, 224)
     mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN

@@ -149,10 +149,6 @@ class TrainingTransform:
     """Random changes of an image and its mask, both alike: fit, crop, mirror, colours.
 
     A smaller image is padded at the right and below: the normalised image by 0, the mask by 255.
-
-    Args:
-        preprocessing: What size an image is fitted to before it is scaled, the size of the crop, mean and std.
-        augmentation: What is varied, and how far.
     """
 
     def __init__(self, preprocessing: SegmentationPreprocessing, augmentation: SegmentationAugmentation) -> None:
@@ -193,7 +189,12 @@ class TrainingTransform:
 def training_transform(
     preprocessing: SegmentationPreprocessing, augmentation: SegmentationAugmentation = STANDARD_AUGMENTATION
 ) -> TrainingTransform:
-    """Build the random transform of training; its arguments are those of `TrainingTransform`."""
+    """Build the random transform of training.
+
+    Args:
+        preprocessing: What size an image is fitted to before it is scaled, the size of the crop, mean and std.
+        augmentation: What is varied, and how far.
+    """
     return TrainingTransform(preprocessing, augmentation)
 
 
