@@ -55,10 +55,9 @@ def read_image(source: ImageSource, box: Box | None = None, max_pixels: int | No
             return _to_rgb(*_identify(file, str(source), max_pixels), box)
     if isinstance(source, Image.Image):
         return _to_rgb(source, _name(source), box)
-    if isinstance(source, torch.Tensor):
-        return _to_rgb(_from_array(_tensor_to_array(source), "tensor"), "tensor", box)
-    if isinstance(source, np.ndarray):
-        return _to_rgb(_from_array(source, "array"), "array", box)
+    if isinstance(source, np.ndarray | torch.Tensor):
+        name = "array" if isinstance(source, np.ndarray) else "tensor"
+        return _to_rgb(_from_array(source, name), name, box)
     raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
 
 
@@ -210,25 +209,20 @@ def _wide_pixels(image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def _tensor_to_array(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.ndim == 3 and tensor.shape[0] in (1, 3, 4):
-        tensor = tensor.permute(1, 2, 0)
-    elif tensor.ndim != 2:
-        raise ImageError(
-            f"tensor of shape {tuple(tensor.shape)}: an image is (H, W) or (1 | 3 | 4, H, W), channels first; "
-            "of a batch, give one image at a time"
-        )
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-
-
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
+def _from_array(source: np.ndarray | torch.Tensor, name: str) -> Image.Image:
+    """Make a PIL image of an array or a tensor."""
+    if isinstance(source, np.ndarray):
+        layout, array = "(H, W) or (H, W, 1 | 3 | 4), channels last", source
+    else:
+        layout = "(H, W) or (1 | 3 | 4, H, W), channels first"
+        source = source.detach().cpu()
+        array = (source.float() if source.is_floating_point() else source).numpy()
+        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+    if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ImageError(
-            f"{name} of shape {array.shape}: an image is (H, W) or (H, W, 1 | 3 | 4), channels last; "
-            "of a batch, give one image at a time"
+            f"{name} of shape {tuple(source.shape)}: an image is {layout}; of a batch, give one image at a time"
         )
     return Image.fromarray(np.ascontiguousarray(_to_bytes(array, name)))
 

@@ -31,7 +31,7 @@ def _outlive_signals(worker: int, ending: torch.Tensor) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one comes from a training process that ends
         if ending:
-            os.kill(os.getpid(), number)
+            os._exit(0)  # any other end would be reported as a failure
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)

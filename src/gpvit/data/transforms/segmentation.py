@@ -1,6 +1,6 @@
 """Preprocessing and training augmentation of segmentation: images are fitted as a whole, not cropped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -145,57 +145,57 @@ class PhotometricDistort(v2.RandomPhotometricDistort):
         return {**super().make_params(flat_inputs), "channel_permutation": None}
 
 
-class TrainingTransform:
-    """Random changes of an image and its mask, both alike: fit, crop, mirror, colours.
-
-    A smaller image is padded at the right and below: the normalised image by 0, the mask by 255.
-    """
-
-    def __init__(self, preprocessing: SegmentationPreprocessing, augmentation: SegmentationAugmentation) -> None:
-        self.preprocessing = preprocessing
-        self.augmentation = augmentation
-        self.distort = PhotometricDistort()
-
-    def __call__(self, image: Image.Image, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vary an image, PIL, and its mask `(H, W)`: a normalised float tensor `(C, h, w)` and int64 `(h, w)`."""
-        pixels, mask = _pixels(image, self.preprocessing), tv_tensors.Mask(mask)
-        factor = float(torch.empty(1).uniform_(*self.augmentation.scale))
-        size = self.preprocessing.kept_shape((image.height, image.width), factor)
-        pixels, mask = _resize(pixels, size), _resize(mask, size)
-        box = self._crop(mask.numpy())
-        pixels, mask = F.crop(pixels, *box), F.crop(mask, *box)
-        if torch.rand(()) < self.augmentation.horizontal_flip:
-            pixels, mask = F.horizontal_flip(pixels), F.horizontal_flip(mask)
-        if self.augmentation.photometric:
-            pixels = self.distort(pixels)
-        _, height, width = self.preprocessing.input_size
-        padding = [0, 0, width - box[3], height - box[2]]
-        labels = F.pad(mask, padding, fill=IGNORE).as_subclass(torch.Tensor)
-        return F.pad(_normalized(pixels, self.preprocessing), padding), labels.long()
-
-    def _crop(self, labels: np.ndarray) -> tuple[int, int, int, int]:
-        """Choose top, left, height and width so that no class fills the crop, if such are found soon."""
-        height, width = map(min, labels.shape, self.preprocessing.input_size[1:])
-        room = labels.shape[0] - height, labels.shape[1] - width
-        limit = self.augmentation.max_class_share
-        for _ in range(_CROP_TRIES):
-            top, left = (int(torch.randint(pixels + 1, ())) for pixels in room)
-            crop = labels[top : top + height, left : left + width]
-            if room == (0, 0) or limit == 1 or largest_share(crop) < limit:
-                break
-        return top, left, height, width
-
-
 def training_transform(
     preprocessing: SegmentationPreprocessing, augmentation: SegmentationAugmentation = STANDARD_AUGMENTATION
-) -> TrainingTransform:
-    """Build the random transform of training.
+) -> Callable[[Image.Image, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """Build the random transform of training: an image and its mask are fitted, cropped and mirrored alike.
 
     Args:
         preprocessing: What size an image is fitted to before it is scaled, the size of the crop, mean and std.
         augmentation: What is varied, and how far.
+
+    Returns:
+        A transform of a PIL image and a mask `(H, W)` into a normalised float tensor `(C, h, w)` and an int64 tensor
+        `(h, w)`, of the crop's size. A smaller image is padded at the right and below: the normalised image by 0, the
+        mask by 255.
     """
-    return TrainingTransform(preprocessing, augmentation)
+    return partial(_vary, preprocessing, augmentation)
+
+
+_DISTORT = PhotometricDistort()
+
+
+def _vary(
+    preprocessing: SegmentationPreprocessing,
+    augmentation: SegmentationAugmentation,
+    image: Image.Image,
+    mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    _, crop_height, crop_width = preprocessing.input_size
+    factor = float(torch.empty(1).uniform_(*augmentation.scale))
+    size = preprocessing.kept_shape((image.height, image.width), factor)
+    pixels, mask = _resize(_pixels(image, preprocessing), size), _resize(tv_tensors.Mask(mask), size)
+    height, width = min(size[0], crop_height), min(size[1], crop_width)
+    box = *_corner(mask.numpy(), height, width, augmentation.max_class_share), height, width
+    pixels, mask = F.crop(pixels, *box), F.crop(mask, *box)
+    if torch.rand(()) < augmentation.horizontal_flip:
+        pixels, mask = F.horizontal_flip(pixels), F.horizontal_flip(mask)
+    if augmentation.photometric:
+        pixels = _DISTORT(pixels)
+    padding = [0, 0, crop_width - width, crop_height - height]
+    labels = F.pad(mask, padding, fill=IGNORE).as_subclass(torch.Tensor)
+    return F.pad(_normalized(pixels, preprocessing), padding), labels.long()
+
+
+def _corner(labels: np.ndarray, height: int, width: int, max_class_share: float) -> tuple[int, int]:
+    """Choose top and left of a random crop that no class fills, if one is found soon."""
+    room = labels.shape[0] - height, labels.shape[1] - width
+    for _ in range(_CROP_TRIES):
+        top, left = (int(torch.randint(pixels + 1, ())) for pixels in room)
+        crop = labels[top : top + height, left : left + width]
+        if room == (0, 0) or max_class_share == 1 or largest_share(crop) < max_class_share:
+            break
+    return top, left
 
 
 def largest_share(labels: np.ndarray) -> float:
