@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gpvit.data.images import ImageError, list_images, read_image
+from gpvit.data.images import ImageError, decode_image, list_images, open_image, read_image
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -194,6 +196,57 @@ def test_damaged_files_name_themselves_or_open(tmp_path, extension):
             refusals.append(str(error))
     assert all(str(path) in message for message in refusals)
     assert len(refusals) >= 30, "no truncated file may pass as an image"
+
+
+def header_only_png(path, width, height):
+    """Write a file of a few bytes that claims to be a large image."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + end)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_images_beyond_the_limit_are_called_too_large_and_not_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # restored afterwards
+    path = header_only_png(tmp_path / "huge.png", 20_000, 10_000)
+    for read in (read_image, open_image, lambda path: decode_image(path.read_bytes(), str(path))):
+        with pytest.raises(ImageError, match=r"(?s)huge\.png is larger than the limit .*200000000.*GPVIT_MAX_PIXELS"):
+            read(path)
+    with pytest.raises(ImageError, match=r"huge\.png is damaged or truncated"):  # within the limit, but empty
+        read_image(path, max_pixels=200_000_000)
+    small = saved(Image.fromarray(COLOUR), tmp_path / "small.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ImageError, match=r"small\.png is larger than the limit"):
+        read_image(small)
+    monkeypatch.setenv("GPVIT_MAX_PIXELS", "1000")
+    assert open_image(small).size == (17, 13)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "I;16"])
+def test_windows_of_an_opened_image_equal_parts_of_the_whole(tmp_path, mode, orientation):
+    image = Image.fromarray(GRAY.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(COLOUR).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(image, tmp_path / "image.png", exif=exif)
+    whole, opened = read_image(path), open_image(path)
+    assert opened.size == whole.size
+    for box in ((0, 0, 5, 4), (3, 2, 13, 13), (0, 0, *whole.size)):
+        assert np.array_equal(read_image(opened, box), whole.crop(box))
+        assert np.array_equal(read_image(path, box), whole.crop(box))
+    assert np.array_equal(read_image(opened), whole)
+
+
+def test_an_opened_image_that_is_damaged_names_its_file(tmp_path):
+    path = saved(Image.fromarray(COLOUR.repeat(9, 0)), tmp_path / "cut.bmp")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ImageError, match=r"cut\.bmp is damaged or truncated"):
+        read_image(open_image(path), (0, 0, 2, 2))
 
 
 def test_list_images_of_files_folders_and_patterns(tmp_path):

@@ -4,7 +4,7 @@ from torch.utils.data import Dataset
 from gpvit.data.images import ImageError
 from gpvit.data.skip_corrupt import SkipCorrupt
 
-pytestmark = pytest.mark.filterwarnings("ignore:passed over")
+pytestmark = pytest.mark.filterwarnings("ignore:skipped")
 
 
 class Numbers(Dataset):
@@ -31,7 +31,7 @@ def test_whole_samples_are_left_alone():
 
 def test_another_sample_stands_in():
     dataset = SkipCorrupt(Numbers({4: ImageError("four.png is damaged"), 5: OSError("five.png: I/O error")}), 100)
-    with pytest.warns(UserWarning, match=r"passed over, 1 of at most 100: four\.png is damaged"):
+    with pytest.warns(UserWarning, match=r"skipped, 1 of at most 100: four\.png is damaged"):
         stood_in = {dataset[4] for _ in range(30)}
     assert len(stood_in) > 4
     assert not stood_in & {4, 5}
@@ -42,8 +42,8 @@ def test_another_sample_stands_in():
 def test_too_many_stop_the_run():
     dataset = SkipCorrupt(Numbers({index: ImageError(f"{index}.png is damaged") for index in range(10)}), 3)
     with (
-        pytest.warns(UserWarning, match="passed over, 3 of at most 3"),
-        pytest.raises(ImageError, match=r"\d\.png is damaged\nBefore it, 3 damaged images were passed over"),
+        pytest.warns(UserWarning, match="skipped, 3 of at most 3"),
+        pytest.raises(ImageError, match=r"\d\.png is damaged\nBefore it, 3 damaged images were skipped"),
     ):
         dataset[0]
     with pytest.raises(ImageError, match=r"1\.png is damaged\nBefore it, 0 .*raise max_damaged above 0"):

@@ -1,11 +1,10 @@
 import io
 import json
 import os
-import subprocess
-import sys
+import signal
 import tarfile
 from collections import Counter
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +52,10 @@ def originals(dataset, split):
     ]
 
 
+def numbers(written):
+    return {split: entry["num_samples"] for split, entry in written.splits.items()}
+
+
 def shards_in(out):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.tar")}
 
@@ -60,8 +63,8 @@ def shards_in(out):
 def test_shards_hold_every_image_unchanged_and_shuffled(dataset, tmp_path):
     out = tmp_path / "out"
     written = write_shards(dataset, out, images_per_shard=5)
-    assert written.images == {"train": 23, "validation": 6}
-    assert written.shards == {"train": 5, "validation": 2}
+    assert numbers(written) == {"train": 23, "validation": 6}
+    assert {split: len(entry["filenames"]) for split, entry in written.splits.items()} == {"train": 5, "validation": 2}
     for split, folder in (("train", "train"), ("validation", "val")):
         assert Counter(stored(out, split)) == Counter(originals(dataset, folder))
         labels = [label for label, _ in stored(out, split)]
@@ -83,52 +86,38 @@ def test_what_is_written_can_be_trained_on(dataset, tmp_path):
 
 def test_the_seed_decides_every_byte(dataset, tmp_path):
     outs = [tmp_path / name for name in "abc"]
-    for out, seed, threads in zip(outs, (3, 3, 4), (1, 5, 1), strict=True):
-        write_shards(dataset, out, images_per_shard=7, seed=seed, num_threads=threads)
+    for out, seed in zip(outs, (3, 3, 4), strict=True):
+        write_shards(dataset, out, images_per_shard=7, seed=seed)
     first, same, other = ({name: content for name, (content, _) in shards_in(out).items()} for out in outs)
     assert first == same
     assert first != other
 
 
-def test_shards_keep_to_their_largest_size(dataset, tmp_path):
-    written = write_shards(dataset, tmp_path / "out", megabytes_per_shard=0.03)
-    sizes = [len(content) for content, _ in shards_in(tmp_path / "out").values()]
-    assert written.shards["train"] > 1
-    assert max(sizes) <= 30_000 + tarfile.RECORDSIZE
-    assert Counter(stored(tmp_path / "out", "train")) == Counter(originals(dataset, "train"))
-    one_each = write_shards(dataset, tmp_path / "tiny", megabytes_per_shard=1e-6)
-    assert one_each.shards == one_each.images
-
-
-_KILLED = """
-import os, signal, sys
-from gpvit.data.write_shards import write_shards
-synced = []
-def fsync(file):
-    synced.append(file)
-    if len(synced) == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-os.fsync = fsync
-write_shards(*sys.argv[1:], images_per_shard=5)
-"""
-
-
-def test_a_killed_call_is_gone_on_with(dataset, tmp_path):
+def test_a_killed_call_is_continued(dataset, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    done = subprocess.run([sys.executable, "-c", _KILLED, str(dataset), str(out)], check=False)
-    assert done.returncode == -9
+    replace, shards = os.replace, []
+
+    def killed(source, target):
+        shards.extend([target] if Path(target).suffix == ".tar" else [])
+        if len(shards) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    if (child := os.fork()) == 0:
+        write_shards(dataset, out, images_per_shard=5)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    monkeypatch.undo()
     before = shards_in(out)
     assert len(before) == 3
     assert not (out / "_info.json").exists()
-    assert list(out.glob(".train-0003.tar.*"))
     written = write_shards(dataset, out, images_per_shard=5)
     assert written.kept == 3
     after = shards_in(out)
     assert {name: after[name] for name in before} == before  # neither written again nor touched
-    assert not list(out.glob(".*"))
     write_shards(dataset, tmp_path / "whole", images_per_shard=5)
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir() if path.suffix != ".idx"}
-    assert {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".idx"} == whole
+    for path in (tmp_path / "whole").iterdir():
+        assert path.suffix == ".idx" or path.read_bytes() == (out / path.name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -155,12 +144,12 @@ def test_an_unreadable_image_is_named_and_stops_unless_allowed(dataset, tmp_path
     assert not list(out.glob(".*"))
     assert not (out / "_info.json").exists()
     written = write_shards(dataset, out, images_per_shard=5, max_damaged=1)
-    assert written.images["train"] == 22
+    assert numbers(written)["train"] == 22
     assert len(written.damaged) == 1
     assert "0.x.jpeg" in written.damaged[0]
     again = write_shards(dataset, out, images_per_shard=5, max_damaged=1)
-    assert (again.kept, again.images) == (7, written.images)
-    with pytest.raises(ImageError, match="1 damaged images were left out"):
+    assert (again.kept, again.splits) == (7, written.splits)
+    with pytest.raises(ImageError, match="lacks damaged images\nWith that, 1 damaged images would be left out"):
         write_shards(dataset, out, images_per_shard=5)
 
 
@@ -181,35 +170,33 @@ def test_a_folder_of_other_shards_or_of_anything_is_left_alone(dataset, tmp_path
     before = shards_in(out)
     with pytest.raises(ValueError, match=r"images per shard \(5 there, 6 now\), seed \(0 there, 1 now\)"):
         write_shards(dataset, out, images_per_shard=6, seed=1)
-    with pytest.raises(ValueError, match=r"class names .*hash of train"):
+    with pytest.raises(ValueError, match=r"class names .*hash of the images"):
         write_shards("digits", out, images_per_shard=5)
     assert shards_in(out) == before
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="is there already"):
         write_shards(dataset, tmp_path / "own")
-    with pytest.raises(ValueError, match="inside the data set"):
+    with pytest.raises(ValueError, match="inside the dataset"):
         write_shards(dataset, dataset / "shards")
 
 
-def test_no_space_is_told_and_finished_shards_are_kept(dataset, tmp_path, monkeypatch):
-    sync, synced = os.fsync, []
+def test_without_space_finished_shards_are_kept(dataset, tmp_path, monkeypatch):
+    add, added = tarfile.TarFile.addfile, []
 
-    def full(file):
-        synced.append(file)
-        if len(synced) == 3:
+    def full(tar, *arguments):
+        added.append(arguments)
+        if len(added) > 25:  # in the third shard
             raise OSError(28, "No space left on device")
-        sync(file)
+        add(tar, *arguments)
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"no space left in .*out for train-0002\.tar; make some"):
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with pytest.raises(OSError, match="No space left"):
         write_shards(dataset, tmp_path / "out", images_per_shard=5)
     assert sorted(shards_in(tmp_path / "out")) == ["train-0000.tar", "train-0001.tar"]
     assert not list((tmp_path / "out").glob(".*"))
+    monkeypatch.undo()
     assert write_shards(dataset, tmp_path / "out", images_per_shard=5).kept == 2
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(OSError, match=r"need 0\.0 GB, and 0\.0 GB are free"):
-        write_shards(dataset, tmp_path / "more")
 
 
 def test_data_sets_that_cannot_be_used(dataset, tmp_path):
@@ -221,7 +208,7 @@ def test_data_sets_that_cannot_be_used(dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no class folder"):
         write_shards(dataset / "train" / "crow", tmp_path / "out")
     (dataset / "test" / "owl").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"test and .*train must hold the same class folders.*blue\.tit"):
+    with pytest.raises(ValueError, match=r"test and train must hold the same class folders.*blue\.tit"):
         write_shards(dataset, tmp_path / "out")
     (dataset / "test" / "owl").rename(dataset / "test" / "crow")
     (dataset / "test" / "blue.tit").mkdir()
@@ -230,44 +217,26 @@ def test_data_sets_that_cannot_be_used(dataset, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"images_per_shard": 5, "megabytes_per_shard": 1.0},
-        {"images_per_shard": 0},
-        {"megabytes_per_shard": 0.0},
-        {"seed": -1},
-        {"max_damaged": -1},
-        {"num_threads": 0},
-    ],
-)
+@pytest.mark.parametrize("options", [{"images_per_shard": 0}, {"seed": -1}, {"max_damaged": -1}])
 def test_wrong_settings(dataset, tmp_path, options):
-    with pytest.raises(ValueError, match=r"choose one|must be above 0"):
+    with pytest.raises(ValueError, match="give at least"):
         write_shards(dataset, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_digits_become_pngs(tmp_path):
     written = write_shards("digits", tmp_path / "out")
-    assert written.images == {"train": 1297, "validation": 500}
+    assert numbers(written) == {"train": 1297, "validation": 500}
     label, content = stored(tmp_path / "out", "validation")[0]
     assert 0 <= label < 10
     assert Image.open(io.BytesIO(content)).size == (8, 8)
-
-
-def test_another_shard_under_its_name_is_written_again(dataset, tmp_path):
-    out = tmp_path / "out"
-    write_shards(dataset, out, images_per_shard=5)
-    content = (out / "train-0001.tar").read_bytes()
-    (out / "train-0001.tar").write_bytes((out / "train-0000.tar").read_bytes())
-    assert write_shards(dataset, out, images_per_shard=5, max_damaged=5).kept == 6
-    assert (out / "train-0001.tar").read_bytes() == content
 
 
 def test_what_an_earlier_call_left_out_counts(dataset, tmp_path):
     for split in ("train", "val"):  # training shards are written first
         (dataset / split / "crow" / "deeper" / "0.x.jpeg").write_bytes(b"")
     for _ in range(2):
-        with pytest.raises(ImageError, match="1 damaged images were left out before it"):
+        with pytest.raises(ImageError, match="With that, 2 damaged images would be left out"):
             write_shards(dataset, tmp_path / "out", images_per_shard=5, max_damaged=1)
-    assert write_shards(dataset, tmp_path / "out", images_per_shard=5, max_damaged=2).images["validation"] == 5
+    written = write_shards(dataset, tmp_path / "out", images_per_shard=5, max_damaged=2)
+    assert numbers(written)["validation"] == 5

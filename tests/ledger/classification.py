@@ -14,8 +14,7 @@ from torch import nn
 
 import gpvit
 from gpvit.data.images import decode_image
-from gpvit.data.transforms.classification import Preprocessing, training_transform
-from gpvit.data.transforms.erasing import RandomErasing
+from gpvit.data.transforms.classification import Preprocessing, RandomErasing, training_transform
 from gpvit.data.write_shards import write_shards
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.ops.deformable import deformable_sample

@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image
 
 from gpvit.data.segmentation import Pair, SegmentationData
-from gpvit.data.transforms.segmentation import SegmentationPreprocessing
-from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation
+from gpvit.data.transforms.segmentation import SegmentationAugmentation, SegmentationPreprocessing
 
 
 class Patches(SegmentationData):

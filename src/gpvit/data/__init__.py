@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "classification.folders": ["ImageFolder"],
         "classification.module": ["ClassificationData"],
         "classification.shards": ["Shards"],
-        "images": ["ImageError", "list_images", "read_image"],
+        "images": ["ImageError", "list_images", "open_image", "read_image"],
         "synthetic.digits": ["Digits", "digits_split"],
         "synthetic.photographs": ["load_photograph", "photograph_credit", "photograph_names"],
         "synthetic.scenes": ["Scene", "digit_scene"],

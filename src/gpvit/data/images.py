@@ -1,27 +1,31 @@
-"""Any image a user has, as an 8-bit RGB picture."""
+"""Any image a user has, as 8-bit RGB."""
 
 import glob
-import re
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from gpvit.errors import UserError
+from gpvit.io import natural_key
 
 ImageSource = str | Path | Image.Image | np.ndarray | torch.Tensor
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels, right and bottom exclusive."""
 
 
 class ImageError(UserError):
-    """Something that was given as an image is none, or is damaged."""
+    """Something that was given as an image is none, is damaged or is too large."""
 
 
-def read_image(source: ImageSource) -> Image.Image:
+def read_image(source: ImageSource, box: Box | None = None, max_pixels: int | None = None) -> Image.Image:
     """Read any image as 8-bit RGB, turned upright.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit values are scaled from 0..65535, and of an
@@ -30,6 +34,10 @@ def read_image(source: ImageSource) -> Image.Image:
     Args:
         source: A path, a PIL image, an array `(H, W)` or `(H, W, 1 | 3 | 4)`, or a tensor `(H, W)` or
             `(1 | 3 | 4, H, W)`. Arrays and tensors hold uint8, uint16 or floats in [0, 1].
+        box: The window of the upright image that is read; None reads all of it. For many windows of a large image,
+            give what `open_image` opened.
+        max_pixels: Raises Pillow's limit of 178,956,970 pixels, which guards against small files that claim to be huge
+            images; None takes the environment variable `GPVIT_MAX_PIXELS`, if it is set.
 
     Returns:
         A PIL image of mode RGB that shares no memory with `source`.
@@ -43,27 +51,50 @@ def read_image(source: ImageSource) -> Image.Image:
         (6, 4)
     """
     if isinstance(source, str | Path):
-        return _read_file(Path(source).expanduser())
+        with _existing(source).open("rb") as file:
+            return _to_rgb(*_identify(file, str(source), max_pixels), box)
     if isinstance(source, Image.Image):
-        return _decode(source, getattr(source, "filename", "") or f"PIL image of mode {source.mode}")
-    if isinstance(source, torch.Tensor):
-        return _from_array(_tensor_to_array(source), "tensor")
-    if isinstance(source, np.ndarray):
-        return _from_array(source, "array")
+        return _to_rgb(source, _name(source), box)
+    if isinstance(source, np.ndarray | torch.Tensor):
+        name = "array" if isinstance(source, np.ndarray) else "tensor"
+        return _to_rgb(_from_array(source, name), name, box)
     raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
 
 
-def decode_image(data: bytes, name: str) -> Image.Image:
+def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Image:
+    """Open an image without decoding it, to learn its size or to read windows of it by `read_image(image, box)`.
+
+    Its pixels stay as they are stored, one byte for gray and palettes, three for colour, and are decoded when the first
+    window is read; those of PNG files, and of images that EXIF data turn, at once.
+
+    Args:
+        source: As of `read_image`.
+        max_pixels: As of `read_image`.
+
+    Returns:
+        A PIL image of any mode; `size` is the upright image's.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+        ImageError: The file or the values are no image; the message names them and the remedy.
+    """
+    if not isinstance(source, str | Path):
+        return _upright(source, _name(source)) if isinstance(source, Image.Image) else read_image(source)
+    return _upright(*_identify(_existing(source), str(source), max_pixels))
+
+
+def decode_image(data: bytes, name: str, max_pixels: int | None = None) -> Image.Image:
     """Read the bytes of an image file as `read_image` reads the file.
 
     Args:
         data: The file's content.
         name: What messages call it.
+        max_pixels: As of `read_image`.
 
     Raises:
         ImageError: The bytes are no image; the message names it and the remedy.
     """
-    return _read_stream(BytesIO(data), name)
+    return _to_rgb(*_identify(BytesIO(data), name, max_pixels))
 
 
 def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -76,77 +107,98 @@ def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: A path does not exist, a pattern matches nothing, or a folder holds no image.
-        ValueError: `inputs` is empty.
+        UserError: `inputs` is empty.
     """
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     if not inputs:
         raise UserError("no image was given: name at least one file, folder or pattern such as 'photos/*.jpg'")
-    return list(dict.fromkeys(path for entry in inputs for path in _expand(Path(entry).expanduser())))
+    found: dict[Path, None] = {}
+    for entry in map(os.path.expanduser, map(str, inputs)):
+        matches = sorted(map(Path, glob.glob(entry, recursive=True)), key=_natural_order)
+        if os.path.lexists(entry) or not glob.has_magic(entry):
+            matches = [Path(entry)]
+        if not matches:
+            raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
+        found |= dict.fromkeys(path for match in matches for path in _images_in(match))
+    return list(found)
 
 
-def _expand(entry: Path) -> list[Path]:
-    if entry.is_file():
-        return [entry]
-    if entry.is_dir():
-        images = (path for path in entry.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
-        found = sorted(images, key=_counted)
-        if not found:
-            raise FileNotFoundError(f"folder {entry} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
-        return found
-    if not glob.has_magic(str(entry)):
-        raise FileNotFoundError(f"{entry}: no such file or folder; check the path (relative to {Path.cwd()})")
-    matches = sorted(map(Path, glob.glob(str(entry), recursive=True)), key=_counted)
-    if not matches:
-        raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
-    return [path for match in matches for path in _expand(match)]
+def _images_in(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such file or folder; check the path (relative to {Path.cwd()})")
+    found = [file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()]
+    if not found:
+        raise FileNotFoundError(f"folder {path} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
+    return sorted(found, key=_natural_order)
 
 
-def _counted(path: Path) -> list[tuple[list[str | int], str]]:
-    """Order paths folder by folder, the numbers in their names by value."""
-    # Texts and numbers take turns, so that equal places are of one type; names that count alike go by their letters.
-    return [
-        ([int(piece) if place % 2 else piece for place, piece in enumerate(re.split("([0-9]+)", name))], name)
-        for name in path.parts
-    ]
+def _natural_order(path: Path) -> list[tuple[object, str]]:
+    return [(natural_key(part), part) for part in path.parts]  # names that count alike go by their letters
 
 
-def _read_file(path: Path) -> Image.Image:
+def _existing(path: str | Path) -> Path:
+    path = Path(path).expanduser()
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image; give its files (list_images finds them)")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such image; check the path (relative to {Path.cwd()})")
-    with path.open("rb") as file:
-        return _read_stream(file, str(path))
+    return path
 
 
-def _read_stream(file: IO[bytes], name: str) -> Image.Image:
+def _name(image: Image.Image) -> str:
+    return str(getattr(image, "filename", "")) or f"PIL image of mode {image.mode}"
+
+
+def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tuple[Image.Image, str]:
+    """Open an image file without decoding it; give the name as well."""
+    if (limit := max_pixels or int(os.environ.get("GPVIT_MAX_PIXELS", 0))) > 2 * (Image.MAX_IMAGE_PIXELS or limit):
+        Image.MAX_IMAGE_PIXELS = limit // 2 + 1  # Pillow warns from there on, and refuses twice as many
+    with _decoding(name):
+        try:
+            return Image.open(file), name
+        except Image.UnidentifiedImageError:
+            raise ImageError(f"{name} is not an image in a known format; remove it or save it as PNG or JPEG") from None
+        except Image.DecompressionBombError as error:
+            raise ImageError(
+                f"{name} is larger than the limit that guards against small files of huge images ({error}); if you "
+                "trust it, set the environment variable GPVIT_MAX_PIXELS, or max_pixels, to its number of pixels"
+            ) from None
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Name the image in whatever goes wrong: on damaged bytes Pillow's decoders raise nearly anything."""
     try:
-        image = Image.open(file)
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image in a known format; remove it or save it as PNG or JPEG") from None
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit into memory; make it smaller, or cut it into parts") from error
     except Exception as error:
-        raise _damaged(name, error) from error
-    return _decode(image, name)
+        raise ImageError(f"{name} is damaged or truncated ({error}); remove it or fetch it again") from error
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    try:
-        image = ImageOps.exif_transpose(image)  # also decodes the pixels, and always copies
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    with _decoding(name):
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
+
+
+def _to_rgb(image: Image.Image, name: str, box: Box | None = None) -> Image.Image:
+    """Convert any image to RGB, or a window of it; the copy shares no memory with it."""
+    with _decoding(name):
+        image = _upright(image, name)
         image.load()
+        if box is not None:
+            image = image.crop(box)
         if image.mode.startswith(("I", "F")):
-            return _from_array(_wide_pixels(image), name)
+            image = _from_array(_wide_pixels(image), name)
         if not image.has_transparency_data:
             return image.convert("RGB")
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    except ImageError:
-        raise
-    except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
-        raise _damaged(name, error) from error
-
-
-def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} is damaged or truncated ({error}); remove it or fetch it again")
 
 
 def _wide_pixels(image: Image.Image) -> np.ndarray:
@@ -157,27 +209,22 @@ def _wide_pixels(image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def _tensor_to_array(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.ndim == 3 and tensor.shape[0] in (1, 3, 4):
-        tensor = tensor.permute(1, 2, 0)
-    elif tensor.ndim != 2:
-        raise ImageError(
-            f"tensor of shape {tuple(tensor.shape)}: an image is (H, W) or (1 | 3 | 4, H, W), channels first; "
-            "of a batch, give one image at a time"
-        )
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-
-
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
+def _from_array(source: np.ndarray | torch.Tensor, name: str) -> Image.Image:
+    """Make a PIL image of an array or a tensor."""
+    if isinstance(source, np.ndarray):
+        layout, array = "(H, W) or (H, W, 1 | 3 | 4), channels last", source
+    else:
+        layout = "(H, W) or (1 | 3 | 4, H, W), channels first"
+        source = source.detach().cpu()
+        array = (source.float() if source.is_floating_point() else source).numpy()
+        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+    if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ImageError(
-            f"{name} of shape {array.shape}: an image is (H, W) or (H, W, 1 | 3 | 4), channels last; "
-            "of a batch, give one image at a time"
+            f"{name} of shape {tuple(source.shape)}: an image is {layout}; of a batch, give one image at a time"
         )
-    return _decode(Image.fromarray(np.ascontiguousarray(_to_bytes(array, name))), name)
+    return Image.fromarray(np.ascontiguousarray(_to_bytes(array, name)))
 
 
 def _to_bytes(array: np.ndarray, name: str) -> np.ndarray:

@@ -1,6 +1,5 @@
-"""What every data module shares, whatever the task: names, preprocessing and loaders."""
+"""The base of all data modules: class names, preprocessing and loaders, whatever the task."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,40 +9,67 @@ from lightning import LightningDataModule
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from gpvit.data.loader import Loader, Share, TrainingLoader
-from gpvit.data.samplers import EpochBatches, Order, Seeded, Shuffled, process
+from gpvit.data.samplers import (
+    EpochOrder,
+    ResumableBatchSampler,
+    Seeded,
+    Shuffled,
+    run_seed,
+    seeded_generator,
+)
+from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.data.workers import outlive_signals, usable_cores
 from gpvit.errors import UserError
+from gpvit.io import replacing, write_text
 
 
 class ImageData(LightningDataModule):
     """Batches of images for training and for validation; testing reads the validation images.
 
-    A subclass fills `train_set` and `val_set` in `setup`, and may make whole training batches by `train_collate`.
-    Several processes share the images by themselves: a Trainer needs `use_distributed_sampler=False`.
+    A subclass gives `training_samples` and `validation_samples`, and may make whole training batches by
+    `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart;
+    Lightning's Trainer needs no such call, but `use_distributed_sampler=False`.
 
     Args:
         class_names: The classes in the order of their labels.
         preprocessing: What evaluation does to an image, and the size that training keeps to.
         batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
+        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
+        max_damaged: How often training may replace an image that cannot be read by another, in all processes of a
+            loader together; each is named in a warning. Validation replaces none.
 
     Attributes:
         class_names: As given; known before `setup`.
         preprocessing: As given; known before `setup`.
         num_classes: How many classes there are.
+        train_set: What training reads, after `setup("fit")`.
+        val_set: What validation reads, after `setup`.
+
+    Raises:
+        UserError: A number is out of its range, or a class name is there twice.
     """
 
     fewest_classes = 2
     preprocessing: Any
-    train_set: Dataset[Any] | None = None
-    val_set: Dataset[Any] | None = None
+    train_set: Any = None
+    val_set: Any = None
     train_collate: Callable[[list[Any]], Any] | None = None
 
-    def __init__(self, class_names: Sequence[str], preprocessing: Any, batch_size: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        preprocessing: Any,
+        batch_size: int,
+        num_workers: int | None = None,
+        max_damaged: int = 0,
+    ) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0:
+        if num_workers is None:
+            num_workers = min(4, usable_cores())
+        if batch_size < 1 or min(num_workers, max_damaged) < 0:
             raise UserError(
-                f"batch_size {batch_size} and num_workers {num_workers}: give at least 1 image and 0 workers"
+                f"batch_size {batch_size}, num_workers {num_workers} and max_damaged {max_damaged}: give at least "
+                "1 image, 0 workers and 0 damaged images"
             )
         if len(class_names) < self.fewest_classes or len(set(class_names)) != len(class_names):
             raise UserError(f"class names {list(class_names)}: give {self.fewest_classes} or more, each once")
@@ -51,33 +77,72 @@ class ImageData(LightningDataModule):
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.max_damaged = max_damaged
+        self._process: tuple[int, int, int] | None = None
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
 
-    def train_dataloader(self) -> TrainingLoader:
+    def distribute(self, rank: int, world_size: int, seed: int) -> None:
+        """Say which process of a run this is, before loaders are made.
+
+        Args:
+            rank: Number of this process.
+            world_size: Number of processes.
+            seed: Of the training order and of what varies samples, alike in all processes.
+        """
+        self._process = rank, world_size, seed
+
+    @property
+    def process(self) -> tuple[int, int, int]:
+        """Rank, world size and seed: as `distribute` was told, else those of Lightning's Trainer, if one runs this."""
+        if self._process is not None:
+            return self._process
+        return (self.trainer.global_rank, self.trainer.world_size, run_seed()) if self.trainer else (0, 1, run_seed())
+
+    def training_samples(self) -> Dataset[Any]:
+        """Find the samples of training; a method `name(index)`, if any, names them in messages."""
+        raise NotImplementedError
+
+    def validation_samples(self) -> Dataset[Any]:
+        """Find the samples of validation."""
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the samples: of both parts to fit, of the validation part alone for any other stage."""
+        if self.val_set is None:
+            self.val_set = self.validation_samples()
+        if stage in ("fit", None) and self.train_set is None:
+            self.train_set = SkipCorrupt(self.training_samples(), self.max_damaged)
+
+    def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches in random order; a last batch that is not full is left out."""
         return self.train_loader(self._ready(self.train_set), collate_fn=self.train_collate)
 
     def train_loader(
-        self, dataset: Dataset[Any], order: Order | None = None, collate_fn: Callable[[list[Any]], Any] | None = None
-    ) -> TrainingLoader:
-        """Make a loader of training batches for this process, which can begin anywhere.
+        self,
+        dataset: Dataset[Any],
+        order: EpochOrder | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+    ) -> DataLoader[Any]:
+        """Make a loader of training batches for this process; its `batch_sampler` says where the next pass begins.
 
         Args:
             dataset: What to load from, by index; a method `name(index)`, if any, names samples in messages.
             order: Of the samples; None shuffles them.
             collate_fn: Makes a batch of a list of samples.
         """
+        rank, world_size, seed = self.process
         order = Shuffled(len(dataset)) if order is None else order  # type: ignore[arg-type]
-        samples = Seeded(dataset, order.seed, collate_fn)
-        batches = EpochBatches(order, self.batch_size)
-        return TrainingLoader(samples, batches, self.num_workers, **_speed(self.num_workers))
+        samples = Seeded(dataset, seed, collate_fn)
+        batches = ResumableBatchSampler(order, self.batch_size, seed, rank, world_size)
+        generator = seeded_generator(seed, rank)
+        return self._dataloader(samples, batch_sampler=batches, collate_fn=samples.collate, generator=generator)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Load every validation image once, in a fixed order; of several processes, each loads its share."""
+        """Load every validation image once, in a fixed order; of several processes, each loads its part."""
         return self._loader(self._ready(self.val_set))
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -89,42 +154,39 @@ class ImageData(LightningDataModule):
             raise RuntimeError("the data are not set up: call setup('fit') first, or let a Trainer do it")
         return dataset
 
-    def _loader(
-        self,
-        dataset: Dataset[Any],
-        *,
-        batch_size: int | None = None,
-        **options: Any,
-    ) -> Loader:
-        rank, world_size = process()
-        if world_size > 1:
-            options["sampler"] = Share(dataset, world_size, rank)
-        return Loader(
+    def _loader(self, dataset: Any, *, batch_size: int | None = None, collate_fn: Any = None) -> DataLoader[Any]:
+        rank, world_size, _ = self.process
+        if len(dataset) < world_size:
+            raise UserError(f"fewer validation images than the {world_size} processes, which need one each")
+        return self._dataloader(
             dataset,
-            batch_size=self.batch_size if batch_size is None else batch_size,
-            num_workers=self.num_workers,
+            batch_size=batch_size or self.batch_size,
+            # torch's DistributedSampler gives some images to two processes; scores would count them twice
+            sampler=range(rank, len(dataset), world_size),
+            collate_fn=collate_fn,
             generator=torch.Generator(),  # else each pass would draw from the random state that training draws from
-            **_speed(self.num_workers),
+        )
+
+    def _dataloader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            num_workers=self.num_workers,
+            worker_init_fn=outlive_signals(),
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
             **options,
         )
 
 
-def _speed(workers: int) -> dict[str, Any]:
-    return {"persistent_workers": workers > 0, "pin_memory": torch.cuda.is_available()}
-
-
 def write_report(folder: Path, name: str, table: str, sheet: Image.Image) -> None:
-    """Write what a look at the data gave, each file whole or not at all: a table as CSV and, as `data.png`, a sheet.
+    """Write what a look at the data gave: a table as CSV and, as `data.png`, a sheet of images.
 
     Args:
         folder: Where to; it is made if need be.
         name: Of the table's file.
         table: What it holds.
-        sheet: Pictures of the data.
+        sheet: Images of the data.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}"
-    temporary.write_text(table, encoding="utf-8")
-    os.replace(temporary, folder / name)
-    sheet.save(temporary := folder / ".data.png")
-    os.replace(temporary, folder / "data.png")
+    write_text(folder / name, table)
+    with replacing(folder / "data.png") as path:
+        sheet.save(path)

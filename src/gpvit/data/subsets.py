@@ -1,7 +1,7 @@
-"""Which images of a training split to keep when few are to be learned from, alike on every machine.
+"""Subsets of a training split for learning from few images, alike on every machine.
 
-Each function gives the beginning of an order that depends on the seed alone, so that a larger choice of the same seed
-holds every smaller one: scores of 1, 5 and 10 images compare.
+Each function takes the beginning of an order that depends on the seed alone, so that a larger subset of the same seed
+holds every smaller one: scores of 1, 5 and 10 images compare. All return the places of the images, ascending.
 """
 
 import warnings
@@ -15,20 +15,14 @@ from gpvit.errors import UserError
 _SHOWN = 5  # classes in a message
 
 
-def of_each_class(labels: Sequence[int], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
+def per_class_subset(labels: Sequence[int], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
     """Choose so many images of each class at random; all of a class that has no more, and a warning names it.
 
     Args:
         labels: Label of each image.
         class_names: The classes in the order of their labels.
-        count: Images of each class.
+        count: Images of each class, 1 or more.
         seed: Of the choice.
-
-    Returns:
-        Places of the images, ascending.
-
-    Raises:
-        ValueError: If `count` is not positive.
     """
     if count < 1:
         raise UserError(f"per_class {count}: give 1 image or more of each class, or null for all")
@@ -48,25 +42,13 @@ def of_each_class(labels: Sequence[int], class_names: Sequence[str], count: int,
     return sorted(chosen)
 
 
-def at_random(length: int, count: int, seed: int = 0) -> list[int]:
-    """Choose so many of all images at random.
-
-    Args:
-        length: How many images there are.
-        count: How many to choose.
-        seed: Of the choice.
-
-    Returns:
-        Places of the images, ascending.
-
-    Raises:
-        ValueError: If there are not so many.
-    """
+def random_subset(length: int, count: int, seed: int = 0) -> list[int]:
+    """Choose `count` of `length` images at random; there must be so many."""
     _check(length, count)
     return sorted(_order(length, seed)[:count].tolist())
 
 
-def covering(length: int, images: np.ndarray, labels: np.ndarray, count: int, seed: int = 0) -> list[int]:
+def class_covering_subset(length: int, images: np.ndarray, labels: np.ndarray, count: int, seed: int = 0) -> list[int]:
     """Choose so many images at random, first of all one with each class that no chosen one has, rare classes first.
 
     Without this, few images of many classes would leave most classes without an example.
@@ -77,12 +59,6 @@ def covering(length: int, images: np.ndarray, labels: np.ndarray, count: int, se
         labels: Of each object, its label, `(M,)`.
         count: How many images to choose.
         seed: Of the choice.
-
-    Returns:
-        Places of the images, ascending.
-
-    Raises:
-        ValueError: If there are not so many.
     """
     _check(length, count)
     order = _order(length, seed).numpy()

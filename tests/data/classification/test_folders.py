@@ -147,7 +147,7 @@ def test_a_damaged_image_stops_the_run_with_its_name(root):
         list(data.val_dataloader())
 
 
-@pytest.mark.filterwarnings("ignore:passed over")
+@pytest.mark.filterwarnings("ignore:skipped")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_training_passes_over_a_few_damaged_images(root, num_workers):
     path = root / "train" / "crow" / "0.png"

@@ -9,9 +9,8 @@ from lightning import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from PIL import Image
 
-from gpvit.data.classification.shards import Shards
+from gpvit.data.classification.shards import ShardOrder, Shards
 from gpvit.data.images import ImageError
-from gpvit.data.samplers import EpochBatches
 from gpvit.data.transforms.classification import Augmentation, Preprocessing
 
 SMALL = Preprocessing((3, 16, 16), (0.0,) * 3, (1.0,) * 3)
@@ -103,7 +102,8 @@ def test_batches_depend_on_nothing_but_seed_epoch_and_position(root):
     runs = []
     for num_workers, number in ((0, 0), (1, 1), (2, 2)):
         torch.manual_seed(number)
-        data = shards(root, augmentation=Augmentation(), num_workers=num_workers, seed=5, window=2)
+        data = shards(root, augmentation=Augmentation(), num_workers=num_workers, window=2)
+        data.distribute(0, 1, 5)
         data.setup("fit")
         loader = data.train_dataloader()
         loader.batch_sampler.set_epoch(3)
@@ -114,15 +114,21 @@ def test_batches_depend_on_nothing_but_seed_epoch_and_position(root):
 
 
 @pytest.mark.parametrize(("world_size", "left_out"), [(2, 2), (3, 2)])
-def test_processes_share_every_epoch(root, world_size, left_out):
-    data = shards(root, batch_size=3, window=2)
-    data.setup("fit")
-    order = data.train_dataloader().batch_sampler.order
-    assert (order.window, order.lengths, order.nodes, order.node_batch) == (2, SPLITS["train"], 1, 3)
-    taken = [
-        index for rank in range(world_size) for keys in EpochBatches(order, 3, rank, world_size) for _, index in keys
-    ]
+def test_processes_divide_every_epoch(root, world_size, left_out):
+    taken = []
+    for rank in range(world_size):
+        data = shards(root, batch_size=3, window=2)
+        data.distribute(rank, world_size, 0)
+        data.setup("fit")
+        taken += [index for keys in data.train_dataloader().batch_sampler for _, index in keys]
     assert len(set(taken)) == len(taken) == 20 - left_out
+
+
+def test_shards_are_indexed_in_advance(root):
+    data = shards(root)
+    data.prepare_data()
+    assert len(list(root.glob("*.idx"))) == 7
+    shards(root, train_split="absent").prepare_data()  # who only evaluates need not have it
 
 
 def test_shards_are_found_by_pattern_and_classes_by_number(root):
@@ -162,13 +168,14 @@ def trainer(root, max_epochs):
     )
 
 
-def test_a_run_goes_on_with_the_order_of_its_epoch(root):
+def test_a_run_goes_on_with_the_order_of_its_epoch(root, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     whole, begun, resumed = Recorder(), Recorder(), Recorder()
-    trainer(root, 4).fit(whole, datamodule=shards(root, num_workers=2, seed=0))
+    trainer(root, 4).fit(whole, datamodule=shards(root, num_workers=2))
     engine = trainer(root, 2)
-    engine.fit(begun, datamodule=shards(root, seed=0))
+    engine.fit(begun, datamodule=shards(root))
     engine.save_checkpoint(root / "epoch2.ckpt")
-    trainer(root, 4).fit(resumed, datamodule=shards(root, seed=0), ckpt_path=root / "epoch2.ckpt")
+    trainer(root, 4).fit(resumed, datamodule=shards(root), ckpt_path=root / "epoch2.ckpt")
     assert len(whole.validated) == 4 * 9
     assert begun.trained + resumed.trained == whole.trained
     assert len({str([labels for number, labels in whole.trained if number == epoch]) for epoch in range(4)}) > 1
@@ -241,16 +248,49 @@ def test_a_damaged_image_is_named_and_passed_over_as_often_as_allowed(root):
     shard.write_bytes(content)
     data = shards(root, max_damaged=1)
     data.setup("fit")
-    with pytest.warns(UserWarning, match=r"1 of at most 1: .*train-1\.tar: 0007\.jpg: its content"):
+    with pytest.warns(UserWarning, match=r"1 of at most 1: .*train-1\.tar: 0007\.jpg is not an image"):
         numbers = samples(data.train_dataloader())
     assert len(numbers) == 20
     assert 7 not in numbers
-    with pytest.raises(
-        ImageError, match=r"(?s)train-1\.tar: 0007\.jpg: its content .*raise max_damaged above 1"
-    ) as error:
+    with pytest.raises(ImageError, match=r"(?s)train-1\.tar: 0007\.jpg is .*raise max_damaged above 1") as error:
         samples(data.train_dataloader())
     assert "1 damaged" in str(error.value)
     strict = shards(root, val_split="train")
     strict.setup("validate")
     with pytest.raises(ImageError, match=r"train-1\.tar: 0007\.jpg"):
         samples(strict.val_dataloader())
+
+
+LENGTHS = [7, 0, 12, 3, 9, 9, 1, 20]
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+@pytest.mark.parametrize(("world_size", "batch_size"), [(1, 1), (2, 4), (3, 5), (5, 100)])
+def test_every_sample_comes_once_in_every_epoch(window, world_size, batch_size):
+    order = ShardOrder(LENGTHS, window, world_size, batch_size)
+    epochs = [order.indices(0, epoch) for epoch in range(3)]
+    for epoch, indices in enumerate(epochs):
+        assert sorted(indices.tolist()) == list(range(len(order))) == list(range(sum(LENGTHS)))
+        assert torch.equal(indices, ShardOrder(LENGTHS, window, world_size, batch_size).indices(0, epoch))
+    assert not torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[0], order.indices(1, 0))
+
+
+def shards_of(indices, lengths):
+    return np.searchsorted(np.cumsum(lengths), indices.numpy(), side="right")
+
+
+def test_reading_keeps_to_a_few_shards_at_a_time():
+    lengths = [10] * 12
+    shards = shards_of(ShardOrder(lengths, 3).indices(0, 0), lengths).reshape(4, 30)
+    assert [len(set(window)) for window in shards] == [3] * 4
+    assert all(list(window) != sorted(window, key=list(window).index) for window in shards)  # mixed, not one by one
+
+
+def test_processes_read_different_shards():
+    lengths, world_size, batch_size = [10] * 12, 3, 4
+    indices = ShardOrder(lengths, 2, world_size, batch_size).indices(0, 0)
+    steps = shards_of(indices, lengths).reshape(-1, world_size, batch_size)
+    read = [set(steps[:, rank].flatten()) for rank in range(world_size)]
+    assert [len(shards) for shards in read] == [4] * 3
+    assert len(set.union(*read)) == 12

@@ -65,7 +65,7 @@ def test_training_varies_and_leaves_out_crowds(coco_root):
     sizes = set()
     for epoch in range(3):
         loader = data.train_dataloader()
-        loader.set_epoch(epoch)
+        loader.batch_sampler.set_epoch(epoch)
         loaded = list(loader)
         assert len(loaded) == 3
         for images, targets in loaded:

@@ -90,21 +90,19 @@ def test_a_damaged_file_in_an_epoch_is_passed_over_and_named(root):
     data = folder(root, batch_size=2)
     data.setup("fit")
     damage(root / "images/train/2.png")
-    with pytest.warns(UserWarning, match=r"passed over, 1 of at most 10: .*images.train.2\.png") as warned:
+    with pytest.warns(UserWarning, match=r"skipped, 1 of at most 10: .*images.train.2\.png") as warned:
         batches = list(data.train_dataloader())
     assert [len(images) for images, _ in batches] == [2, 2, 2]
     assert data.train_set.skipped == len(warned)
 
 
-@pytest.mark.filterwarnings("always:passed over")
+@pytest.mark.filterwarnings("always:skipped")
 def test_worker_processes_count_damage_together(root):
     data = folder(root, batch_size=1, num_workers=2, max_damaged=3)
     data.setup("fit")
     damage(root / "masks/train/0.png", root / "images/train/2.png")
     loader = data.train_dataloader()
-    with pytest.raises(
-        ImageError, match=r"(0|2)\.png(.|\n)*3 damaged images were passed over.*raise max_damaged above 3"
-    ):
+    with pytest.raises(ImageError, match=r"(0|2)\.png(.|\n)*3 damaged images were skipped.*raise max_damaged above 3"):
         [list(loader) for _ in range(20)]
     assert data.train_set.skipped == 3
 

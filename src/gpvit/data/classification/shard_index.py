@@ -1,48 +1,60 @@
-"""Where the samples of a shard lie: a tar file that holds an image (KEY.jpg) and its label (KEY.cls) for each."""
+"""Samples of WebDataset shards by their number: tar files with an image (KEY.jpg) and a label (KEY.cls) for each."""
 
 import os
 import re
 import tarfile
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from gpvit.data.images import decode_image
 from gpvit.errors import UserError
+from gpvit.io import replacing
 
-_FORMAT = 1  # of the index files; another number makes them anew
-_MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<extension>[^/]*)")  # WebDataset's: up to the name's first dot
+_FORMAT = 2  # of the index files; another number makes them anew
+_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")  # WebDataset's key and extension: up to the name's first dot
 _OPEN_FILES = 16
+_Member = tuple[str, str, tarfile.TarInfo]  # key, extension in lower case, header
 
 
-class Member(NamedTuple):
-    """A file inside a shard.
+def index_shard(shard: Path) -> np.ndarray:
+    """Say where the samples of a shard lie, and what they are called and labelled.
 
-    Args:
-        key: Its name up to the first dot; the files of one sample share it.
-        extension: The rest of the name, in lower case, without that dot.
-        header: Byte of the shard where its header begins.
-        offset: Byte where its content begins.
-        size: Bytes of its content.
-    """
+    Reading all headers takes a while, so the index is kept beside the shard as NAME.idx, if the folder can be written
+    to; it is made anew once the shard's size or time of change is another.
 
-    key: str
-    extension: str
-    header: int
-    offset: int
-    size: int
-
-
-def members(shard: Path) -> Iterator[Member]:
-    """Read the headers of a shard from front to back.
+    Returns:
+        `(N,)`, with the fields `offset` (byte where the image begins), `size` (its bytes), `label`, and `name` (of the
+        image's file in the shard, in UTF-8).
 
     Raises:
-        ValueError: It is no tar file, or compressed, or cut off.
+        UserError: It is no whole tar file, or a sample lacks its image or label.
     """
+    status = shard.stat()
+    state = np.array([_FORMAT, status.st_size, status.st_mtime_ns])
+    beside = shard.with_suffix(".idx")
+    with suppress(Exception), np.load(beside, allow_pickle=False) as known:  # whatever is wrong with it, make it anew
+        if np.array_equal(known["state"], state):
+            return known["samples"]
+    with shard.open("rb") as file:
+        rows = [_row(shard, file, *sample) for sample in groupby(_members(shard), key=lambda member: member[0])]
+    name_bytes = max((len(row[3]) for row in rows), default=1)
+    fields = [("offset", np.int64), ("size", np.int64), ("label", np.int64), ("name", f"S{name_bytes}")]
+    samples = np.array(rows, dtype=fields)
+    with suppress(OSError), replacing(beside) as path, path.open("wb") as file:  # in a read-only folder, do without
+        np.savez(file, state=state, samples=samples)
+    return samples
+
+
+def _members(shard: Path) -> Iterator[_Member]:
+    """Read the headers of a shard from front to back."""
     remedy = "shards are uncompressed tar files; fetch it again, or write it again"
     try:
         with tarfile.open(shard, "r:") as opened:
@@ -50,7 +62,7 @@ def members(shard: Path) -> Iterator[Member]:
             while (member := tar.next()) is not None:
                 tar.members = []  # a list of all that were read, of no use here
                 if member.isreg() and (name := _MEMBER.fullmatch(member.name)):
-                    yield Member(name["key"], name["extension"].lower(), member.offset, member.offset_data, member.size)
+                    yield name[1], name[2].lower(), member
             # tarfile takes a damaged header in the middle, or a cut there, for the end; the true end is a zero block
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -59,41 +71,8 @@ def members(shard: Path) -> Iterator[Member]:
         raise UserError(f"{shard} cannot be read ({error}); {remedy}") from error
 
 
-def index_shard(shard: Path) -> np.ndarray:
-    """Say where the samples of a shard lie and what their labels are.
-
-    Reading all headers takes a while, so the index is kept beside the shard as NAME.idx, if the folder can be written
-    to; it is made anew once the shard's size or time of change is another.
-
-    Args:
-        shard: A tar file.
-
-    Returns:
-        `(N, 4)`, int64: of each sample the byte where the image's header begins, the byte where the image begins, its
-        size in bytes, and the label.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no whole tar file, or a sample lacks its image or label.
-    """
-    status = shard.stat()
-    state = np.array([[_FORMAT, status.st_size, status.st_mtime_ns, 0]])
-    beside = shard.with_suffix(".idx")
-    try:
-        known = np.load(beside, allow_pickle=False)
-        if known.ndim == 2 and known.dtype == np.int64 and np.array_equal(known[:1], state):
-            return known[1:]
-    except (OSError, ValueError, EOFError):
-        pass  # there is none, or it is damaged
-    with shard.open("rb") as file:
-        rows = [_row(shard, file, *sample) for sample in groupby(members(shard), key=lambda member: member.key)]
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
-    _store(beside, np.concatenate([state, table]))
-    return table
-
-
-def _row(shard: Path, file: IO[bytes], key: str, sample: Iterable[Member]) -> tuple[int, int, int, int]:
-    files = {member.extension: member for member in sample}
+def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> tuple[int, int, int, bytes]:
+    files = {extension: member for _, extension, member in members}
     image = next((member for extension, member in files.items() if f".{extension}" in IMG_EXTENSIONS), None)
     label = files.get("cls")
     if image is None or label is None:
@@ -102,96 +81,74 @@ def _row(shard: Path, file: IO[bytes], key: str, sample: Iterable[Member]) -> tu
             f"{shard}: sample {key} has no {lacking}, but only {', '.join(files)}; each sample is KEY.jpg and KEY.cls, "
             "one after the other"
         )
-    text = _content(file, label.offset, label.size)
+    file.seek(label.offset_data)
+    text, name = file.read(label.size), image.name.encode(errors="surrogateescape")
     try:
-        return image.header, image.offset, image.size, int(text)
+        return image.offset_data, image.size, int(text), name
     except ValueError:
         raise UserError(f"{shard}: the label of sample {key} is {text[:20]!r}; KEY.cls holds a number, as 7") from None
 
 
-def _store(path: Path, table: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, table)
-        os.replace(temporary, path)
-    except OSError:  # a folder to read from only: the index is then made by every run
-        temporary.unlink(missing_ok=True)
-
-
-def _content(file: IO[bytes], offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
-
-
-class ShardIndex:
-    """The samples of several shards, each to be read at once, in any order.
-
-    Args:
-        shards: Tar files.
+class ShardSamples(Dataset[tuple[Any, int]]):
+    """Images and labels of shards, each sample to be read at once, in any order.
 
     Attributes:
-        shards: As given.
         lengths: Samples of each shard.
-        labels: `(N,)`, int64, the label of every sample.
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: A shard is damaged, or a sample lacks its image or label.
+        UserError: A shard is damaged, or a sample lacks its image or label.
     """
 
-    def __init__(self, shards: Sequence[Path]) -> None:
-        tables = [index_shard(shard) for shard in shards]
+    def __init__(self, shards: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
+        indices = [index_shard(shard) for shard in shards]
         self.shards = tuple(shards)
-        self.lengths = [len(table) for table in tables]
-        self._table = np.concatenate(tables)
+        self.transform = transform
+        self.lengths = [len(index) for index in indices]
+        self._samples = np.concatenate(indices)
         self._ends = np.cumsum(self.lengths)
-        self._files: OrderedDict[Path, IO[bytes]] = OrderedDict()
-        self._process = os.getpid()
+        self._files: dict[tuple[Path, int], IO[bytes]] = {}
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(self.image(index)), int(self.labels[index])
 
     @property
     def labels(self) -> np.ndarray:
-        """The label of every sample."""
-        return self._table[:, 3]
-
-    def shard(self, index: int) -> Path:
-        """Give the shard that holds a sample."""
-        return self.shards[int(np.searchsorted(self._ends, index, side="right"))]
+        """The label of every sample, `(N,)`, int64."""
+        return self._samples["label"]
 
     def name(self, index: int) -> str:
         """Say what messages call a sample: its shard and its file there."""
-        shard = self.shard(index)
-        with tarfile.open(shard, "r:") as tar:
-            file: Any = tar.fileobj
-            file.seek(int(self._table[index, 0]))
-            return f"{shard}: {tarfile.TarInfo.fromtarfile(tar).name}"
+        return f"{self._shard(index)}: {self._samples['name'][index].decode(errors='replace')}"
 
-    def read(self, index: int) -> bytes:
-        """Read the image of a sample, still encoded.
+    def image(self, index: int) -> Image.Image:
+        """Read the image of a sample as 8-bit RGB.
 
         Raises:
+            ImageError: It is damaged; shard and file are named.
             OSError: The shard cannot be read, or is shorter than it was.
         """
-        _, offset, size, _ = self._table[index].tolist()
-        data = _content(self._open(self.shard(index)), offset, size)
+        return decode_image(self.read(index), self.name(index))
+
+    def read(self, index: int) -> bytes:
+        """Read the image of a sample, still encoded."""
+        shard, size = self._shard(index), int(self._samples["size"][index])
+        key = shard, os.getpid()  # a forked process shares its parent's position in every open file
+        if key not in self._files:  # an epoch moves back and forth between a few shards
+            if len(self._files) >= _OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[key] = shard.open("rb")
+        self._files[key].seek(int(self._samples["offset"][index]))
+        data = self._files[key].read(size)
         if len(data) < size:
-            raise OSError(f"{self.shard(index)} is shorter than it was when it was indexed; fetch it again")
+            raise OSError(f"{shard} is shorter than it was when it was indexed; fetch it again")
         return data
 
-    def _open(self, shard: Path) -> IO[bytes]:
-        """Open a shard, or find it open: an epoch moves back and forth between a few."""
-        if self._process != os.getpid():  # a forked process shares its parent's position in every open file
-            self._files, self._process = OrderedDict(), os.getpid()
-        file = self._files.pop(shard, None)
-        if file is None:
-            file = shard.open("rb")
-            if len(self._files) >= _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        self._files[shard] = file
-        return file
+    def _shard(self, index: int) -> Path:
+        return self.shards[int(np.searchsorted(self._ends, index, side="right"))]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        return {**self.__dict__, "_files": {}}

@@ -3,21 +3,18 @@
 import json
 import re
 from collections.abc import Sequence
-from itertools import product
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from gpvit.data.classification.module import ClassificationData
-from gpvit.data.classification.shard_index import ShardIndex
-from gpvit.data.classification.shard_sampler import ShardOrder
-from gpvit.data.images import ImageError, decode_image
-from gpvit.data.loader import TrainingLoader
-from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.data.classification.shard_index import ShardSamples, index_shard
+from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.transforms.classification import (
     IMAGENET,
     IMAGENET_AUGMENTATION,
@@ -57,15 +54,14 @@ class Shards(ClassificationData):
         preprocessing: Input size, normalisation and evaluation crop.
         augmentation: What training varies.
         batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
-        seed: What the order of training is drawn from; None takes the run's.
+        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
         window: Shards whose samples are mixed in training.
-        max_damaged: How often training may pass over an image that cannot be read, in all processes of a loader
-            together; each is named in a warning. Validation passes over none.
+        max_damaged: How often training may replace an image that cannot be read by another, in all processes of a
+            loader together; each is named in a warning. Validation replaces none.
 
     Raises:
         FileNotFoundError: `root` or a shard is missing; shards are looked for by `setup`.
-        ValueError: Classes or a split are not known, a shard is damaged, or a label is that of no class.
+        UserError: Classes or a split are not known, a shard is damaged, or a label is that of no class.
     """
 
     def __init__(
@@ -77,44 +73,46 @@ class Shards(ClassificationData):
         preprocessing: Preprocessing = IMAGENET,
         augmentation: Augmentation = IMAGENET_AUGMENTATION,
         batch_size: int = 128,
-        num_workers: int = 4,
-        seed: int | None = None,
+        num_workers: int | None = None,
         window: int = 16,
         max_damaged: int = 10,
     ) -> None:
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder; give the local folder that holds the shards")
-        if window < 1 or max_damaged < 0:
-            raise UserError(f"window {window} and max_damaged {max_damaged}: give at least 1 and 0")
-        super().__init__(_class_names(self.root, class_names), preprocessing, batch_size, num_workers)
+        if window < 1:
+            raise UserError(f"window {window}: give at least 1 shard")
+        super().__init__(_class_names(self.root, class_names), preprocessing, batch_size, num_workers, max_damaged)
         self.train_split = train_split
         self.val_split = val_split
         self.augmentation = augmentation
-        self.seed = seed
         self.window = window
-        self.max_damaged = max_damaged
 
-    def setup(self, stage: str | None = None) -> None:
-        """Find the samples: of both splits to fit, of the validation split alone for any other stage."""
-        if self.val_set is None:
-            self.val_set = self._open(self.val_split, self.preprocessing.transform())
-        if stage in ("fit", None) and self.train_set is None:
-            samples = self._open(self.train_split, training_transform(self.preprocessing, self.augmentation))
-            self.train_set = SkipCorrupt(samples, self.max_damaged)
+    def prepare_data(self) -> None:
+        """Index the shards of both splits, once for all processes."""
+        for split in (self.train_split, self.val_split):
+            with suppress(UserError):  # told by `setup`, of the splits that are used
+                for shard in filter(Path.is_file, _listed(self.root, split)):
+                    index_shard(shard)
 
-    def train_dataloader(self) -> TrainingLoader:
+    def training_samples(self) -> ShardSamples:
+        """Find the samples of the training split."""
+        return self._samples(self.train_split, training_transform(self.preprocessing, self.augmentation))
+
+    def validation_samples(self) -> ShardSamples:
+        """Find the samples of the validation split."""
+        return self._samples(self.val_split, self.preprocessing.transform())
+
+    def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches, a few shards at a time, in another order in every epoch."""
         dataset = self._ready(self.train_set)
-        nodes, processes = (self.trainer.num_nodes, self.trainer.world_size) if self.trainer else (1, 1)
-        order = ShardOrder(
-            dataset.dataset.index.lengths, self.window, self.seed, nodes, self.batch_size * processes // nodes
-        )
-        return self.train_loader(dataset, order=order)
+        _, world_size, _ = self.process
+        order = ShardOrder(dataset.dataset.lengths, self.window, world_size, self.batch_size)
+        return self.train_loader(dataset, order)
 
-    def _open(self, split: str, transform: Transform) -> "ShardSamples":
-        samples = ShardSamples(_index(self.root, split), transform)
-        labels = samples.index.labels
+    def _samples(self, split: str, transform: Transform) -> ShardSamples:
+        samples = _open(self.root, split, transform)
+        labels = samples.labels
         if len(wrong := ((labels < 0) | (labels >= self.num_classes)).nonzero()[0]):
             raise UserError(
                 f"{samples.name(wrong[0])}: label {labels[wrong[0]]} lies outside the {self.num_classes} classes; "
@@ -123,100 +121,96 @@ class Shards(ClassificationData):
         return samples
 
 
-class ShardSamples(Dataset[tuple[torch.Tensor, int]]):
-    """Images and labels of shards, each sample to be read at once.
+class ShardOrder(EpochOrder):
+    """Shards in random order, and random samples of a few of them at a time; every sample comes once.
+
+    It depends on seed and epoch alone. Several processes read different shards, so that each machine keeps only its own
+    in its file cache; a shard where the parts of two processes meet is read by both.
 
     Args:
-        index: Where the samples lie.
-        transform: What becomes of an image.
+        lengths: Samples of each shard, in the order of the samples' indices.
+        window: Shards whose samples are mixed. More mix better, fewer read more locally.
+        world_size: Number of processes.
+        batch_size: Samples per batch and process.
     """
 
-    def __init__(self, index: ShardIndex, transform: Transform) -> None:
-        self.index = index
-        self.transform = transform
+    def __init__(self, lengths: Sequence[int], window: int = 16, world_size: int = 1, batch_size: int = 1) -> None:
+        super().__init__(sum(lengths))
+        self.lengths = list(lengths)
+        self.window = window
+        self.world_size = world_size
+        self.batch_size = batch_size
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(self.image(index)), int(self.index.labels[index])
-
-    def image(self, index: int) -> Image.Image:
-        """Read the image of a sample as 8-bit RGB.
-
-        Raises:
-            ImageError: It is damaged; shard and file are named.
-        """
-        data = self.index.read(index)
-        try:
-            return decode_image(data, "its content")
-        except ImageError as error:  # only now look up the name, which takes longer than to read the sample
-            raise ImageError(f"{self.name(index)}: {error}") from error
-
-    def name(self, index: int) -> str:
-        """Say what messages call a sample: its shard and its file there."""
-        return self.index.name(index)
+    def indices(self, seed: int, epoch: int) -> torch.Tensor:
+        """Give the order of one epoch, `(N,)`, int64."""
+        generator = seeded_generator(seed, epoch)
+        starts = np.cumsum([0, *self.lengths]).tolist()
+        parts = []
+        for shards in torch.randperm(len(self.lengths), generator=generator).split(self.window):
+            mixed = torch.cat([torch.arange(starts[shard], starts[shard + 1]) for shard in shards.tolist()])
+            parts.append(mixed[torch.randperm(len(mixed), generator=generator)])
+        order = torch.cat(parts)
+        steps = len(order) // (self.world_size * self.batch_size)
+        # of the first, full steps every process has a stretch; step k takes the k-th batch of each
+        stretches = order[: steps * self.world_size * self.batch_size].view(self.world_size, steps, self.batch_size)
+        return torch.cat([stretches.transpose(0, 1).flatten(), order[stretches.numel() :]])
 
 
 def shard_samples(root: str | Path) -> list[ShardSamples]:
-    """Open the samples of all splits of a folder of shards, in the order of its `_info.json`, as tensors `(3, H, W)`.
-
-    Raises:
-        FileNotFoundError: A shard is missing.
-        ValueError: `_info.json` or a shard cannot be used.
-    """
+    """Open the samples of all splits of a folder, as tensors `(3, H, W)`, in the order of its `_info.json`."""
     root = Path(root).expanduser().resolve()
-    return [ShardSamples(_index(root, split), pil_to_tensor) for split in _info(root).get("splits", ())]
+    return [_open(root, split, pil_to_tensor) for split in _info(root).get("splits", ())]
 
 
-def _index(root: Path, split: str) -> ShardIndex:
-    """Index the shards of a split, and check that they hold as many samples as is said of them."""
-    names, lengths, total = _from_pattern(split) if ".tar" in split else _from_info(root, split)
-    if missing := [name for name in names if not (root / name).is_file()]:
-        raise FileNotFoundError(f"{root}: {len(missing)} of {len(names)} shards are missing: {missing[:5]}")
-    index = ShardIndex([root / name for name in names])
-    if len(index) == 0:
+def _open(root: Path, split: str, transform: Transform) -> ShardSamples:
+    """Open the shards of a split, and check that they hold as many samples as is said of them."""
+    listed = _listed(root, split)
+    if missing := [shard.name for shard in listed if not shard.is_file()]:
+        raise FileNotFoundError(f"{root}: {len(missing)} of {len(listed)} shards are missing: {missing[:5]}")
+    samples = ShardSamples(list(listed), transform)
+    if len(samples) == 0:
         raise UserError(f"{root}: the shards of split {split!r} hold no sample; write them again")
-    for name, found, said in zip(names, index.lengths, lengths or index.lengths, strict=True):
-        if found != said:
-            raise UserError(f"{root / name} holds {found} samples, and {INFO} says {said}; fetch or write it again")
-    if total not in (None, len(index)):
-        raise UserError(f"{root}: the shards of {split!r} hold {len(index)} samples, not {total}; correct the number")
-    return index
+    for (shard, said), found in zip(listed.items(), samples.lengths, strict=True):
+        if said not in (None, found):
+            raise UserError(f"{shard} holds {found} samples, and {INFO} says {said}; fetch or write it again")
+    total = split.partition("|")[2]
+    if total and int(total) != len(samples):
+        raise UserError(f"{root}: the shards of {split!r} hold {len(samples)} samples, not {total}; correct the number")
+    return samples
 
 
-_Listing = tuple[list[str], list[int] | None, int | None]
-"""Names of shards, how many samples each is said to hold, and how many there are in all; None if it is not said."""
-
-
-def _from_info(root: Path, split: str) -> _Listing:
+def _listed(root: Path, split: str) -> dict[Path, int | None]:
+    """List the shards of a split, each with how many samples it is said to hold; None if it is not said."""
+    if ".tar" in split:
+        pattern, bar, total = split.partition("|")
+        names = _expand(pattern)
+        if not names or "{" in names[0]:
+            raise UserError(f"split {split!r} names no shard; write ranges upwards, as 'train-{{000..146}}.tar'")
+        if bar and not total.isdecimal():
+            raise UserError(f"split {split!r}: after the bar comes the number of samples, as 'train-{{0..9}}.tar|1000'")
+        return dict.fromkeys(root / name for name in names)
+    info = _info(root)
     try:
-        entry = _info(root)["splits"][split]
-        names, lengths = entry["filenames"], entry["shard_lengths"]
-        if not names or len(names) != len(lengths):
-            raise KeyError(f"{len(names)} filenames and {len(lengths)} shard_lengths")
-    except (KeyError, TypeError) as error:
+        entry = info["splits"][split]
+        shards = {root / name: said for name, said in zip(entry["filenames"], entry["shard_lengths"], strict=True)}
+        if not shards:
+            raise ValueError("no filenames")
+        return shards
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{root}: split {split!r} cannot be read ({error}); name a split of {INFO} that gives filenames and "
-            "shard_lengths, or write a pattern like 'train-{0..9}.tar|1000'"
+            f"{root}: split {split!r} cannot be read ({error!r}); name a split of {INFO} that gives filenames and as "
+            "many shard_lengths, or write a pattern like 'train-{0..9}.tar|1000'"
         ) from error
-    return names, lengths, None
 
 
-def _from_pattern(pattern: str) -> _Listing:
-    names, _, total = pattern.partition("|")
-    if total and not total.isdecimal():
-        raise UserError(f"split {pattern!r}: after the bar comes the number of samples, as 'train-{{0..9}}.tar|1000'")
-    # a name, and by turns first and last number of a range and what follows it
-    name, *rest = re.split(r"\{(\d+)\.\.(\d+)\}", names)
-    ranges = [
-        [f"{number:0{len(first)}}{text}" for number in range(int(first), int(last) + 1)]
-        for first, last, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
-    ]
-    shards = ["".join([name, *numbers]) for numbers in product(*ranges)]
-    if not shards or "{" in shards[0]:
-        raise UserError(f"split {pattern!r} names no shard; write ranges upwards, as 'train-{{000..146}}.tar'")
-    return shards, None, int(total) if total else None
+def _expand(pattern: str) -> list[str]:
+    """Write out the ranges of a pattern: `a-{08..10}.tar` gives `a-08.tar`, `a-09.tar`, `a-10.tar`."""
+    if (found := re.search(r"\{(\d+)\.\.(\d+)\}", pattern)) is None:
+        return [pattern]
+    first, last = found.groups()
+    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
+    ends = _expand(pattern[found.end() :])
+    return [f"{pattern[: found.start()]}{number}{end}" for number in numbers for end in ends]
 
 
 def _info(root: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from gpvit.data.detection.annotations import Annotations, read_annotations
 from gpvit.data.detection.dataset import AnnotatedFiles
 from gpvit.data.detection.module import DetectionData
-from gpvit.data.subsets import covering
+from gpvit.data.subsets import class_covering_subset
 from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation
 
 
@@ -78,7 +78,8 @@ class CocoFolder(DetectionData):
                 if self.subset is not None:
                     single = ~annotations.crowds
                     objects = annotations.image_indices[single], annotations.labels[single]
-                    annotations = annotations.only(covering(len(annotations), *objects, self.subset, self.subset_seed))
+                    chosen = class_covering_subset(len(annotations), *objects, self.subset, self.subset_seed)
+                    annotations = annotations.only(chosen)
             self._read[split] = annotations
         return self._read[split]
 

@@ -10,9 +10,8 @@ from gpvit.data.colors import class_colors
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.dataset import Pictures, Samples, collate
 from gpvit.data.detection.preview import preview_sheet
-from gpvit.data.detection.sampler import LikeShapes
+from gpvit.data.detection.sampler import AspectRatioOrder
 from gpvit.data.detection.stats import BoxReport, box_report
-from gpvit.data.loader import TrainingLoader
 from gpvit.data.module import ImageData, write_report
 from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation, training_transform
@@ -80,10 +79,10 @@ class DetectionData(ImageData):
             samples = Samples(self.pictures("train"), training_transform(self.augmentation))
             self.train_set = SkipCorrupt(samples, self.max_damaged)
 
-    def train_dataloader(self) -> TrainingLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches of pictures of like shape, in random order."""
         dataset = self._ready(self.train_set)
-        order = LikeShapes(dataset.dataset.pictures.sizes, self.batch_size)
+        order = AspectRatioOrder(dataset.dataset.pictures.sizes, self.batch_size)
         return self.train_loader(dataset, order, collate)
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -1,31 +1,30 @@
-"""Batches of pictures of like shape, so that little of a batch is padding."""
+"""Training order by aspect ratio: wide images in one batch, tall ones in another, so that little is padding."""
 
 import numpy as np
 import torch
 
-from gpvit.data.samplers import Order, seeded_generator
+from gpvit.data.samplers import EpochOrder, seeded_generator
 
 
-class LikeShapes(Order):
-    """Every batch holds wide pictures or tall ones only, in random order, anew each epoch.
+class AspectRatioOrder(EpochOrder):
+    """Every batch holds wide images or tall ones only, in random order, anew each epoch.
 
     What does not fill the last batch of a shape is mixed with the rest of the other shape; what is left then, fewer
-    pictures than one batch, comes last.
+    images than one batch, comes last.
 
     Args:
-        sizes: Height and width of each picture, `(N, 2)`.
-        batch_size: Pictures per batch and process.
-        seed: What the orders are drawn from; None takes the run's.
+        sizes: Height and width of each image, `(N, 2)`.
+        batch_size: Images per batch and process.
     """
 
-    def __init__(self, sizes: np.ndarray, batch_size: int, seed: int | None = None) -> None:
-        super().__init__(len(sizes), seed)
+    def __init__(self, sizes: np.ndarray, batch_size: int) -> None:
+        super().__init__(len(sizes))
         self.batch_size = batch_size
         self._is_wide = torch.from_numpy(np.ascontiguousarray(sizes[:, 1] > sizes[:, 0]))
 
-    def indices(self, epoch: int) -> torch.Tensor:
+    def indices(self, seed: int, epoch: int) -> torch.Tensor:
         """Give the batches, shuffled, one after the other."""
-        generator = seeded_generator(self.seed, epoch)
+        generator = seeded_generator(seed, epoch)
         order = torch.randperm(len(self), generator=generator)
         wide, tall = (self._batches(order[self._is_wide[order] == is_wide]) for is_wide in (True, False))
         mixed = self._batches(torch.cat([wide[1], tall[1]]))

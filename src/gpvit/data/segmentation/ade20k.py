@@ -7,9 +7,13 @@ from typing import Literal
 from gpvit.data.segmentation.classes import MaskClasses
 from gpvit.data.segmentation.folders import FolderPairs
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.subsets import at_random
-from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
-from gpvit.data.transforms.segmentation_augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
+from gpvit.data.subsets import random_subset
+from gpvit.data.transforms.segmentation import (
+    STANDARD,
+    STANDARD_AUGMENTATION,
+    SegmentationAugmentation,
+    SegmentationPreprocessing,
+)
 
 _FOLDERS = {"train": "training", "val": "validation"}
 
@@ -68,5 +72,5 @@ class ADE20K(SegmentationData):
         folder = _FOLDERS[split]
         pairs = FolderPairs(self.root / "images" / folder, self.root / "annotations" / folder, self.classes)
         if split == "train" and self.subset is not None:
-            pairs.keep(at_random(len(pairs), self.subset, self.subset_seed))
+            pairs.keep(random_subset(len(pairs), self.subset, self.subset_seed))
         return pairs

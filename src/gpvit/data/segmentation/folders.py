@@ -8,9 +8,13 @@ from gpvit.data.images import list_images, read_image
 from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
 from gpvit.data.segmentation.module import SegmentationData
 from gpvit.data.segmentation.samples import Pair
-from gpvit.data.subsets import at_random
-from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
-from gpvit.data.transforms.segmentation_augmentation import STANDARD_AUGMENTATION, SegmentationAugmentation
+from gpvit.data.subsets import random_subset
+from gpvit.data.transforms.segmentation import (
+    STANDARD,
+    STANDARD_AUGMENTATION,
+    SegmentationAugmentation,
+    SegmentationPreprocessing,
+)
 from gpvit.errors import UserError
 
 _LAYOUT = (
@@ -93,7 +97,7 @@ class MaskFolder(SegmentationData):
         suffixes = self.image_suffix, self.mask_suffix
         pairs = FolderPairs(self.images / split, self.masks / split, self.classes, *suffixes)
         if split == "train" and self.subset is not None:
-            pairs.keep(at_random(len(pairs), self.subset, self.subset_seed))
+            pairs.keep(random_subset(len(pairs), self.subset, self.subset_seed))
         return pairs
 
     def _classes(self, given: list[str] | str | Path | None) -> MaskClasses:

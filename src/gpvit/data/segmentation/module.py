@@ -14,10 +14,11 @@ from gpvit.data.segmentation.preview import preview_sheet
 from gpvit.data.segmentation.samples import Pair, TrainingSamples, ValidationSamples, collate_whole
 from gpvit.data.segmentation.stats import LabelReport, label_report
 from gpvit.data.skip_corrupt import SkipCorrupt
-from gpvit.data.transforms.segmentation import STANDARD, SegmentationPreprocessing
-from gpvit.data.transforms.segmentation_augmentation import (
+from gpvit.data.transforms.segmentation import (
+    STANDARD,
     STANDARD_AUGMENTATION,
     SegmentationAugmentation,
+    SegmentationPreprocessing,
     training_transform,
 )
 from gpvit.errors import UserError

@@ -9,8 +9,7 @@ from PIL import Image
 from gpvit.data.colors import Color
 from gpvit.data.segmentation.module import SegmentationData
 from gpvit.data.segmentation.samples import Pair
-from gpvit.data.transforms.segmentation import SegmentationPreprocessing
-from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation
+from gpvit.data.transforms.segmentation import SegmentationAugmentation, SegmentationPreprocessing
 from gpvit.errors import UserError
 
 _UNCHANGED = SegmentationAugmentation(scale=(1, 1), max_class_share=1, horizontal_flip=0, photometric=False)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torchvision.ops import masks_to_boxes
 
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.data.synthetic.render import PHOTOGRAPHS, RASTER, paint, place, random_background
@@ -15,7 +17,7 @@ LEAST_VISIBLE = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture with everything that is known about the N digits in it, those on top first.
+    """An image with everything that is known about the N digits in it, those on top first.
 
     Attributes:
         image: `(H, W, 3)`, uint8, RGB.
@@ -89,10 +91,9 @@ def digit_scene(
     labels = np.zeros(size, dtype=np.uint8)
     for number, mask in zip(numbers, masks, strict=True):
         labels[mask] = 1 + number
-    boxes = np.array([_box(mask) for mask in masks], dtype=np.float32)
-    return Scene(
-        np.rint(image).astype(np.uint8), labels, np.stack(masks), boxes, numbers, np.array(visible, dtype=np.float32)
-    )
+    boxes = masks_to_boxes(torch.from_numpy(np.stack(masks))).numpy() + np.array([0, 0, 1, 1], dtype=np.float32)
+    image = np.rint(image).astype(np.uint8)
+    return Scene(image, labels, np.stack(masks), boxes, numbers, np.array(visible, dtype=np.float32))
 
 
 def _check(
@@ -109,8 +110,3 @@ def _check(
             f"digit_size {digit_size}: give a smallest and a largest height in this order, from {RASTER} pixels, "
             f"which the digits are stored with, to {min(size)}, the smaller side of the scene"
         )
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

@@ -1,31 +1,30 @@
-"""What happens to a picture before a network sees it: one rule for evaluation, one augmentation for training."""
+"""Preprocessing of classification, equal to timm's, and the augmentation of ImageNet training."""
 
+import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
 from timm.data import create_transform
-from timm.data.auto_augment import AugmentOp, RandAugment
+from timm.data.auto_augment import RandAugment
 from timm.data.auto_augment import posterize as timm_posterize
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.data.transforms import ResizeKeepRatio
-from torchvision.transforms import InterpolationMode, v2
+from torch import nn
+from torchvision.transforms import v2
 
-from gpvit.data.transforms.erasing import RandomErasing
+from gpvit.data.transforms.preprocessing import InputSpec, Transform
 from gpvit.errors import UserError
 
-Transform = Callable[[Image.Image], torch.Tensor]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]|t[a-z0-9]+))*")
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes the network's input; it travels with the weights.
+class Preprocessing(InputSpec):
+    """How an image becomes the network's input; it travels with the weights.
 
     Args:
         input_size: Channels, height and width of the input; 1 channel means grayscale.
@@ -39,89 +38,29 @@ class Preprocessing:
         torch.Size([3, 224, 224])
     """
 
-    input_size: tuple[int, int, int] = (3, 224, 224)
-    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
-    std: tuple[float, ...] = IMAGENET_DEFAULT_STD
     interpolation: Interpolation = "bicubic"
     crop_pct: float = 0.875
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "mean", "std"):  # lists from JSON and YAML
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.input_size) != 3 or self.input_size[0] not in (1, 3) or min(self.input_size) < 1:
-            raise UserError(f"input_size {self.input_size}: give (channels, height, width) with 1 or 3 channels")
-        if not len(self.mean) == len(self.std) == self.input_size[0] or min(self.std) <= 0:
-            raise UserError(
-                f"mean {self.mean} and std {self.std}: give one value per channel of input_size {self.input_size}, "
-                "std above 0"
-            )
+        super().__post_init__()
         if self.interpolation not in get_args(Interpolation):
             raise UserError(f"interpolation {self.interpolation!r}: choose one of {get_args(Interpolation)}")
         if not 0 < self.crop_pct <= 1:
             raise UserError(f"crop_pct {self.crop_pct}: give the part of the side that is kept, above 0 and at most 1")
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Restore what `to_dict` gave, also after a trip through JSON."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UserError(f"unknown preprocessing keys {unknown}; known keys: {known}")
-        return cls(**values)
-
-    @classmethod
-    def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> "Preprocessing":
-        """Take the preprocessing out of a timm `pretrained_cfg`; keys it lacks keep timm's defaults.
-
-        Args:
-            pretrained_cfg: The configuration of a model.
-            in_chans: Channels that the model takes, if known. A model of one takes gray pictures, also where its
-                configuration still describes colour.
-
-        Raises:
-            ValueError: If the model takes neither gray nor colour pictures, or crops otherwise than in the centre.
-        """
-        if (crop_mode := pretrained_cfg.get("crop_mode") or "center") != "center":
-            raise UserError(f"crop_mode {crop_mode!r} of pretrained_cfg: only 'center' is supported")
-        names = (field.name for field in fields(cls))
-        described = cls(**{name: pretrained_cfg[name] for name in names if pretrained_cfg.get(name) is not None})
-        channels, height, width = described.input_size
-        if in_chans in (None, channels):
-            return described
-        if in_chans != 1:
-            raise UserError(
-                f"the model takes images of {in_chans} channels, its pretrained_cfg describes {channels}; pictures "
-                "have 3, or 1 in gray: call the model itself with tensors"
-            )
-        mean, std = (sum(values) / channels for values in (described.mean, described.std))
-        return replace(described, input_size=(1, height, width), mean=(mean,), std=(std,))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the fields as plain data, under the names that timm's `pretrained_cfg` uses."""
-        return asdict(self)
-
     def transform(self) -> Transform:
-        """Build the evaluation transform: PIL image in, normalised float tensor `input_size` out.
+        """Build the evaluation transform, timm's: PIL image in, normalised float tensor `input_size` out.
 
         The image is resized, keeping its shape, until it just covers `size / crop_pct`; then the centre is cut out.
         """
-        channels, *size = self.input_size
-        height, width = (round(side / self.crop_pct) for side in size)
-        resize = (
-            v2.Resize(height, InterpolationMode(self.interpolation))
-            if height == width
-            else ResizeKeepRatio((height, width), interpolation=self.interpolation)
+        size_and_values = create_transform(
+            self.input_size,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+            crop_pct=self.crop_pct,
         )
-        return v2.Compose(
-            [
-                v2.Grayscale(channels) if channels == 1 else v2.RGB(),
-                resize,
-                v2.CenterCrop(size),
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(self.mean, self.std),
-                v2.ToPureTensor(),
-            ]
-        )
+        return v2.Compose([_channels(self), *size_and_values.transforms])
 
 
 @dataclass(frozen=True)
@@ -187,12 +126,12 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation 
         mean=preprocessing.mean,
         separate=True,
     )
-    for step in colour.transforms:
-        if isinstance(step, RandAugment):
-            _mend_posterize(step.ops)
+    for operation in (op for step in colour.transforms if isinstance(step, RandAugment) for op in step.ops):
+        if operation.aug_fn is timm_posterize:
+            operation.aug_fn = _posterize
     return v2.Compose(
         [
-            v2.Grayscale(1) if preprocessing.input_size[0] == 1 else v2.RGB(),
+            _channels(preprocessing),
             crop,
             colour,
             v2.PILToTensor(),
@@ -203,12 +142,51 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation 
     )
 
 
-def _mend_posterize(operations: list[AugmentOp]) -> None:
-    for operation in operations:
-        if operation.aug_fn is timm_posterize:
-            operation.aug_fn = _posterize
+class RandomErasing(nn.Module):
+    """Overwrites, at random, a rectangle of an image with noise (Zhong et al. 2017), as the authors' training does.
+
+    code: each value is drawn from the normal distribution of its channel, with `mean` and `std`, and cut to 0..255;
+    timm erases after the normalisation, where the noise is not cut. `area` is a part of the image's, `ratio` the height
+    over the width, of uniform logarithm.
+    """
+
+    def __init__(
+        self,
+        probability: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+        area: tuple[float, float] = (0.02, 1 / 3),
+        ratio: tuple[float, float] = (0.3, 1 / 0.3),
+    ) -> None:
+        super().__init__()
+        self.probability, self.area, self.ratio = probability, area, ratio
+        self.mean, self.std = (255 * torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Erase, or not, from an image `(C, H, W)` of uint8; the image itself is left as it is."""
+        if torch.rand(()) >= self.probability:
+            return image
+        channels, *size = image.shape
+        area = math.prod(size) * _uniform(*self.area)
+        ratio = math.exp(_uniform(*map(math.log, self.ratio)))
+        sides = [
+            min(round(math.sqrt(each)), side) for each, side in zip((area * ratio, area / ratio), size, strict=True)
+        ]
+        top, left = (int(torch.randint(side - erased + 1, ())) for side, erased in zip(size, sides, strict=True))
+        noise = self.mean + self.std * torch.randn(channels, *sides)
+        image = image.clone()
+        image[:, top : top + sides[0], left : left + sides[1]] = noise.clamp(0, 255).to(torch.uint8)
+        return image
+
+
+def _channels(preprocessing: Preprocessing) -> v2.Transform:
+    return v2.Grayscale(1) if preprocessing.input_size[0] == 1 else v2.RGB()
 
 
 def _posterize(image: Image.Image, bits_to_keep: int, **_: Any) -> Image.Image:
     """Posterize as timm means it: at its full strength no bit is kept, which Pillow refuses from version 13 on."""
     return timm_posterize(image, bits_to_keep) if bits_to_keep > 0 else Image.new(image.mode, image.size)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()

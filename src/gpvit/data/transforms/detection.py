@@ -1,11 +1,11 @@
-"""What training does to a picture and its objects: the published schedules 1x and 3x, and one's own."""
+"""Training augmentation of detection: the published schedules 1x and 3x, and one's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from gpvit.errors import UserError
@@ -13,20 +13,20 @@ from gpvit.errors import UserError
 
 @dataclass(frozen=True)
 class DetectionAugmentation:
-    """Random changes of a training picture; the defaults are those of the published schedule 1x.
+    """Random changes of a training image; the defaults are those of the published schedule 1x.
 
     The schedule 3x is `short_sides=(480, 512, ..., 800)`, `zoom_short_sides=(400, 500, 600)` and `largest_side=1024`
     (facts of the released configuration; it follows DETR).
 
     Args:
         horizontal_flip: Probability of a mirror image.
-        short_sides: Pixels of the short side, one of which is chosen; the picture keeps its shape. Empty keeps its
+        short_sides: Pixels of the short side, one of which is chosen; the image keeps its shape. Empty keeps its
             size.
         long_side: Largest long side, in pixels; where it would be exceeded, the short side is smaller than chosen.
-        zoom_short_sides: Short sides from which, for half of the pictures, a random part is cut out that is then
+        zoom_short_sides: Short sides from which, for half of the images, a random part is cut out that is then
             resized to `short_sides`. Empty for no such part.
         zoom_crop: Fewest and most pixels of that part's height and width.
-        largest_side: Pictures whose height or width is still larger are cut at random to it; None for no limit.
+        largest_side: Images whose height or width is still larger are cut at random to it; None for no limit.
     """
 
     horizontal_flip: float = 0.5
@@ -60,7 +60,7 @@ def training_transform(augmentation: DetectionAugmentation = SCHEDULE_1X) -> v2.
     """Build the random transform of training.
 
     It takes `(image, target)`, the image a tv_tensors.Image, the target a dictionary with tv_tensors `boxes` and, if
-    any, `masks`. Boxes are cut off at the border; objects that leave the picture or shrink below a pixel are dropped.
+    any, `masks`. Boxes are cut off at the border; objects that leave the image or shrink below a pixel are dropped.
 
     Args:
         augmentation: What is varied, and how far.
@@ -78,41 +78,25 @@ def training_transform(augmentation: DetectionAugmentation = SCHEDULE_1X) -> v2.
     return v2.Compose([*steps, v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(labels_getter=_values_per_object)])
 
 
-class ResizeToFit(v2.Transform):
+class ResizeToFit(v2.RandomShortestSize):
     """Resize until the short or the long side reaches its limit, keeping the shape.
 
-    Unlike torchvision's Resize it rounds to the nearest pixel, and leaves of a line one pixel wide that pixel.
-
-    Args:
-        short_sides: Largest short sides, in pixels, one of which is chosen at random.
-        long_side: Largest long side, in pixels.
+    code: unlike torchvision's, it rounds to the nearest pixel, as mmcv does, and never to none.
     """
 
     def __init__(self, short_sides: Sequence[int], long_side: int) -> None:
-        super().__init__()
-        self.short_sides = tuple(short_sides)
-        self.long_side = long_side
+        super().__init__(list(short_sides), long_side, antialias=False)  # code: mmcv's bilinear filter has no antialias
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Choose the size."""
         size = v2.query_size(flat_inputs)
-        short_side = self.short_sides[int(torch.randint(len(self.short_sides), ()))]
-        scale = min(short_side / min(size), self.long_side / max(size))
+        short_side = self.min_size[int(torch.randint(len(self.min_size), ()))]
+        scale = min(short_side / min(size), self.max_size / max(size))
         return {"size": [max(int(side * scale + 0.5), 1) for side in size]}
-
-    def transform(self, value: Any, params: dict[str, Any]) -> Any:
-        """Resize image, boxes or masks."""
-        # code: mmcv's bilinear filter has no antialias
-        return F.resize(value, params["size"], interpolation=InterpolationMode.BILINEAR, antialias=False)
 
 
 class RandomSizeCrop(v2.Transform):
-    """Cut out a random part whose height and width are random, too, and no larger than the picture's.
-
-    Args:
-        fewest: Pixels of the smallest height and width.
-        most: Pixels of the largest.
-    """
+    """Cut out a random part whose height and width are random, too, between two numbers or else the image's own."""
 
     def __init__(self, fewest: int, most: int) -> None:
         super().__init__()
@@ -121,10 +105,8 @@ class RandomSizeCrop(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Choose the part."""
-        height, width = v2.query_size(flat_inputs)
-        top, crop_height = self._span(height)
-        left, crop_width = self._span(width)
-        return {"top": top, "left": left, "height": crop_height, "width": crop_width}
+        (top, height), (left, width) = map(self._span, v2.query_size(flat_inputs))
+        return {"top": top, "left": left, "height": height, "width": width}
 
     def transform(self, value: Any, params: dict[str, Any]) -> Any:
         """Crop image, boxes or masks."""

@@ -1,33 +1,37 @@
-"""What happens to a picture before a segmentation network sees it: fitted as a whole, not cropped."""
+"""Preprocessing and training augmentation of segmentation: images are fitted as a whole, not cropped."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from PIL import Image
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torchvision.transforms import InterpolationMode
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from gpvit.data.transforms.classification import Preprocessing, Transform
+from gpvit.data.segmentation.masks import IGNORE
+from gpvit.data.transforms.preprocessing import InputSpec, Transform
 from gpvit.errors import UserError
+
+_CROP_TRIES = 10
 
 
 @dataclass(frozen=True)
-class SegmentationPreprocessing:
-    """How a picture becomes a segmentation network's input; it travels with the weights.
+class SegmentationPreprocessing(InputSpec):
+    """How an image becomes a segmentation network's input; it travels with the weights.
 
-    A picture is first resized to fit `max_size`, keeping its shape; then each side is stretched, not padded, up to a
+    An image is first resized to fit `max_size`, keeping its shape; then each side is stretched, not padded, up to a
     multiple of `size_divisor` (code: both bilinear without antialias, on 8-bit values, as mmcv resizes).
 
     Args:
         input_size: Channels, height and width of the crops that training takes; 1 channel means grayscale.
         mean: Mean that is subtracted from values in [0, 1], per channel.
         std: Standard deviation that they are then divided by, per channel.
-        max_size: Largest long side and largest short side, in pixels, one of which the fitted picture reaches; None
-            keeps a picture's own size.
+        max_size: Largest long side and largest short side, in pixels, one of which the fitted image reaches; None
+            keeps an image's own size.
         size_divisor: The sides of the network's input are multiples of it.
 
     Example:
@@ -36,16 +40,11 @@ class SegmentationPreprocessing:
     """
 
     input_size: tuple[int, int, int] = (3, 512, 512)
-    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
-    std: tuple[float, ...] = IMAGENET_DEFAULT_STD
     max_size: tuple[int, int] | None = (2048, 512)
     size_divisor: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "mean", "std", "max_size"):  # lists from JSON and YAML
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, tuple(value))
-        Preprocessing(self.input_size, self.mean, self.std)  # the same three fields, under the same rules
+        super().__post_init__()
         if self.max_size is not None and (len(self.max_size) != 2 or not self.max_size[0] >= self.max_size[1] > 0):
             raise UserError(f"max_size {self.max_size}: give (long side, short side) in pixels, or None")
         if self.size_divisor < 1:
@@ -54,44 +53,17 @@ class SegmentationPreprocessing:
             )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "SegmentationPreprocessing":
-        """Restore what `to_dict` gave, also after a trip through JSON."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UserError(f"unknown preprocessing keys {unknown}; known keys: {known}")
-        return cls(**values)
-
-    @classmethod
-    def from_pretrained_cfg(
-        cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None
-    ) -> "SegmentationPreprocessing":
-        """Take the preprocessing out of a segmenter's `pretrained_cfg`; keys it lacks keep the defaults.
-
-        Args:
-            pretrained_cfg: The configuration of a model.
-            in_chans: Channels that the model takes, if known. A model of one takes gray pictures, also where its
-                configuration still describes colour.
-
-        Raises:
-            ValueError: If the model takes neither gray nor colour pictures.
-        """
-        described = cls(
-            **{field.name: pretrained_cfg[field.name] for field in fields(cls) if field.name in pretrained_cfg}
-        )
-        values = described.to_dict()
-        colour = Preprocessing.from_pretrained_cfg(values, in_chans)
-        return cls(**{**values, "input_size": colour.input_size, "mean": colour.mean, "std": colour.std})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the fields as plain data, under the names that `pretrained_cfg` uses."""
-        return asdict(self)
+    def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> Self:
+        """Take the preprocessing out of a segmenter's `pretrained_cfg`, as `InputSpec.from_pretrained_cfg` does."""
+        described = super().from_pretrained_cfg(pretrained_cfg, in_chans)
+        return replace(described, max_size=None) if pretrained_cfg.get("max_size", ...) is None else described
 
     def kept_shape(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-        """Say what size a picture has once it fits `max_size` times `scale`, its shape kept to a pixel.
+        """Say what size an image has once it fits `max_size` times `scale`, its shape kept to a pixel.
 
         Args:
-            size: Height and width of the picture.
-            scale: What `max_size` is multiplied with; without `max_size`, the picture's own size.
+            size: Height and width of the image.
+            scale: What `max_size` is multiplied with; without `max_size`, the image's own size.
 
         Returns:
             Height and width, at least one pixel each.
@@ -104,7 +76,7 @@ class SegmentationPreprocessing:
         return height, width
 
     def fitted(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-        """Say what size the network sees a picture of `size` (height, width) in: multiples of `size_divisor`."""
+        """Say what size the network sees an image of `size` (height, width) in: multiples of `size_divisor`."""
         height, width = (-(-side // self.size_divisor) * self.size_divisor for side in self.kept_shape(size, scale))
         return height, width
 
@@ -118,12 +90,129 @@ class SegmentationPreprocessing:
             raise UserError(f"scale {scale}: give a factor above 0, as 1.0 for the fitted size itself")
         return partial(self._transform, scale=scale)
 
-    def _transform(self, picture: Image.Image, scale: float) -> torch.Tensor:
-        image = F.pil_to_tensor(picture.convert("L" if self.input_size[0] == 1 else "RGB"))
-        height, width = image.shape[-2:]
-        for size in (self.kept_shape((height, width), scale), self.fitted((height, width), scale)):
-            image = F.resize(image, list(size), InterpolationMode.BILINEAR, antialias=False)
-        return F.normalize(F.to_dtype(image, torch.float32, scale=True), list(self.mean), list(self.std))
+    def _transform(self, image: Image.Image, scale: float) -> torch.Tensor:
+        size = (image.height, image.width)
+        pixels = _resize(_pixels(image, self), self.kept_shape(size, scale))
+        return _normalized(_resize(pixels, self.fitted(size, scale)), self)
+
+
+@dataclass(frozen=True)
+class SegmentationAugmentation:
+    """Training augmentation; the defaults are those of GPViT's released training (code: mmseg's of ADE20K).
+
+    Args:
+        scale: Smallest and largest factor on the size that the preprocessing fits an image to.
+        max_class_share: A random crop is drawn again, up to ten times, while one class fills this part of its
+            counted pixels or more; 1 takes the first crop.
+        horizontal_flip: Probability of a mirror image.
+        photometric: Whether brightness, contrast, saturation and hue change at random, each with probability 0.5.
+            Unlike mmseg's, brightness is multiplied and not added (by up to 32/255 either way), and contrast and
+            saturation blend with gray instead of scaling values; the ranges are the same.
+    """
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    max_class_share: float = 0.75
+    horizontal_flip: float = 0.5
+    photometric: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", tuple(self.scale))  # a list from YAML
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f"scale {self.scale}: give a lowest and a highest factor above 0, in this order")
+        if not 0 <= self.horizontal_flip <= 1:
+            raise UserError(f"horizontal_flip {self.horizontal_flip}: give a probability from 0 to 1")
+        if not 0 < self.max_class_share <= 1:
+            raise UserError(f"max_class_share {self.max_class_share}: give a part above 0 and at most 1")
 
 
 STANDARD = SegmentationPreprocessing()
+STANDARD_AUGMENTATION = SegmentationAugmentation()
+
+
+class PhotometricDistort(v2.RandomPhotometricDistort):
+    """Random brightness, contrast, saturation and hue, without torchvision's swap of channels: no sky turns red."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            brightness=(1 - 32 / 255, 1 + 32 / 255),
+            contrast=(0.5, 1.5),
+            saturation=(0.5, 1.5),
+            hue=(-0.1, 0.1),  # code: 18 of the 180 steps in which OpenCV goes round the circle
+        )
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Choose the amounts."""
+        return {**super().make_params(flat_inputs), "channel_permutation": None}
+
+
+def training_transform(
+    preprocessing: SegmentationPreprocessing, augmentation: SegmentationAugmentation = STANDARD_AUGMENTATION
+) -> Callable[[Image.Image, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """Build the random transform of training: an image and its mask are fitted, cropped and mirrored alike.
+
+    Args:
+        preprocessing: What size an image is fitted to before it is scaled, the size of the crop, mean and std.
+        augmentation: What is varied, and how far.
+
+    Returns:
+        A transform of a PIL image and a mask `(H, W)` into a normalised float tensor `(C, h, w)` and an int64 tensor
+        `(h, w)`, of the crop's size. A smaller image is padded at the right and below: the normalised image by 0, the
+        mask by 255.
+    """
+    return partial(_vary, preprocessing, augmentation)
+
+
+_DISTORT = PhotometricDistort()
+
+
+def _vary(
+    preprocessing: SegmentationPreprocessing,
+    augmentation: SegmentationAugmentation,
+    image: Image.Image,
+    mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    _, crop_height, crop_width = preprocessing.input_size
+    factor = float(torch.empty(1).uniform_(*augmentation.scale))
+    size = preprocessing.kept_shape((image.height, image.width), factor)
+    pixels, mask = _resize(_pixels(image, preprocessing), size), _resize(tv_tensors.Mask(mask), size)
+    height, width = min(size[0], crop_height), min(size[1], crop_width)
+    box = *_corner(mask.numpy(), height, width, augmentation.max_class_share), height, width
+    pixels, mask = F.crop(pixels, *box), F.crop(mask, *box)
+    if torch.rand(()) < augmentation.horizontal_flip:
+        pixels, mask = F.horizontal_flip(pixels), F.horizontal_flip(mask)
+    if augmentation.photometric:
+        pixels = _DISTORT(pixels)
+    padding = [0, 0, crop_width - width, crop_height - height]
+    labels = F.pad(mask, padding, fill=IGNORE).as_subclass(torch.Tensor)
+    return F.pad(_normalized(pixels, preprocessing), padding), labels.long()
+
+
+def _corner(labels: np.ndarray, height: int, width: int, max_class_share: float) -> tuple[int, int]:
+    """Choose top and left of a random crop that no class fills, if one is found soon."""
+    room = labels.shape[0] - height, labels.shape[1] - width
+    for _ in range(_CROP_TRIES):
+        top, left = (int(torch.randint(pixels + 1, ())) for pixels in room)
+        crop = labels[top : top + height, left : left + width]
+        if room == (0, 0) or max_class_share == 1 or largest_share(crop) < max_class_share:
+            break
+    return top, left
+
+
+def largest_share(labels: np.ndarray) -> float:
+    """Give the part of a mask's counted pixels that its largest class fills; 1 where none counts."""
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)[:IGNORE]
+    total = int(counts.sum())
+    return float(counts.max() / total) if total else 1.0
+
+
+def _pixels(image: Image.Image, spec: InputSpec) -> torch.Tensor:
+    return F.pil_to_tensor(image.convert("L" if spec.input_size[0] == 1 else "RGB"))
+
+
+def _normalized(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), list(spec.mean), list(spec.std))
+
+
+def _resize(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize an image bilinearly; torchvision resizes masks by the nearest pixel, whatever the filter."""
+    return F.resize(pixels, list(size), InterpolationMode.BILINEAR, antialias=False)

@@ -1,0 +1,74 @@
+"""What classification and segmentation have in common of preprocessing: input size, mean, standard deviation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from gpvit.errors import UserError
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Size `(C, H, W)` and normalisation of a network's input; as plain data it travels with the weights."""
+
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN
+    std: tuple[float, ...] = IMAGENET_DEFAULT_STD
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), list):  # from JSON and YAML
+                object.__setattr__(self, field.name, tuple(value))
+        if len(self.input_size) != 3 or self.input_size[0] not in (1, 3) or min(self.input_size) < 1:
+            raise UserError(f"input_size {self.input_size}: give (channels, height, width) with 1 or 3 channels")
+        if not len(self.mean) == len(self.std) == self.input_size[0] or min(self.std) <= 0:
+            raise UserError(
+                f"mean {self.mean} and std {self.std}: give one value per channel of input_size {self.input_size}, "
+                "std above 0"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Restore what `to_dict` gave, also after a trip through JSON."""
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise UserError(f"unknown preprocessing keys {unknown}; known keys: {known}")
+        return cls(**values)
+
+    @classmethod
+    def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> Self:
+        """Take the preprocessing out of a timm `pretrained_cfg`; keys that it lacks keep the defaults.
+
+        Args:
+            pretrained_cfg: The configuration of a model.
+            in_chans: Channels that the model takes, if known. A model of one channel takes grayscale images, also
+                where its configuration still describes colour.
+
+        Raises:
+            UserError: The model takes neither grayscale nor colour images, or crops otherwise than in the centre.
+        """
+        names = [field.name for field in fields(cls)]
+        crop_mode = pretrained_cfg.get("crop_mode") or "center"
+        if "crop_pct" in names and crop_mode != "center":
+            raise UserError(f"crop_mode {crop_mode!r} of pretrained_cfg: only 'center' is supported")
+        described = cls(**{name: pretrained_cfg[name] for name in names if pretrained_cfg.get(name) is not None})
+        channels, height, width = described.input_size
+        if in_chans in (None, channels):
+            return described
+        if in_chans != 1:
+            raise UserError(
+                f"the model takes images of {in_chans} channels, its pretrained_cfg describes {channels}; image files "
+                "have 3, or 1 in gray: call the model itself with tensors"
+            )
+        mean, std = (sum(values) / channels for values in (described.mean, described.std))
+        return replace(described, input_size=(1, height, width), mean=(mean,), std=(std,))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields as plain data, under the names that timm's `pretrained_cfg` uses."""
+        return asdict(self)
