@@ -34,8 +34,8 @@ def draw_examples(runs: Mapping[str, Path], data: type[SceneData]) -> Figure:
         data: Class of their scenes.
     """
     scenes = scenes_of(next(iter(runs.values())), data)
-    pairs = [scenes.pairs("val")[index] for index in range(min(SCENES, scenes.num_scenes["val"]))]
-    pictures = [pair.picture for pair in pairs]
+    pairs = [scenes.samples("val")[index] for index in range(min(SCENES, scenes.num_scenes["val"]))]
+    pictures = [pair.image for pair in pairs]
     labels = {"truth": [pair.mask for pair in pairs]}
     for name, run in runs.items():
         labels[name] = [result.labels for result in Predictor(run / "last.safetensors")(pictures)]

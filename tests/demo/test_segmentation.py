@@ -26,7 +26,7 @@ def experiment():
         "batch_size": 8,
     }
     data = DigitScenes(**options)
-    pairs = list(data.val_pairs())
+    pairs = list(data.samples("val"))
     random = np.random.default_rng(0)
     results = []
     for pair in pairs:

@@ -1,15 +1,18 @@
 """Colours that are told apart at a glance, as many as one needs."""
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
-from skimage.color import rgb2lab
+
+from gpvit.errors import UserError
 
 Color = tuple[int, int, int]
 
 _LEVELS = 18  # per channel, of the colours chosen among
 _LIGHTNESS = (32.0, 88.0)  # of CIELAB: visible on white paper and over a photograph
-_CHROMA = (24.0, 78.0)  # grays would be taken for the picture, neon for a mistake
+_CHROMA = (24.0, 78.0)  # grays would be taken for the image, neon for a mistake
 _FIRST = (0.12, 0.47, 0.71)
 
 
@@ -19,6 +22,8 @@ def distinct_colours(count: int) -> tuple[tuple[float, float, float], ...]:
 
     The first colours of a longer list are those of a shorter one.
     """
+    from skimage.color import rgb2lab  # slow to load, and needed only where colours are chosen
+
     levels = np.linspace(0, 1, _LEVELS)
     candidates = np.concatenate([[_FIRST], np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)])
     lab = rgb2lab(candidates)
@@ -40,3 +45,20 @@ def class_colors(count: int) -> tuple[Color, ...]:
     return tuple(
         (round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in distinct_colours(count)
     )
+
+
+def checked_colors(colors: Any, count: int) -> tuple[Color, ...]:
+    """Check colours that a user gave: so many, each red, green and blue from 0 to 255, each once.
+
+    Raises:
+        UserError: They are not.
+    """
+    for color in colors if isinstance(colors, Sequence) else [colors]:
+        is_three = isinstance(color, Sequence) and len(color) == 3
+        if not is_three or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
+            raise UserError(f"colour {color!r}; give [red, green, blue], each from 0 to 255")
+    if len(colors) != count:
+        raise UserError(f"{len(colors)} colours for {count} classes; give one to each")
+    if len(set(map(tuple, colors))) < count:
+        raise UserError("a colour stands twice in 'colors'; give each class one of its own")
+    return tuple((red, green, blue) for red, green, blue in colors)

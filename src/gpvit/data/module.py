@@ -1,13 +1,10 @@
 """What every data module shares, whatever the task: names, preprocessing and loaders."""
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from gpvit.data.loader import Loader, Share, TrainingLoader
@@ -111,20 +108,3 @@ class ImageData(LightningDataModule):
 
 def _speed(workers: int) -> dict[str, Any]:
     return {"persistent_workers": workers > 0, "pin_memory": torch.cuda.is_available()}
-
-
-def write_report(folder: Path, name: str, table: str, sheet: Image.Image) -> None:
-    """Write what a look at the data gave, each file whole or not at all: a table as CSV and, as `data.png`, a sheet.
-
-    Args:
-        folder: Where to; it is made if need be.
-        name: Of the table's file.
-        table: What it holds.
-        sheet: Pictures of the data.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}"
-    temporary.write_text(table, encoding="utf-8")
-    os.replace(temporary, folder / name)
-    sheet.save(temporary := folder / ".data.png")
-    os.replace(temporary, folder / "data.png")

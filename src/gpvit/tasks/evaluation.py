@@ -151,11 +151,11 @@ def evaluate_segmenter(
     _check_classes(model, data)
     model = model.eval().to(choose_device(device))
     method = method or WholeImage()
-    pairs = data.val_pairs()
+    pairs = data.samples("val")
     metric = SegmentationScores(data.num_classes)
     for index in _tracked(range(len(pairs)), progress):
         pair = pairs[index]
-        labels = method(model, pair.picture, data.preprocessing)
+        labels = method(model, pair.image, data.preprocessing)
         metric.update(torch.from_numpy(labels), torch.from_numpy(pair.mask))
     scores = {name: [_rounded(v) for v in values.view(-1).tolist()] for name, values in metric.compute().items()}
     classes = zip(data.class_names, scores["iou"], scores["acc"], strict=True)

@@ -98,10 +98,10 @@ class DataReport(Callback):
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Call the data module's `report`."""
+        """Call the data module's `write_report`."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if hasattr(data, "report"):
-            data.report(Path(trainer.default_root_dir))
+        if hasattr(data, "write_report"):
+            data.write_report(Path(trainer.default_root_dir))
 
 
 def validates_by_epoch(trainer: Trainer) -> bool:

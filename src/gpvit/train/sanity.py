@@ -1,6 +1,5 @@
 """A recipe tried out in minutes, before it runs for days."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from gpvit.data.classification.module import ClassificationData
-from gpvit.data.classification.preview import preview_sheet
 from gpvit.data.module import ImageData
 from gpvit.errors import UserError
 from gpvit.train.batch_stats import Look, describe, look_at
@@ -128,13 +125,7 @@ def try_recipe(arguments: Sequence[str]) -> SanityReport:
 
 def _sheet(data: Any, look: Look, folder: Path) -> Path:
     """Draw the preview sheet; data that have a report of their own draw it, and write what they counted."""
-    if isinstance(data, ClassificationData):
-        folder.mkdir(parents=True, exist_ok=True)
-        images, labels = look.batch
-        preview_sheet(images, labels, data).save(temporary := folder / ".data.png")
-        os.replace(temporary, folder / "data.png")
-    else:
-        data.report(folder)
+    data.write_report(folder)
     return folder / "data.png"
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from gpvit.data.detection.preview import draw_objects, preview_sheet
 
 from gpvit.data.detection import CocoFolder, DigitScenes
-from gpvit.data.detection.preview import draw_objects, preview_sheet
 
 COLORS = ((255, 0, 0), (0, 0, 255))
 

@@ -2,11 +2,11 @@ import csv
 
 import numpy as np
 import pytest
+from gpvit.data.detection.stats import box_report
 
 from gpvit.data.detection.annotations import Annotations, ImageEntry, Objects
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.dataset import AnnotatedFiles
-from gpvit.data.detection.stats import box_report
 from gpvit.data.transforms.detection import DetectionAugmentation
 
 AS_IT_IS = DetectionAugmentation(short_sides=())

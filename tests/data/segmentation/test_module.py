@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 from data.segmentation.folders import draw_pair, write_pairs
+from gpvit.data.segmentation.preview import preview_sheet
+from gpvit.data.segmentation.samples import Pair
 from PIL import Image
 
 from gpvit.data.images import ImageError
 from gpvit.data.segmentation.folders import MaskFolder
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.preview import preview_sheet
-from gpvit.data.segmentation.samples import Pair
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 
 SMALL = SegmentationPreprocessing((3, 32, 48), max_size=None, size_divisor=16)

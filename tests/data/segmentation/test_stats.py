@@ -3,10 +3,10 @@ import csv
 import numpy as np
 import pytest
 from data.segmentation.folders import write_mask, write_pairs
+from gpvit.data.segmentation.stats import label_report
 from rich.console import Console
 
 from gpvit.data.segmentation.folders import MaskFolder
-from gpvit.data.segmentation.stats import label_report
 
 
 @pytest.fixture

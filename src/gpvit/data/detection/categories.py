@@ -49,24 +49,12 @@ class Categories:
         """Number the categories of data that come without ids like their labels, from 1."""
         return cls(tuple(names), tuple(range(1, len(names) + 1)))
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Categories":
-        """Restore what `to_dict` gave, also after a trip through JSON."""
-        return cls(**values)
-
     def to_dict(self) -> dict[str, Any]:
         """Give names and ids as plain data, to be stored with a model's weights."""
         return asdict(self)
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def __str__(self) -> str:
-        """Show label, id and name, a line each."""
-        rows = zip(self.ids, self.names, strict=True)
-        return "\n".join(
-            ["label     id  name", *(f"{label:5d} {id_:6d}  {name}" for label, (id_, name) in enumerate(rows, start=1))]
-        )
 
     def label(self, category_id: int) -> int:
         """Say which label, from 1, a category of a file has.

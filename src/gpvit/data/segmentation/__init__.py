@@ -1,4 +1,4 @@
-"""Semantic segmentation, from files to batches: pictures with a class for each pixel."""
+"""Semantic segmentation, from files to batches: images with a class for each pixel."""
 
 import lazy_loader
 
@@ -7,14 +7,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ade20k": ["ADE20K"],
         "classes": ["MaskClasses", "read_classes"],
-        "stats": ["LabelReport", "label_report"],
+        "dataset": ["Sample"],
         "digit_scenes": ["DigitScenes"],
         "drawing": ["draw_legend", "draw_overlay"],
         "folders": ["MaskFolder"],
         "key_scenes": ["KeyScenes"],
         "masks": ["IGNORE", "read_mask"],
         "module": ["SegmentationData"],
-        "samples": ["Pair"],
-        "preview": ["preview_sheet"],
     },
 )

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gpvit.data.colors import Color, checked_colors
 from gpvit.data.segmentation.masks import IGNORE, label_values, open_mask, read_mask
 from gpvit.errors import UserError
-
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,14 @@ class MaskClasses:
     """The classes of a folder of masks, and how its files write them.
 
     Args:
-        names: The classes in the order of their labels.
+        names: The classes in the order of their labels; or the name of each label, from 0 without a gap.
         colors: One RGB colour, 0 to 255, per class, to draw it in, and to read masks in RGB by; None if not known.
         ignore_index: The label in the files that is ignored.
         ignore_color: The colour in the files that is ignored.
         reduce_zero_label: Label 0 of the files is ignored, and the first class has label 1.
+
+    Raises:
+        UserError: A field holds something else.
     """
 
     names: tuple[str, ...]
@@ -31,6 +33,16 @@ class MaskClasses:
     ignore_index: int = IGNORE
     ignore_color: Color | None = None
     reduce_zero_label: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", _names(self.names))
+        if self.colors is not None:
+            object.__setattr__(self, "colors", checked_colors(self.colors, len(self.names)))
+        if self.ignore_color is not None:
+            object.__setattr__(self, "ignore_color", checked_colors([self.ignore_color], 1)[0])
+        for name, kind in (("ignore_index", int), ("reduce_zero_label", bool)):
+            if type(value := getattr(self, name)) is not kind:
+                raise UserError(f"{name} {value!r}: give {'a label, as 255' if kind is int else 'true or false'}")
 
     def read(self, path: Path) -> np.ndarray:
         """Read a mask of the folder; `read_mask` says how."""
@@ -53,7 +65,7 @@ def read_classes(path: Path) -> MaskClasses:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no YAML, or holds something else; the message names file and entry.
+        UserError: The file is no YAML, or holds something else; the message names file and entry.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it lists the classes, as 'names: [background, cat, dog]'")
@@ -65,20 +77,10 @@ def read_classes(path: Path) -> MaskClasses:
     if not isinstance(values, dict) or "names" not in values or set(values) - set(known):
         given = sorted(map(str, values)) if isinstance(values, dict) else type(values).__name__
         raise UserError(f"{path} holds {given}; give 'names', and nothing but {', '.join(known)}")
-    values["names"] = _names(values["names"], path)
-    if values.get("colors") is not None:
-        values["colors"] = tuple(_color(color, path) for color in values["colors"])
-        if len(values["colors"]) != len(values["names"]):
-            raise UserError(
-                f"{path}: {len(values['colors'])} colours for {len(values['names'])} names; give one to each"
-            )
-        if len(set(values["colors"])) != len(values["colors"]):
-            raise UserError(f"{path}: a colour stands twice in 'colors'; give each class one of its own")
-    if values.get("ignore_color") is not None:
-        values["ignore_color"] = _color(values["ignore_color"], path)
-    if not isinstance(values.get("ignore_index", IGNORE), int):
-        raise UserError(f"{path}: ignore_index {values['ignore_index']!r}; give the label that is ignored, as 255")
-    return MaskClasses(**values)
+    try:
+        return MaskClasses(**values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def find_classes(masks: Sequence[Path]) -> MaskClasses:
@@ -87,10 +89,10 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
     Every mask is read once; a YAML file saves that.
 
     Args:
-        masks: Files of index or paletted PNG; label 255 is ignored.
+        masks: Files of index or paletted PNG, one or more; label 255 is ignored.
 
     Raises:
-        ValueError: A mask is in RGB, or no label lies between 0 and 255.
+        UserError: A mask is in RGB, or no label lies between 0 and 255.
     """
     largest, palette = -1, None
     for path in masks:
@@ -105,28 +107,18 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
         )
     flat = (palette or [])[: 3 * (largest + 1)]
     colors = tuple((flat[start], flat[start + 1], flat[start + 2]) for start in range(0, len(flat) - 2, 3))
-    distinct = len(set(colors)) == largest + 1
-    return MaskClasses(tuple(str(label) for label in range(largest + 1)), colors if distinct else None)
+    known = len(set(colors)) == largest + 1
+    return MaskClasses(tuple(map(str, range(largest + 1))), colors if known else None)
 
 
-def _names(given: Any, path: Path) -> tuple[str, ...]:
+def _names(given: Any) -> tuple[str, ...]:
     if isinstance(given, dict):
         if sorted(given, key=str) != sorted(range(len(given)), key=str):
             raise UserError(
-                f"{path}: names have the labels {list(given)}; number them from 0 to {len(given) - 1} without a gap "
+                f"names have the labels {list(given)}; number them from 0 to {len(given) - 1} without a gap "
                 "(where label 0 of the masks is no class, set reduce_zero_label: true)"
             )
         given = [given[label] for label in range(len(given))]
-    if not isinstance(given, list):
-        raise UserError(f"{path}: names {given!r}; give a list, or a name for each label")
+    if not isinstance(given, list | tuple):
+        raise UserError(f"names {given!r}; give a list, or a name for each label")
     return tuple(str(name) for name in given)
-
-
-def _color(given: Any, path: Path) -> Color:
-    if (
-        not isinstance(given, list)
-        or len(given) != 3
-        or not all(isinstance(value, int) and 0 <= value <= 255 for value in given)
-    ):
-        raise UserError(f"{path}: colour {given!r}; give [red, green, blue], each from 0 to 255")
-    return given[0], given[1], given[2]

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Literal
 
 from gpvit.data.colors import class_colors
-from gpvit.data.segmentation.scenes import SceneData, ScenePairs
+from gpvit.data.segmentation.scenes import DrawnScenes, SceneData
 from gpvit.data.synthetic.scenes import digit_scene
 
 
@@ -25,7 +25,7 @@ class DigitScenes(SceneData):
         num_workers: Loader processes; 0 draws in the training process, which takes some 4 ms a scene.
 
     Raises:
-        ValueError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
+        UserError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
 
     Example:
         >>> scenes = DigitScenes(batch_size=8)
@@ -50,9 +50,9 @@ class DigitScenes(SceneData):
         self.digits = {"train": train_digits or digits, "val": digits}
         self.seed = seed
 
-    def pairs(self, split: Literal["train", "val"]) -> ScenePairs:
-        """Give the scenes of one part as pictures and label maps."""
+    def samples(self, split: Literal["train", "val"]) -> DrawnScenes:
+        """Give the scenes of one part."""
         drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
         size = self.preprocessing.input_size[1:]
         draw = partial(digit_scene, drawn_from, seed=self.seed, size=size, digits=self.digits[split])
-        return ScenePairs(f"digits_{drawn_from}", self.num_scenes[split], draw)
+        return DrawnScenes(f"digits_{drawn_from}", self.num_scenes[split], draw)

@@ -1,10 +1,10 @@
-"""Segmentation that needs the whole picture: the ink of those digits that equal the framed one in a corner."""
+"""Segmentation that needs the whole image: the ink of those digits that equal the framed one in a corner."""
 
 from functools import partial
 from typing import Literal
 
 from gpvit.data.colors import class_colors
-from gpvit.data.segmentation.scenes import SceneData, ScenePairs
+from gpvit.data.segmentation.scenes import DrawnScenes, SceneData
 from gpvit.data.synthetic.key_scenes import KeyScene, key_scene
 
 
@@ -46,11 +46,12 @@ class KeyScenes(SceneData):
 
     def scene(self, split: Literal["train", "val"], index: int) -> KeyScene:
         """Draw a scene, with everything that is known about it."""
-        height, width = self.preprocessing.input_size[1:]
-        drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
-        return key_scene(drawn_from, index, self.seed, (height, width), self.digits, kinds=self.kinds)
+        scene: KeyScene = self.samples(split).draw(index)
+        return scene
 
-    def pairs(self, split: Literal["train", "val"]) -> ScenePairs:
-        """Give the scenes of one part as pictures and label maps."""
-        name = "keys_train" if split == "train" else "keys_test"
-        return ScenePairs(name, self.num_scenes[split], partial(self.scene, split))
+    def samples(self, split: Literal["train", "val"]) -> DrawnScenes:
+        """Give the scenes of one part."""
+        drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
+        size = self.preprocessing.input_size[1:]
+        draw = partial(key_scene, drawn_from, seed=self.seed, size=size, digits=self.digits, kinds=self.kinds)
+        return DrawnScenes(f"keys_{drawn_from}", self.num_scenes[split], draw)

@@ -1,31 +1,18 @@
-"""What data modules of drawn scenes share: a scene is drawn when it is asked for."""
+"""Segmentation of scenes that are drawn when they are asked for."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from gpvit.data.colors import Color
+from gpvit.data.segmentation.dataset import Sample
 from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.samples import Pair
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmentation
 from gpvit.errors import UserError
 
 _UNCHANGED = SegmentationAugmentation(scale=(1, 1), max_class_share=1, horizontal_flip=0, photometric=False)
-
-
-class Drawn(Protocol):
-    """A scene."""
-
-    @property
-    def image(self) -> np.ndarray:
-        """`(H, W, 3)`, uint8."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """`(H, W)`, uint8."""
 
 
 class SceneData(SegmentationData):
@@ -41,7 +28,7 @@ class SceneData(SegmentationData):
         colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
 
     Raises:
-        ValueError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
+        UserError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
     """
 
     def __init__(
@@ -65,25 +52,25 @@ class SceneData(SegmentationData):
         self.num_scenes = {"train": train_scenes, "val": test_scenes}
 
 
-class ScenePairs(Sequence[Pair]):
+class DrawnScenes(Sequence[Sample]):
     """Scenes with their label maps, each drawn when it is asked for.
 
     Args:
         name: What they are called, before their numbers.
-        num_scenes: How many there are.
-        draw: Draws the scene of a number.
+        count: How many there are.
+        draw: Draws the scene of a number, with an `image` `(H, W, 3)` and `labels` `(H, W)`, both uint8. Loader
+            processes get a copy of it, so it should hold nothing but plain values.
     """
 
-    def __init__(self, name: str, num_scenes: int, draw: Callable[[int], Drawn]) -> None:
-        self.name = name
-        self.num_scenes = num_scenes
+    def __init__(self, name: str, count: int, draw: Callable[[int], Any]) -> None:
+        self.names = [f"{name}_{index:05d}" for index in range(count)]
         self.draw = draw
 
     def __len__(self) -> int:
-        return self.num_scenes
+        return len(self.names)
 
-    def __getitem__(self, index: int) -> Pair:  # type: ignore[override]  # one pair at a time, no slices
-        if not 0 <= index < self.num_scenes:
-            raise IndexError(f"scene {index} of {self.num_scenes}")
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one sample at a time, no slices
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
         scene = self.draw(index)
-        return Pair(f"{self.name}_{index:05d}", Image.fromarray(scene.image), scene.labels)
+        return Sample(self.names[index], Image.fromarray(scene.image), scene.labels)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpvit.data.detection import DigitScenes
-from gpvit.data.detection.dataset import Picture
+from gpvit.data.detection.dataset import Sample as Picture
 from gpvit.demo.experiments.run import Run, train
 from gpvit.inference.predictor import Predictor
 from gpvit.inference.results.detection import DetectionResult
@@ -73,7 +73,7 @@ def run_detection(folder: Path, backbone: Path, seed: int = 0, quick: bool = Fal
 def inspect_detection(run: Run) -> DetectionExperiment:
     """Score the model of a finished run, and have it look at a few test scenes."""
     data = DigitScenes(**run.data)
-    scenes = data.pictures("val")
+    scenes = data.samples("val")
     pictures = [scenes[index] for index in range(min(_SHOWN, len(scenes)))]
     predictor = Predictor(run.weights)
     assert isinstance(predictor.model, Detector)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from gpvit.data.images import read_image
-from gpvit.data.segmentation import DigitScenes, Pair
+from gpvit.data.segmentation import DigitScenes
+from gpvit.data.segmentation import Sample as Pair
 from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.demo.experiments.run import Run, train
 from gpvit.inference.labelling import SlidingWindow
@@ -131,7 +132,7 @@ def run_segmentation(folder: Path, seed: int = 0, quick: bool = False) -> Segmen
 def inspect_segmentation(run: Run) -> SegmentationExperiment:
     """Have the model of a finished run label its test scenes, and a larger one."""
     data = DigitScenes(**run.data)
-    pairs = list(data.val_pairs())
+    pairs = list(data.samples("val"))
     predictor = Predictor(run.weights)
     windows = Predictor(predictor.model, method=SlidingWindow(size=run.data["image_size"]))
     scene = digit_scene("test", 0, run.data["seed"], _LARGE_SIZE, _LARGE_DIGITS)
@@ -139,9 +140,9 @@ def inspect_segmentation(run: Run) -> SegmentationExperiment:
         run=run,
         parameters=sum(parameter.numel() for parameter in predictor.model.parameters()),
         pairs=pairs,
-        results=predictor([pair.picture for pair in pairs]),
+        results=predictor([pair.image for pair in pairs]),
         large=(large := Pair("large", read_image(scene.image), scene.labels)),
-        large_result=windows(large.picture),
+        large_result=windows(large.image),
     )
 
 

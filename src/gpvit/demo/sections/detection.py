@@ -5,7 +5,7 @@ from dataclasses import replace
 from PIL import Image
 from PIL.Image import Resampling
 
-from gpvit.data.detection.dataset import Picture as Scene
+from gpvit.data.detection.dataset import Sample as Scene
 from gpvit.data.detection.drawing import draw_boxes
 from gpvit.demo.experiments.detection import DetectionExperiment
 from gpvit.demo.page.charts import FIRST, SECOND, Line, draw, paint_lines

@@ -2,7 +2,8 @@
 
 from PIL import Image
 
-from gpvit.data.segmentation import DigitScenes, Pair
+from gpvit.data.segmentation import DigitScenes
+from gpvit.data.segmentation import Sample as Pair
 from gpvit.demo.experiments.segmentation import SegmentationExperiment
 from gpvit.demo.page.charts import FIRST, SECOND, Line, draw, paint_lines
 from gpvit.demo.page.parts import Chart, Charts, Gallery, Headline, Headlines, Key, Section
@@ -45,11 +46,11 @@ def summary(experiment: SegmentationExperiment) -> Section:
 
 def data(experiment: SegmentationExperiment) -> Section:
     """Show training scenes with their truth."""
-    scenes = DigitScenes(**experiment.run.data).pairs("train")
+    scenes = DigitScenes(**experiment.run.data).samples("train")
     pictures = []
     for index in range(_TRAINING_SCENES):
         pair = scenes[index]
-        pictures += [scene_picture(pair.picture, "scene"), scene_picture(_overlay(experiment, pair), "truth")]
+        pictures += [scene_picture(pair.image, "scene"), scene_picture(_overlay(experiment, pair), "truth")]
     text = [
         "Scenes are put together while the network trains: handwritten digits of random size (10 to 60 pixels), "
         "angle, colour and place, one over another, on parts of photographs. Both are real, only the composition is "
@@ -95,7 +96,7 @@ def examples(experiment: SegmentationExperiment) -> Section:
     pictures = []
     for pair, result in list(zip(experiment.pairs, experiment.results, strict=True))[:_TEST_SCENES]:
         pictures += [
-            scene_picture(pair.picture, "scene"),
+            scene_picture(pair.image, "scene"),
             scene_picture(_overlay(experiment, pair), "truth"),
             scene_picture(result.overlay(_OPACITY), f"answer, {(result.labels == pair.mask).mean():.0%} right"),
         ]
@@ -136,11 +137,11 @@ def large(experiment: SegmentationExperiment) -> Section:
     pair, result = experiment.large, experiment.large_result
     side = experiment.run.data["image_size"]
     pictures = [
-        scene_picture(pair.picture, "scene"),
+        scene_picture(pair.image, "scene"),
         scene_picture(_overlay(experiment, pair), "truth"),
         scene_picture(result.overlay(_OPACITY), f"answer, mean IoU {experiment.large_miou:.0%}"),
     ]
-    width, height = pair.picture.size
+    width, height = pair.image.size
     text = [
         f"The network was trained on {side} x {side} pixels. Larger pictures are labelled by windows of that size "
         "that overlap by a third and are blended, so that no seam shows; little more than a row of windows is ever "
@@ -170,6 +171,6 @@ def _key(experiment: SegmentationExperiment) -> Key:
 
 def _overlay(experiment: SegmentationExperiment, pair: Pair) -> Image.Image:
     """Draw the truth as answers are drawn."""
-    return SegmentationResult(pair.mask, experiment.class_names, experiment.results[0].colors, pair.picture).overlay(
+    return SegmentationResult(pair.mask, experiment.class_names, experiment.results[0].colors, pair.image).overlay(
         _OPACITY
     )
