@@ -37,7 +37,7 @@ def distinct_colours(count: int) -> tuple[tuple[float, float, float], ...]:
     while len(chosen) < count:
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
-    return tuple((float(red), float(green), float(blue)) for red, green, blue in candidates[chosen])
+    return tuple((float(red), float(green), float(blue)) for red, green, blue in candidates[chosen[:count]])
 
 
 def class_colors(count: int) -> tuple[Color, ...]:

@@ -16,7 +16,7 @@ def test_batches_are_scenes_with_their_labels():
         assert np.array_equal(mask.numpy(), scene.labels)
         assert np.array_equal(module.scene("val", index).labels, scene.labels)
         assert scene.key in (2, 7)
-    assert module.pairs("train")[4].name == "keys_train_00004"
+    assert module.samples("train")[4].name == "keys_train_00004"
 
 
 def test_a_size_that_is_no_whole_number_of_tokens():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.masks import check_segmentation, is_number
+from gpvit.data.detection.masks import checked_segmentation, is_number
 from gpvit.errors import UserError
 
 _SHOWN = 10  # of the problems that a message lists
@@ -195,7 +195,11 @@ def _load(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
     if not isinstance(document, dict) or not all(isinstance(document.get(kind), list) for kind in FIELDS):
-        found = {key: type(value).__name__ for key, value in document.items()} if isinstance(document, dict) else "none"
+        found = (
+            {key: type(value).__name__ for key, value in document.items()}
+            if isinstance(document, dict)
+            else "no object"
+        )
         raise UserError(
             f"{path}: a COCO file is an object with the lists {', '.join(FIELDS)}; found {shortened(found)}"
         )
@@ -246,7 +250,7 @@ def _object(
     if min(left + width, image.width) <= max(left, 0) or min(top + height, image.height) <= max(top, 0):
         raise UserError(f"bbox {box} (x, y, width, height) lies outside its image of {image.width}x{image.height}")
     if masks:
-        check_segmentation(segmentation, image.height, image.width)
+        segmentation = checked_segmentation(segmentation, image.height, image.width)
     return (left, top, left + width, top + height), label, values["area"], bool(values["iscrowd"]), segmentation
 
 

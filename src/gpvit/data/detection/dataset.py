@@ -17,8 +17,6 @@ from gpvit.data.detection.masks import rasterise
 from gpvit.data.images import read_image
 from gpvit.errors import UserError
 
-_PER_OBJECT = ("boxes", "labels", "masks", "area", "iscrowd")
-
 
 class Sample(NamedTuple):
     """An image with its objects.
@@ -135,11 +133,13 @@ class DetectionDataset(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
         sample = self.samples[index]
         image: torch.Tensor = tv_tensors.Image(F.pil_to_tensor(sample.image))
-        target = _target(sample)
-        if self.transform is not None:
-            single = target["iscrowd"] == 0  # code: the released training does not use crowds
-            target = {name: value[single] if name in _PER_OBJECT else value for name, value in target.items()}
-            image, target = self.transform(image, target)
+        if self.transform is None:
+            target = _target(sample)
+        else:
+            single = ~sample.objects.crowds  # code: the released training does not use crowds
+            objects = Objects(*(values[single] for values in sample.objects[:4]))
+            masks = None if sample.masks is None else sample.masks[single]
+            image, target = self.transform(image, _target(sample._replace(objects=objects, masks=masks)))
             target["area"] = _areas(target)
         target = {name: _plain(value) for name, value in target.items()}
         return _plain(F.to_dtype(image, torch.float32, scale=True)), target

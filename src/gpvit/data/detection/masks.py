@@ -61,8 +61,8 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 2**53
 
 
-def check_segmentation(segmentation: Any, height: int, width: int) -> None:
-    """Check that a segmentation of an annotation file can be drawn, without drawing it.
+def checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
+    """Check that a segmentation of an annotation file can be drawn, without drawing it, and give it back.
 
     Args:
         segmentation: As the file gives it.
@@ -78,17 +78,19 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> None:
                 raise UserError(f"segmentation has the polygon {shortened(polygon)}; it takes {_FORMS}")
             if not all(map(is_number, polygon)):
                 raise UserError(f"segmentation has a coordinate that is no finite number: {shortened(polygon)}")
-        return
+        return segmentation
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
         raise UserError(f"segmentation is {shortened(segmentation)}; it takes {_FORMS}")
     size, counts = segmentation["size"], segmentation["counts"]
     if size != [height, width]:
         raise UserError(f"segmentation has the size {size} (height, width) on an image of {[height, width]}")
+    checked = {"size": [height, width], "counts": counts}  # the codec takes no sides such as 48.0
     if isinstance(counts, list):
         if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
             raise UserError(f"segmentation has counts {shortened(counts)}; their sum must be {height * width} pixels")
-        return
+        return checked
     try:
-        codec.area(segmentation)  # reads a text of run lengths to its end, in microseconds
+        codec.area(checked)  # reads a text of run lengths to its end, in microseconds
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"segmentation has counts {shortened(counts)}, no compressed run lengths: {error}") from error
+    return checked
