@@ -27,10 +27,9 @@ def distinct_colours(count: int) -> tuple[tuple[float, float, float], ...]:
     levels = np.linspace(0, 1, _LEVELS)
     candidates = np.concatenate([[_FIRST], np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)])
     lab = rgb2lab(candidates)
-    lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
-    allowed = (
-        (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1]) & (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])
-    )
+    allowed = np.ones(len(lab), bool)
+    for values, (least, most) in ((lab[:, 0], _LIGHTNESS), (np.hypot(lab[:, 1], lab[:, 2]), _CHROMA)):
+        allowed &= (values >= least) & (values <= most)
     candidates, lab = candidates[allowed], lab[allowed]
     chosen = [0]
     distance = np.full(len(lab), np.inf)
@@ -47,15 +46,10 @@ def class_colors(count: int) -> tuple[Color, ...]:
     )
 
 
-def checked_colors(colors: Any, count: int) -> tuple[Color, ...]:
-    """Check colours that a user gave: so many, each red, green and blue from 0 to 255, each once.
-
-    Raises:
-        UserError: They are not.
-    """
-    for color in colors if isinstance(colors, Sequence) else [colors]:
-        is_three = isinstance(color, Sequence) and len(color) == 3
-        if not is_three or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
+def checked_colors(colors: Sequence[Any], count: int) -> tuple[Color, ...]:
+    """Check that a user gave `count` colours, each once; UserError says what is wrong."""
+    for color in colors:
+        if np.shape(color) != (3,) or not all(type(value) is int and 0 <= value <= 255 for value in color):
             raise UserError(f"colour {color!r}; give [red, green, blue], each from 0 to 255")
     if len(colors) != count:
         raise UserError(f"{len(colors)} colours for {count} classes; give one to each")

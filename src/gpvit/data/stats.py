@@ -59,27 +59,21 @@ class ClassCounts:
 
 
 def count_labels(labels: Sequence[int], class_names: Sequence[str]) -> ClassCounts:
-    """Count the images of each class.
-
-    Args:
-        labels: Label of each image.
-        class_names: The classes in the order of their labels.
-    """
+    """Count the images of each class, from the label of each image."""
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(class_names))
     return ClassCounts("images", class_names, counts, counts, len(labels), len(labels))
 
 
 def count_pixels(samples: Sequence[Any], class_names: Sequence[str], limit: int = 100) -> ClassCounts:
-    """Read samples at even distances, check each, and count the pixels of each class.
+    """Read `limit` samples at even distances, check each, and count the pixels of each class; damaged files are notes.
 
     Args:
-        samples: As `SegmentationData.samples` gives them: each has an `image` and a `mask`, of which 255 is ignored.
+        samples: As `SegmentationData.samples` gives them: each has a `mask`, of which 255 is ignored.
         class_names: The classes in the order of their labels.
         limit: How many samples are read at most.
 
     Raises:
-        UserError: A mask holds a label of no class, or differs from its image in size; the message names the first
-            few. Damaged files are notes.
+        UserError: Masks hold a label of no class, or differ from their image in size; the first few are named.
     """
     chosen = _evenly(len(samples), limit)
     counts, images = np.zeros((2, 256), np.int64)
@@ -106,14 +100,12 @@ def count_pixels(samples: Sequence[Any], class_names: Sequence[str], limit: int 
 def count_objects(samples: Any, categories: Any, limit: int | None = None) -> ClassCounts:
     """Count the objects of each class, without crowds; images are not opened.
 
+    Further columns are the classes' ids, how many regions are crowds, and the median of the objects' shorter sides.
+
     Args:
         samples: As `DetectionData.samples` gives them, with `objects(index)` and `sizes`.
         categories: The classes, with their `names` and `ids`.
         limit: How many images are looked at, at even distances; None for all.
-
-    Returns:
-        With three further columns: the classes' ids, how many regions are crowds, and the median of the objects'
-        shorter sides in pixels.
     """
     chosen = _evenly(len(samples), limit)
     objects = [samples.objects(index) for index in chosen]

@@ -87,9 +87,12 @@ def set_image(**values):
     [
         (repeat("images"), r"image ids \[1000\] are given more than once"),
         (lambda document: document["categories"][0].update(id=7), r"category ids \[7\] are given more than once"),
-        (lambda document: document.pop("categories"), r"lists images, categories, annotations; found {'ann"),
-        (lambda document: document.update(annotations={"1": 2}), r"found {'annotations': 'dict'"),
-        (lambda document: document.update(annotations=None), r"found {'annotations': 'NoneType'"),
+        (
+            lambda document: document.pop("categories"),
+            r"lists images, categories, annotations; found {'images': 'list', 'ann",
+        ),
+        (lambda document: document.update(annotations={"1": 2}), r"'annotations': 'dict'"),
+        (lambda document: document.update(annotations=None), r"'annotations': 'NoneType'"),
         (lambda document: document["images"][0].pop("height"), r"images\[0\] \(id 1000\): height is None; it takes a"),
         (set_image(width=0), r"width is 0; it takes a whole number of pixels from 1"),
         (set_image(width="90"), r"width is '90'"),
@@ -113,10 +116,10 @@ def test_a_file_that_contradicts_itself_is_refused(change, function, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"category_id": 13}, r"category id 13 is none of the 3 categories"),
+        ({"category_id": 13}, r"category_id 13 is the id of none in the file"),
         ({"category_id": [7]}, r"category_id is \[7\]; it takes a whole number"),
         ({"category_id": True}, r"category_id is True"),
-        ({"image_id": 4}, r"image_id 4 is the id of none of the images"),
+        ({"image_id": 4}, r"image_id 4 is the id of none in the file"),
         ({"image_id": None}, r"image_id is None"),
         ({"image_id": [1000]}, r"image_id is \[1000\]"),
         ({"bbox": [3, 3, -5, 8]}, r"bbox \[3, 3, -5, 8\] \(x, y, width, height\) has no area"),
@@ -241,11 +244,8 @@ def test_an_unused_category_of_the_name_of_another_is_left_out(change):
 def test_boxes_alone_are_refused_with_the_remedy_and_never_all_dropped(change):
     path = change(lambda document: [entry.update(segmentation=[]) for entry in document["annotations"]])
     for drop_invalid in (False, True):
-        with pytest.raises(
-            UserError, match="on boxes alone, set masks: false and take a model without masks"
-        ) as raised:
+        with pytest.raises(UserError, match="on boxes alone, set masks: false and take a model without masks"):
             read_annotations(path, drop_invalid=drop_invalid)
-        assert ("drop_invalid: true" in str(raised.value)) != drop_invalid
     assert len(read_annotations(path, masks=False).labels) > 1
 
 
@@ -271,9 +271,7 @@ def test_files_that_are_none(coco_root):
     with pytest.raises(ValueError, match=r"val.json is not JSON, or is cut short"):
         read_annotations(path)
     path.write_text("[]")
-    with pytest.raises(
-        ValueError, match=r"an object with the lists images, categories, annotations; found 'no object'"
-    ):
+    with pytest.raises(ValueError, match=r"an object with the lists images, categories, annotations; found none"):
         read_annotations(path)
 
 

@@ -157,7 +157,8 @@ def test_no_images(coco_root, change):
 def test_categories_of_both_parts_must_agree(coco_root, change):
     change(lambda document: document["categories"][0].update(name="circle"), "train")
     with pytest.raises(
-        ValueError, match=r"val.json and .*train.json must .*only .*val.json has \['disc'\], only .*\['circle'\]"
+        ValueError,
+        match=r"val.json and .*train.json must .*only .*val.json has \[\('disc', 44\)\], only .*\[\('circle', 44\)\]",
     ):
         folder(coco_root).setup("fit")
 

@@ -142,6 +142,17 @@ def test_a_label_outside_the_classes_is_named(root):
         MaskFolder(root, classes=["grass", "cat"]).samples("val")[1]
 
 
+def test_a_folder_of_another_layout(root):
+    (root / "masks").rename(root / "labels")
+    with pytest.raises(FileNotFoundError, match=r"masks: no such folder; images belong into ROOT/images/train/"):
+        MaskFolder(root)
+    (root / "labels").rename(root / "masks")
+    for split in ("train", "val"):
+        (root / "masks" / split).rename(root / "masks" / f"{split}ing")
+    with pytest.raises(FileNotFoundError, match=r"masks has no folder val; images belong into ROOT/images/train/"):
+        MaskFolder(root)
+
+
 def test_no_classes_to_be_found(root):
     for path in (root / "masks").rglob("*.png"):
         write_mask(path, np.full((40, 56), 255, np.uint8))
@@ -155,16 +166,18 @@ def test_no_classes_to_be_found(root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: [grass, cat", "no valid YAML"),
-        ("[grass, cat]", "holds list; give 'names'"),
-        ("{names: [grass, cat], colours: []}", r"\['colours', 'names'\]; give 'names', and nothing but .*colors"),
-        ("names: {1: grass, 2: cat}", r"labels \[1, 2\]; number them from 0 to 1 .*reduce_zero_label"),
+        ("names: [grass, cat", r"yaml: while parsing a flow sequence(?s:.*)look like\n  names: .*\n  colors: "),
+        ("[grass, cat]", r"holds \['grass', 'cat'\]; give 'names'"),
+        ("{names: [grass, cat], colours: []}", r"'colours': \[\].*; give 'names', and nothing but .*colors"),
+        ("names: {1: grass, 2: cat}", r"names {1: 'grass', 2: 'cat'}; .* from 0 .*reduce_zero_label"),
         ("names: grass", "names 'grass'; give a list"),
         ("names: [grass]", "2 or more"),
         ("{names: [a, b], colors: [[0, 0, 0]]}", "1 colours for 2 classes"),
         ("{names: [a, b], colors: [[0, 0, 0], [0, 0, 256]]}", r"colour \[0, 0, 256\]"),
         ("{names: [a, b], colors: [[0, 0, 0], [0, 0, 0]]}", "stands twice"),
         ("{names: [a, b], ignore_index: none}", "ignore_index 'none'"),
+        ("{names: [a, b], reduce_zero_label: 1}", "reduce_zero_label 1: give true or false"),
+        ("{names: [a, b], colors: 5}", "yaml: .*int"),
     ],
 )
 def test_a_list_of_classes_that_is_wrong(root, text, message):

@@ -154,56 +154,54 @@ def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = 
             entry and field.
     """
     path = Path(path).expanduser()
-    document = _load(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such annotation file; check the path (relative to {Path.cwd()})")
     try:
-        images, listed = (
-            [_fields(kind, entry, f"{_named(kind, place, entry)}: ") for place, entry in enumerate(document[kind])]
-            for kind in ("images", "categories")
-        )
-        categories = _categories(listed, document["annotations"])
-        places = {image["id"]: place for place, image in enumerate(images)}
-        if repeated := [key for key, count in Counter(image["id"] for image in images).items() if count > 1]:
-            raise UserError(f"image ids {repeated[:_SHOWN]} are given more than once; give each image its own")
+        return _read(path, masks, drop_invalid)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
+    document = json.loads(path.read_bytes())
+    if not isinstance(document, dict) or not all(isinstance(document.get(kind), list) for kind in FIELDS):
+        found = {key: type(value).__name__ for key, value in document.items()} if isinstance(document, dict) else "none"
+        raise UserError(f"a COCO file is an object with the lists {', '.join(FIELDS)}; found {found}")
+    images, listed = (
+        [_fields(kind, entry, f"{_named(kind, place, entry)}: ") for place, entry in enumerate(document[kind])]
+        for kind in ("images", "categories")
+    )
+    categories = _categories(path, listed, document["annotations"])
+    labels = {category: label for label, category in enumerate(categories.ids, start=1)}
+    places = {image["id"]: place for place, image in enumerate(images)}
+    if repeated := [key for key, count in Counter(image["id"] for image in images).items() if count > 1]:
+        raise UserError(f"image ids {repeated[:_SHOWN]} are given more than once; give each image its own")
     if any(isinstance(key, str) for key in places):
-        warnings.warn(f"{path}: image ids are texts; results number the images by their places, from 0", stacklevel=2)
+        warnings.warn(f"{path}: image ids are texts; results number the images by their places, from 0", stacklevel=3)
         images = [{**image, "id": place} for place, image in enumerate(images)]
     entries = [ImageEntry(int(i["id"]), i["file_name"], int(i["height"]), int(i["width"])) for i in images]
 
-    found: list[list[tuple[Any, ...]]] = [[] for _ in entries]
+    rows: list[list[tuple[Any, ...]]] = [[] for _ in entries]
     problems = []
     for number, annotation in enumerate(document["annotations"]):
         try:
             values = _fields("annotations", annotation)
-            if (place := places.get(values["image_id"])) is None:
-                raise UserError(f"image_id {values['image_id']!r} is the id of none of the images")
+            for field, known in (("image_id", places), ("category_id", labels)):
+                if values[field] not in known:
+                    raise UserError(f"{field} {values[field]!r} is the id of none in the file")
+            place, label = places[values["image_id"]], labels[values["category_id"]]
+            box = _checked_box(values["bbox"], entries[place])
             segmentation = annotation.get("segmentation") if masks else None
-            found[place].append(_object(values, segmentation, entries[place], categories, masks))
+            if masks:
+                segmentation = checked_segmentation(segmentation, entries[place].height, entries[place].width)
+            rows[place].append((box, label, values["area"], values["iscrowd"], segmentation))
         except UserError as error:
             problems.append(f"{_named('annotations', number, annotation)}: {error}")
     if problems:
-        _report(path, problems, drop_invalid, any(found))
-    return Annotations(categories, entries, [_objects(rows) for rows in found])
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such annotation file; check the path (relative to {Path.cwd()})")
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
-    if not isinstance(document, dict) or not all(isinstance(document.get(kind), list) for kind in FIELDS):
-        found = (
-            {key: type(value).__name__ for key, value in document.items()}
-            if isinstance(document, dict)
-            else "no object"
-        )
-        raise UserError(
-            f"{path}: a COCO file is an object with the lists {', '.join(FIELDS)}; found {shortened(found)}"
-        )
-    return document
+        _report(path, problems, drop_invalid and any(rows))
+    return Annotations(categories, entries, [_objects(each) for each in rows])
 
 
 def _named(kind: str, place: int, entry: Any) -> str:
@@ -226,53 +224,43 @@ def _fields(kind: str, entry: Any, prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def _categories(listed: Sequence[Mapping[str, Any]], annotations: Sequence[Any]) -> Categories:
+def _categories(path: Path, listed: Sequence[Mapping[str, Any]], annotations: Sequence[Any]) -> Categories:
     """Take the categories, but an unused one of the name of a used one."""
     ids = [entry.get("category_id") for entry in annotations if isinstance(entry, dict)]
-    used = {id_ for id_ in ids if _is_whole(id_)}
+    used = {category for category in ids if _is_whole(category)}
     names = {entry["name"] for entry in listed if entry["id"] in used}
-    spare = [entry for entry in listed if entry["id"] not in used and entry["name"] in names]
-    if spare:
-        warnings.warn(
-            f"categories {spare} have no annotation, and the name of another; they are left out", stacklevel=3
-        )
+    if spare := [entry for entry in listed if entry["id"] not in used and entry["name"] in names]:
+        said = "have no annotation, and the name of another; they are left out"
+        warnings.warn(f"{path}: categories {spare} {said}", stacklevel=4)
     return Categories.from_coco(entry for entry in listed if entry not in spare)
 
 
-def _object(
-    values: Mapping[str, Any], segmentation: Any, image: ImageEntry, categories: Categories, masks: bool
-) -> tuple[Any, ...]:
-    """Make the row of an object: corners, label, area, crowd and segmentation."""
-    label = categories.label(values["category_id"])
-    left, top, width, height = box = values["bbox"]
+def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float, float, float]:
+    """Give the corners of a box that has an area, some of it within its image."""
+    left, top, width, height = box
     if width <= 0 or height <= 0:
         raise UserError(f"bbox {box} (x, y, width, height) has no area")
     if min(left + width, image.width) <= max(left, 0) or min(top + height, image.height) <= max(top, 0):
         raise UserError(f"bbox {box} (x, y, width, height) lies outside its image of {image.width}x{image.height}")
-    if masks:
-        segmentation = checked_segmentation(segmentation, image.height, image.width)
-    return (left, top, left + width, top + height), label, values["area"], bool(values["iscrowd"]), segmentation
+    return left, top, left + width, top + height
 
 
 def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:
     boxes, labels, areas, crowds, segmentations = zip(*rows, strict=True) if rows else ((),) * 5
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
     return Objects(
-        np.array(boxes, np.float64).reshape(-1, 4).astype(np.float32),
-        np.array(labels, np.int64),
-        np.array(areas, np.float32),
-        np.array(crowds, bool),
-        segmentations,
+        corners, np.array(labels, np.int64), np.array(areas, np.float32), np.array(crowds, bool), segmentations
     )
 
 
-def _report(path: Path, problems: Sequence[str], drop_invalid: bool, is_any_left: bool) -> None:
+def _report(path: Path, problems: Sequence[str], leave_out: bool) -> None:
     """Refuse annotations that cannot be used, or warn that they are left out."""
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    listed = "\n  ".join([f"{path}: {len(problems)} annotations cannot be used:", *problems[:_SHOWN], *more])
-    if drop_invalid and is_any_left:
-        warnings.warn(f"{listed}\nThey are left out", stacklevel=3)
+    listed = "\n  ".join([f"{len(problems)} annotations cannot be used:", *problems[:_SHOWN], *more])
+    if leave_out:
+        warnings.warn(f"{path}: {listed}\nThey are left out", stacklevel=4)
         return
-    remedy = "Nothing is left without them: correct them" if drop_invalid else "Correct them, or set drop_invalid: true"
-    if any("segmentation" in problem for problem in problems):
+    remedy = "Correct them; where others are left, drop_invalid: true leaves them out"
+    if "segmentation" in listed:
         remedy += ". To train on boxes alone, set masks: false and take a model without masks, such as a RetinaNet"
     raise UserError(f"{listed}\n{remedy}")

@@ -56,12 +56,7 @@ class Samples(Protocol):
 
 
 class AnnotatedFiles:
-    """Image files of one folder with the objects that an annotation file lists.
-
-    Args:
-        annotations: The annotation file, read.
-        folder: Folder that its file names start from.
-        masks: Draw the masks when a sample is loaded.
+    """Image files below `folder`, with the objects that an annotation file lists and, if asked for, their masks.
 
     Raises:
         FileNotFoundError: The folder, or files that the annotations name, are missing.

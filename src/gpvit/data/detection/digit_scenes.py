@@ -77,14 +77,7 @@ class DigitScenes(DetectionData):
 
 
 class DrawnScenes:
-    """Scenes 0 to `count` - 1 as images with objects.
-
-    Args:
-        split: "train" or "test".
-        count: How many there are.
-        masks: Give masks, too.
-        options: Further arguments of `digit_scene`.
-    """
+    """Scenes 0 to `count` - 1 of `digit_scene`, which takes `options`, as images with objects."""
 
     def __init__(self, split: Literal["train", "test"], count: int, masks: bool, options: dict[str, Any]) -> None:
         self.split = split

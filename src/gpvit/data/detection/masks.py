@@ -17,15 +17,12 @@ _FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size'
 
 
 def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Draw the masks of one image.
+    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object.
 
     Args:
         segmentations: Of each object, a list of polygons, or run lengths, compressed or not.
         height: Of the image.
         width: Of the image.
-
-    Returns:
-        `(N, H, W)`, uint8, 1 on the object.
 
     Raises:
         UserError: Run lengths are damaged, or the masks would not fit into memory.
@@ -62,12 +59,7 @@ def is_number(value: Any) -> bool:
 
 
 def checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
-    """Check that a segmentation of an annotation file can be drawn, without drawing it, and give it back.
-
-    Args:
-        segmentation: As the file gives it.
-        height: Of its image.
-        width: Of its image.
+    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back.
 
     Raises:
         UserError: It cannot.

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
 import yaml
 
 from gpvit.data.colors import Color, checked_colors
-from gpvit.data.segmentation.masks import IGNORE, label_values, open_mask, read_mask
+from gpvit.data.segmentation.masks import CLASSES_YAML, IGNORE, label_values, open_mask, read_mask
 from gpvit.errors import UserError
 
 
@@ -68,28 +69,21 @@ def read_classes(path: Path) -> MaskClasses:
         UserError: The file is no YAML, or holds something else; the message names file and entry.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it lists the classes, as 'names: [background, cat, dog]'")
+        raise FileNotFoundError(f"{path}: no such file; it lists the classes:\n{CLASSES_YAML}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML ({error}); correct it") from error
-    known = [field.name for field in fields(MaskClasses)]
-    if not isinstance(values, dict) or "names" not in values or set(values) - set(known):
-        given = sorted(map(str, values)) if isinstance(values, dict) else type(values).__name__
-        raise UserError(f"{path} holds {given}; give 'names', and nothing but {', '.join(known)}")
-    try:
+        known = [field.name for field in fields(MaskClasses)]
+        if not isinstance(values, dict) or not {"names"} <= set(values) <= set(known):
+            raise UserError(f"it holds {shortened(values)}; give 'names', and nothing but {', '.join(known)}")
         return MaskClasses(**values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: {error}. It should look like\n{CLASSES_YAML}") from error
 
 
 def find_classes(masks: Sequence[Path]) -> MaskClasses:
     """Take the classes from the masks: named "0" to the largest label, in the colours of their palette.
 
-    Every mask is read once; a YAML file saves that.
-
-    Args:
-        masks: Files of index or paletted PNG, one or more; label 255 is ignored.
+    Every mask, an index or paletted PNG, is read once; a YAML file saves that. Label 255 is ignored.
 
     Raises:
         UserError: A mask is in RGB, or no label lies between 0 and 255.
@@ -103,7 +97,8 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
     if not 1 <= largest < IGNORE:
         raise UserError(
             f"the {len(masks)} masks, as {masks[0]}, hold labels up to {largest}, 255 aside, which is ignored; classes "
-            "are found by labels from 0 to at most 254, at least two. Write a classes.yaml, or correct the masks"
+            f"are found by labels from 0 to at most 254, at least two. Correct the masks, or write ROOT/classes.yaml:\n"
+            f"{CLASSES_YAML}"
         )
     flat = (palette or [])[: 3 * (largest + 1)]
     colors = tuple((flat[start], flat[start + 1], flat[start + 2]) for start in range(0, len(flat) - 2, 3))
@@ -112,13 +107,11 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
 
 
 def _names(given: Any) -> tuple[str, ...]:
-    if isinstance(given, dict):
-        if sorted(given, key=str) != sorted(range(len(given)), key=str):
-            raise UserError(
-                f"names have the labels {list(given)}; number them from 0 to {len(given) - 1} without a gap "
-                "(where label 0 of the masks is no class, set reduce_zero_label: true)"
-            )
+    if isinstance(given, dict) and set(given) == set(range(len(given))):
         given = [given[label] for label in range(len(given))]
     if not isinstance(given, list | tuple):
-        raise UserError(f"names {given!r}; give a list, or a name for each label")
-    return tuple(str(name) for name in given)
+        raise UserError(
+            f"names {given!r}; give a list, or a name for each label from 0 without a gap (where label 0 of the masks "
+            "is no class, set reduce_zero_label: true)"
+        )
+    return tuple(map(str, given))

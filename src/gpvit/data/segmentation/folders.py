@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from gpvit.data.images import list_images, read_image
 from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
-from gpvit.data.segmentation.dataset import Sample
-from gpvit.data.segmentation.module import SegmentationData
+from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import at_random
 from gpvit.errors import UserError
 
@@ -102,11 +101,7 @@ class MaskFolder(SegmentationData):
 
 
 class FolderSamples(Sequence[Sample]):
-    """Image files, each with its mask; both are read when asked for.
-
-    Args:
-        files: Name, image and mask of each.
-        classes: What the masks' labels mean.
+    """Name, image file and mask file of each sample; both are read when asked for.
 
     Raises:
         UserError: When a sample is read: its sizes differ, or a label belongs to no class.

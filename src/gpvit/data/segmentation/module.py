@@ -1,15 +1,18 @@
-"""What every segmentation data module shares: images with their masks, in batches or one by one."""
+"""Images with their masks, from samples to batches: what every segmentation data module shares."""
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from torch.utils.data import DataLoader
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import tv_tensors
 
 from gpvit.data.colors import checked_colors, class_colors
 from gpvit.data.module import ImageData
-from gpvit.data.segmentation.dataset import Sample, SegmentationDataset, collate_whole
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.stats import count_pixels
@@ -22,6 +25,20 @@ from gpvit.data.transforms.segmentation_augmentation import (
 from gpvit.data.visualise import preview_segmentation
 from gpvit.errors import UserError
 from gpvit.io import replacing, write_text
+
+
+class Sample(NamedTuple):
+    """An image with the class of each of its pixels.
+
+    Args:
+        name: What messages and result files call it.
+        image: PIL image of mode RGB.
+        mask: Labels `(H, W)`, uint8; 255 is ignored.
+    """
+
+    name: str
+    image: Image.Image
+    mask: np.ndarray
 
 
 class SegmentationData(ImageData):
@@ -75,10 +92,11 @@ class SegmentationData(ImageData):
     def setup(self, stage: str | None = None) -> None:
         """Find the images: of both parts to fit, of the validation part alone for any other stage."""
         if self.val_set is None:
-            self.val_set = SegmentationDataset(self.samples("val"), self.preprocessing.transform())
+            self.val_set = SegmentationDataset(self.samples("val"), self.preprocessing.transform(), training=False)
         if stage in ("fit", None) and self.train_set is None:
-            augment = training_transform(self.preprocessing, self.augmentation)
-            self.train_set = SkipCorrupt(SegmentationDataset(self.samples("train"), augment=augment), self.max_damaged)
+            transform = training_transform(self.preprocessing, self.augmentation)
+            dataset = SegmentationDataset(self.samples("train"), transform, training=True)
+            self.train_set = SkipCorrupt(dataset, self.max_damaged)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, whole, in a fixed order."""
@@ -103,3 +121,41 @@ class SegmentationData(ImageData):
         sheet = preview_segmentation(self._ready(self.train_set), self.class_names, self.colors, *normalisation)
         with replacing(folder / "data.png") as path:
             sheet.save(path)
+
+
+class SegmentationDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images `(C, h, w)`, float and normalised, with their masks `(H, W)`, int64.
+
+    For training, `transform` varies image and mask together; else it prepares the image, and the mask stays whole.
+    Samples are loaded when asked for; `samples.names`, if there are any, name them in messages.
+    """
+
+    def __init__(self, samples: Sequence[Sample], transform: Any, training: bool) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.training = training
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def name(self, index: int) -> str:
+        """Say what messages call a sample."""
+        names: Sequence[str] | None = getattr(self.samples, "names", None)
+        return f"sample {index}" if names is None else names[index]
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        _, image, mask = self.samples[index]
+        if self.training:
+            return self.transform(image, tv_tensors.Mask(mask))
+        return self.transform(image), torch.from_numpy(mask.astype(np.int64))
+
+
+def collate_whole(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+    """Make a batch of whole images, which must be of one size; UserError says if they are not."""
+    sizes = {tuple(mask.shape) for _, mask in samples}
+    if len(sizes) > 1:
+        raise UserError(
+            f"validation images of sizes {sorted(sizes)} (height, width) do not fit into one batch; "
+            "set val_batch_size to 1"
+        )
+    return default_collate(samples)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpvit.data.segmentation.digit_scenes import DigitScenes
+from gpvit.data.segmentation import DigitScenes
 from gpvit.data.synthetic.scenes import digit_scene
 
 
