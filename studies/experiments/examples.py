@@ -8,8 +8,8 @@ from typing import TypeVar
 import yaml
 from matplotlib.figure import Figure
 
-from gpvit.data.segmentation.drawing import draw_overlay
 from gpvit.data.segmentation.scenes import SceneData
+from gpvit.data.visualise import overlay_labels
 from gpvit.inference.figures import new_figure
 from gpvit.inference.predictor import Predictor
 
@@ -42,7 +42,7 @@ def draw_examples(runs: Mapping[str, Path], data: type[SceneData]) -> Figure:
     columns = {"scene": pictures}
     gray = [picture.convert("L").convert("RGB") for picture in pictures]  # all colour then tells a class
     for name, masks in labels.items():
-        columns[name] = [draw_overlay(p, mask, scenes.colors) for p, mask in zip(gray, masks, strict=True)]
+        columns[name] = [overlay_labels(p, mask, scenes.colors) for p, mask in zip(gray, masks, strict=True)]
     figure = new_figure(_CELL * len(columns), _CELL * (len(pairs) + 0.5))
     cells = figure.subplots(len(pairs), len(columns), squeeze=False)
     for column, (name, images) in enumerate(columns.items()):

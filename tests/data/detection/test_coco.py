@@ -158,7 +158,7 @@ def test_categories_of_both_parts_must_agree(coco_root, change):
     change(lambda document: document["categories"][0].update(name="circle"), "train")
     with pytest.raises(
         ValueError,
-        match=r"val.json and .*train.json must .*only .*val.json has \[\('disc', 44\)\], only .*\[\('circle', 44\)\]",
+        match=r"val.json and .*train.json must .*only .*val.json has \['disc'\], only .*\['circle'\]",
     ):
         folder(coco_root).setup("fit")
 

@@ -76,11 +76,14 @@ class Categories:
         Raises:
             UserError: Names, ids or their order differ; the message says which.
         """
-        mine, theirs = (list(zip(each.names, each.ids, strict=True)) for each in (self, other))
-        if mine != theirs:
-            differ = [sorted(set(one) - set(two)) for one, two in ((mine, theirs), (theirs, mine))]
-            order = "" if any(differ) else f"; the order is {list(self.names)} and {list(other.names)}"
-            raise UserError(
-                f"{name} and {other_name} must have the same categories, names and ids: only {name} has {differ[0]}, "
-                f"only {other_name} has {differ[1]}{order}"
-            )
+        if self == other:
+            return
+        mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))
+        only_mine, only_theirs = sorted(set(mine) - set(theirs)), sorted(set(theirs) - set(mine))
+        if only_mine or only_theirs:
+            differ = f"only {name} has {only_mine}, only {other_name} has {only_theirs}"
+        elif moved := [key for key in mine if mine[key] != theirs[key]]:
+            differ = ", ".join(f"{key!r} has id {mine[key]} and {theirs[key]}" for key in moved)
+        else:
+            differ = f"the order is {list(self.names)} and {list(other.names)}"
+        raise UserError(f"{name} and {other_name} must have the same categories: {differ}")

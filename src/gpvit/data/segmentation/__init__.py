@@ -7,7 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ade20k": ["ADE20K"],
         "classes": ["MaskClasses", "read_classes"],
-        "drawing": ["draw_legend", "draw_overlay"],
         "folders": ["MaskFolder"],
         "key_scenes": ["KeyScenes"],
         "masks": ["IGNORE", "read_mask"],

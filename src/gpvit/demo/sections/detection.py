@@ -6,7 +6,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from gpvit.data.detection.dataset import Sample as Scene
-from gpvit.data.detection.drawing import draw_boxes
+from gpvit.data.visualise import draw_boxes
 from gpvit.demo.experiments.detection import DetectionExperiment
 from gpvit.demo.page.charts import FIRST, SECOND, Line, draw, paint_lines
 from gpvit.demo.page.parts import Chart, Charts, Gallery, Headline, Headlines, Picture, Section, Table
@@ -142,8 +142,9 @@ def _draw_truth(scene: Scene, experiment: DetectionExperiment) -> Image.Image:
         scene.image.convert("L").convert("RGB").resize(size, Resampling.BICUBIC),
         (scene.objects.boxes * _SCALE).tolist(),
         [result.class_names[label - 1] for label in labels],
-        [result.colors[label - 1] for label in labels],
+        None,
         [mask.repeat(_SCALE, 0).repeat(_SCALE, 1) for mask in scene.masks],
+        [result.colors[label - 1] for label in labels],
     )
 
 
