@@ -85,8 +85,8 @@ def test_annotated_pictures_bring_their_own_objects(tmp_path):
     for part, count in (("train", 9), ("val", 5)):
         make_part(tmp_path, part, count, random)
     whole, few = (CocoFolder(tmp_path, num_workers=0, subset=subset) for subset in (None, 3))
-    pictures, all_pictures = few.pictures("train"), whole.pictures("train")
-    assert (len(pictures), len(few.pictures("val"))) == (3, 5)
+    pictures, all_pictures = few.samples("train"), whole.samples("train")
+    assert (len(pictures), len(few.samples("val"))) == (3, 5)
     by_name = {all_pictures.name(i): all_pictures.objects(i) for i in range(9)}
     for i in range(3):
         assert np.array_equal(pictures.objects(i).boxes, by_name[pictures.name(i)].boxes)
@@ -100,7 +100,7 @@ def test_annotated_pictures_bring_their_own_objects(tmp_path):
 def test_pairs_stay_pairs(tmp_path):
     write_pairs(tmp_path)
     whole, few = (MaskFolder(tmp_path, num_workers=0, subset=subset, subset_seed=1) for subset in (None, 2))
-    by_name = {pair.name: pair for pair in whole.pairs("train")}
-    chosen = list(few.pairs("train"))
-    assert (len(chosen), len(few.val_pairs())) == (2, 3)
+    by_name = {pair.name: pair for pair in whole.samples("train")}
+    chosen = list(few.samples("train"))
+    assert (len(chosen), len(few.samples("val"))) == (2, 3)
     assert all(np.array_equal(pair.mask, by_name[pair.name].mask) for pair in chosen)

@@ -19,7 +19,7 @@ def experiment():
     """Make an experiment that found the digits of every scene."""
     options = {"train_scenes": 3, "test_scenes": NUM_SCENES, "seed": 0, "batch_size": 8}
     data = DigitScenes(**options)
-    scenes = data.pictures("val")
+    scenes = data.samples("val")
     pictures = [scenes[index] for index in range(NUM_SCENES)]
     results = []
     for picture in pictures:

@@ -26,14 +26,14 @@ def experiment():
         "batch_size": 8,
     }
     data = DigitScenes(**options)
-    pairs = list(data.val_pairs())
+    pairs = list(data.samples("val"))
     random = np.random.default_rng(0)
     results = []
     for pair in pairs:
         said = pair.mask.copy()
         eights = np.flatnonzero(said == EIGHT)
         said.flat[eights] = random.choice([THREE, FIVE, EIGHT], len(eights), p=[0.5, 0.25, 0.25])
-        results.append(SegmentationResult(said, data.class_names, data.colors, pair.picture))
+        results.append(SegmentationResult(said, data.class_names, data.colors, pair.image))
     settings = {
         "model": {"init_args": {"name": "segformer_gpvit_nano"}},
         "data": {"init_args": options},

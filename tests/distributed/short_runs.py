@@ -22,7 +22,7 @@ from tasks.objects import DrawnRectangles, Rectangles
 from tasks.patches import Patches
 
 from gpvit.data import Digits
-from gpvit.data.detection.dataset import Picture, collate
+from gpvit.data.detection.dataset import Sample, collate
 from gpvit.data.module import ImageData
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from gpvit.tasks.base import Task
@@ -38,7 +38,7 @@ class NoisyRectangles(Rectangles):
     that two processes agree with one where both see equally many.
     """
 
-    def pictures(self, split: str) -> "NoisyDrawing":
+    def samples(self, split: str) -> "NoisyDrawing":
         return NoisyDrawing(self.images if split == "train" else 4, self.size, masks=False)
 
     def train_dataloader(self) -> DataLoader:
@@ -47,11 +47,11 @@ class NoisyRectangles(Rectangles):
 
 
 class NoisyDrawing(DrawnRectangles):
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> Sample:
         picture = super().__getitem__(0)
         noise = np.random.default_rng(index).integers(0, 60, (*self.size, 3), np.uint8)
         image = Image.fromarray(np.asarray(picture.image) // 2 + noise)
-        return Picture(index, self.name(index), image, picture.objects, picture.masks)
+        return Sample(index, self.name(index), image, picture.objects, picture.masks)
 
 
 def classification() -> tuple[Task, ImageData]:

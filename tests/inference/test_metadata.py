@@ -53,7 +53,7 @@ def test_a_detector_tells_its_categories():
     categories = categories_of(model)
     assert categories.names == class_names_of(model)
     assert (len(categories), categories.names[0], categories.names[-1]) == (80, "person", "toothbrush")
-    assert (categories.ids[0], categories.label(18), categories.names[16], categories.ids[-1]) == (1, 17, "dog", 90)
+    assert (categories.ids[0], categories.ids[16], categories.names[16], categories.ids[-1]) == (1, 18, "dog", 90)
     model.pretrained_cfg |= {"label_names": list(categories.names)}
     assert categories_of(model) == categories
     small = gpvit.create_model("retinanet_gpvit_nano", num_classes=2)

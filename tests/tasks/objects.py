@@ -7,7 +7,7 @@ from PIL import Image
 
 from gpvit.data.detection import Categories, DetectionData
 from gpvit.data.detection.annotations import Objects
-from gpvit.data.detection.dataset import Picture
+from gpvit.data.detection.dataset import Sample
 from gpvit.data.transforms.detection import DetectionAugmentation
 
 
@@ -26,7 +26,7 @@ class Rectangles(DetectionData):
         super().__init__(categories, masks, augmentation or as_it_is, batch_size=2, num_workers=0)
         self.images, self.size = images, size
 
-    def pictures(self, split: Literal["train", "val"]) -> "DrawnRectangles":
+    def samples(self, split: Literal["train", "val"]) -> "DrawnRectangles":
         return DrawnRectangles(self.images, self.size, self.masks)
 
 
@@ -37,7 +37,7 @@ class DrawnRectangles:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> Sample:
         pixels = np.full((*self.size, 3), 128, np.uint8)
         objects = self.objects(index)
         masks = np.zeros((len(objects.labels), *self.size), np.uint8)
@@ -46,7 +46,7 @@ class DrawnRectangles:
         ):
             mask[top:bottom, left:right] = 1
             pixels[top:bottom, left:right] = 255 if label == 1 else 0
-        return Picture(index, self.name(index), Image.fromarray(pixels), objects, masks if self.masks else None)
+        return Sample(index, self.name(index), Image.fromarray(pixels), objects, masks if self.masks else None)
 
     @property
     def sizes(self) -> np.ndarray:

@@ -49,8 +49,8 @@ def test_scores_count_each_picture_at_its_own_size():
     trainer = train(task, data, limit_train_batches=1)
     scores = SegmentationScores(3)
     network = task.network.eval()
-    for pair in data.val_pairs():
-        image = data.preprocessing.transform()(pair.picture)[None]
+    for pair in data.samples("val"):
+        image = data.preprocessing.transform()(pair.image)[None]
         assert image.shape[2:] == (96, 64)
         with torch.no_grad():
             logits = F.interpolate(network(image), (70, 50), mode="bilinear", align_corners=False)

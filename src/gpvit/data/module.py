@@ -1,12 +1,10 @@
 """The base of all data modules: class names, preprocessing and loaders, whatever the task."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from gpvit.data.samplers import (
@@ -20,7 +18,6 @@ from gpvit.data.samplers import (
 from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.workers import outlive_signals, usable_cores
 from gpvit.errors import UserError
-from gpvit.io import replacing, write_text
 
 
 class ImageData(LightningDataModule):
@@ -176,17 +173,3 @@ class ImageData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **options,
         )
-
-
-def write_report(folder: Path, name: str, table: str, sheet: Image.Image) -> None:
-    """Write what a look at the data gave: a table as CSV and, as `data.png`, a sheet of images.
-
-    Args:
-        folder: Where to; it is made if need be.
-        name: Of the table's file.
-        table: What it holds.
-        sheet: Images of the data.
-    """
-    write_text(folder / name, table)
-    with replacing(folder / "data.png") as path:
-        sheet.save(path)

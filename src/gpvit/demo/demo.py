@@ -87,7 +87,9 @@ def write_report(facts: dict[str, Any], out: Path) -> Path:
     )
     environment.filters |= {"url": data_url, "percent": lambda share: f"{share:.1%}"}
     here = files("gpvit.demo")
-    drawings = {name: Markup(here.joinpath(name).read_text("utf-8")) for name in ("report.css", "group_propagation.svg")}
+    drawings = {
+        name: Markup(here.joinpath(name).read_text("utf-8")) for name in ("report.css", "group_propagation.svg")
+    }
     page = environment.get_template("report.html.j2").render(
         **facts, style=drawings["report.css"], drawing=drawings["group_propagation.svg"], credits=credits
     )

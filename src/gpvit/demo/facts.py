@@ -18,8 +18,8 @@ from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.data.visualise import draw_boxes, overlay_labels
 from gpvit.demo import charts
 from gpvit.demo.runs import Run
-from gpvit.inference.predictor import Predictor
 from gpvit.inference.labelling import SlidingWindow
+from gpvit.inference.predictor import Predictor
 from gpvit.tasks.evaluate import evaluate
 from gpvit.tasks.metrics.mean_iou import SegmentationScores
 
@@ -63,11 +63,15 @@ def digits_facts(run: Run) -> dict[str, Any]:
     truth, answer = np.unravel_index(mistakes.argmax(), mistakes.shape)
 
     def example(index: int) -> dict[str, Any]:
-        bars = [(each.class_name, each.probability, each.class_index == labels[index]) for each in results[index].top(3)]
+        bars = [
+            (each.class_name, each.probability, each.class_index == labels[index]) for each in results[index].top(3)
+        ]
         image = Image.fromarray(images[index]).resize((128, 128), Resampling.BICUBIC)
         return {"image": image, "caption": f"test digit {index}: a {labels[index]}", "bars": bars}
 
-    first = [int(np.flatnonzero(right & (labels == digit))[0]) for digit in range(10) if (right & (labels == digit)).any()]
+    first = [
+        int(np.flatnonzero(right & (labels == digit))[0]) for digit in range(10) if (right & (labels == digit)).any()
+    ]
     doubtful = sorted(np.flatnonzero(right), key=lambda index: surest[index])[:5]
     wrong = sorted(np.flatnonzero(~right), key=lambda index: -surest[index])
     return {
@@ -114,7 +118,9 @@ def segmentation_facts(run: Run) -> dict[str, Any]:
     iou, found = (_by_class(names, computed[name], pixels) for name in ("iou", "acc"))
     worst = min(iou, key=iou.__getitem__)
     row = scores.confmat[names.index(worst)] / scores.confmat[names.index(worst)].sum()
-    taken = sorted(((float(share), name) for share, name in zip(row, names, strict=True) if name != worst), reverse=True)
+    taken = sorted(
+        ((float(share), name) for share, name in zip(row, names, strict=True) if name != worst), reverse=True
+    )
 
     def example(sample: Any, result: Any) -> tuple[Image.Image, Image.Image, Image.Image, float]:
         truth = overlay_labels(sample.image, sample.mask, colors, _OPACITY)
@@ -142,7 +148,11 @@ def segmentation_facts(run: Run) -> dict[str, Any]:
         ],
         "class_charts": [_class_chart("IoU", iou, iou), _class_chart("Part of its pixels that is found", found, iou)],
         "examples": [example(*pair) for pair in zip(samples[:SHOWN_SCENES], results, strict=False)],
-        "large": (scene.image, overlay_labels(read_image(scene.image), scene.labels, colors, _OPACITY), large.overlay(_OPACITY)),
+        "large": (
+            scene.image,
+            overlay_labels(read_image(scene.image), scene.labels, colors, _OPACITY),
+            large.overlay(_OPACITY),
+        ),
         "large_miou": float(large_scores.compute()["miou"]),
     }
 

@@ -13,7 +13,7 @@ def scenes(**options):
 def test_targets_are_those_of_the_scenes():
     data = scenes(seed=4)
     assert data.class_names == tuple("0123456789")
-    assert data.categories.label(0) == 1
+    assert data.categories.ids == tuple(range(10))
     data.setup("validate")
     pairs = [pair for batch in data.val_dataloader() for pair in zip(*batch, strict=True)]
     assert len(pairs) == 3
@@ -48,14 +48,6 @@ def test_without_masks():
     assert all(np.isin(target["labels"], range(1, 11)).all() for target in targets)
 
 
-@pytest.mark.filterwarnings("ignore:.*these classes never occur")
-def test_report(tmp_path):
-    report = scenes().report(tmp_path)
-    assert sum(report.class_counts.values()) == sum(len(digit_scene("train", index).digits) for index in range(6))
-    assert report.num_empty == 0
-    assert (tmp_path / "data.png").is_file()
-
-
 def test_impossible_numbers():
     with pytest.raises(ValueError, match="train_scenes 0"):
         scenes(train_scenes=0)
@@ -65,5 +57,5 @@ def test_impossible_numbers():
 
 def test_training_may_be_fuller():
     scenes = DigitScenes(64, 4, 4, digits=(1, 1), train_digits=(6, 6), seed=1)
-    objects = {split: [len(scenes.pictures(split)[i].objects.boxes) for i in range(4)] for split in ("train", "val")}
+    objects = {split: [len(scenes.samples(split)[i].objects.boxes) for i in range(4)] for split in ("train", "val")}
     assert max(objects["val"]) == 1 < min(objects["train"])

@@ -3,6 +3,7 @@ import pycocotools.mask as reference
 import pytest
 
 from gpvit.data.detection.masks import compress, rasterise
+from gpvit.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
@@ -12,7 +13,8 @@ def test_there_and_back():
     for _ in range(20):
         masks = random.random((5, *random.integers(1, 40, 2))) < random.random()
         packed = [compress(mask) for mask in masks]
-        assert packed == [reference.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+        expected = [reference.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+        assert packed == [{**each, "counts": each["counts"].decode()} for each in expected]
         assert (rasterise(packed, *masks.shape[1:]) == masks).all()
 
 
@@ -26,14 +28,14 @@ def test_polygons_of_one_object_are_united():
 
 def test_damaged_run_lengths():
     good = compress(np.ones((3, 4), bool))
-    for counts in (b"zzz", good["counts"] + good["counts"] * 3):
-        with pytest.raises(ValueError, match=r"(?i)rle"):
-            rasterise([{"size": [3, 4], "counts": counts}], 3, 4)
+    for counts in ("zzz", 4 * good["counts"], "", "0n0"):
+        with pytest.raises(UserError, match=r"object 1: segmentation \{'counts': .*(?i:rle)"):
+            rasterise([good, {"size": [3, 4], "counts": counts}], 3, 4)
 
 
 def test_more_masks_than_memory():
     square = [[0, 0, 9, 0, 9, 9]]
-    with pytest.raises(ValueError, match=r"20000 masks of 640x480 pixels would take 6 GB of memory.*masks=False"):
+    with pytest.raises(ValueError, match=r"20000 masks of 640x480 pixels would take 6 GB of memory.*masks: false"):
         rasterise([square] * 20_000, 480, 640)
 
 

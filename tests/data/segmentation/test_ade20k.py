@@ -26,10 +26,10 @@ def test_the_layout_of_the_release(root):
     data = ADE20K(root, num_workers=0, batch_size=1)
     assert data.class_names == ade20k_classes()
     assert len(set(data.colors)) == 150
-    (pair,) = data.val_pairs()
-    assert pair.name == "ADE_val_00000001"
-    assert pair.mask[0, :4].tolist() == [255, 0, 1, 2]
-    assert pair.mask.ravel()[150] == 149
+    (sample,) = data.samples("val")
+    assert sample.name == "ADE_val_00000001"
+    assert sample.mask[0, :4].tolist() == [255, 0, 1, 2]
+    assert sample.mask.ravel()[150] == 149
     data.setup("fit")
     ((images, masks),) = data.val_dataloader()
     assert images.shape == (1, 3, 512, 768)

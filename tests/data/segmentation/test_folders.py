@@ -40,13 +40,13 @@ def test_classes_that_are_listed(root):
 
 def test_pairs_are_read_when_asked_for(root):
     data = MaskFolder(root)
-    pairs = data.val_pairs()
-    assert [pair.name for pair in pairs] == ["0", "2", "deeper/1"]
-    for pair, index in zip(pairs, (0, 2, 1), strict=True):
+    samples = data.samples("val")
+    assert [sample.name for sample in samples] == ["0", "2", "deeper/1"]
+    for sample, index in zip(samples, (0, 2, 1), strict=True):
         picture, mask = draw_pair(index + 100)
-        assert np.array_equal(pair.picture, picture)
-        assert np.array_equal(pair.mask, mask)
-    assert len(data.pairs("train")) == 6
+        assert np.array_equal(sample.image, picture)
+        assert np.array_equal(sample.mask, mask)
+    assert len(data.samples("train")) == 6
 
 
 def test_masks_in_rgb(root):
@@ -58,11 +58,11 @@ def test_masks_in_rgb(root):
         table = np.zeros((256, 3), np.uint8)
         table[:3] = COLORS
         Image.fromarray(table[labels]).save(path)
-    for pair, index in zip(MaskFolder(root).val_pairs(), (0, 2, 1), strict=True):
-        assert np.array_equal(pair.mask, draw_pair(index + 100)[1])
+    for sample, index in zip(MaskFolder(root).samples("val"), (0, 2, 1), strict=True):
+        assert np.array_equal(sample.mask, draw_pair(index + 100)[1])
     with_classes(root, "{names: [a, b, c], colors: [[200, 40, 40], [40, 180, 60], [0, 0, 0]]}")
     with pytest.raises(ValueError, match=r"masks.val.0\.png: colour \(50, 70, 210\) at row \d+"):
-        MaskFolder(root).val_pairs()[0]
+        MaskFolder(root).samples("val")[0]
     (root / "classes.yaml").unlink()
     with pytest.raises(ValueError, match="of mode RGB, where a mask holds one label"):
         MaskFolder(root)
@@ -81,7 +81,7 @@ def test_the_names_of_cityscapes(tmp_path):
                 Image.fromarray(pixels).save(folder / f"ulm_000{suffix}.png")
     options = {"images": "leftImg8bit", "masks": "gtFine", "image_suffix": "_leftImg8bit"}
     data = MaskFolder(tmp_path, **options, mask_suffix="_gtFine_labelTrainIds")
-    assert [pair.name for pair in data.val_pairs()] == ["ulm/ulm_000"]
+    assert [sample.name for sample in data.samples("val")] == ["ulm/ulm_000"]
     with pytest.raises(FileNotFoundError, match="no image has a name that ends with '_labels'"):
         MaskFolder(tmp_path, **options, mask_suffix="_labels")
 
@@ -89,13 +89,13 @@ def test_the_names_of_cityscapes(tmp_path):
 def test_a_picture_without_a_mask_is_named_and_the_other_way_round(root):
     (root / "masks/train/deeper/3.png").unlink()
     data = MaskFolder(root)
-    with pytest.raises(ValueError, match=r"images.train.deeper.3\.png: pictures without a mask .*image_suffix"):
+    with pytest.raises(ValueError, match=r"images.train.deeper.3\.png: images without a mask .*image_suffix"):
         data.setup("fit")
     (root / "images/train/deeper/3.png").unlink()
     for index in (0, 2, 4):
         (root / f"images/train/{index}.png").unlink()
     (root / "images/train/deeper/1.png").unlink()
-    with pytest.raises(ValueError, match=r"train.0\.png, .*2\.png, .*4\.png and 1 more: masks without a picture"):
+    with pytest.raises(ValueError, match=r"train.0\.png, .*2\.png, .*4\.png and 1 more: masks without an image"):
         data.setup("fit")
 
 
@@ -115,9 +115,9 @@ def test_an_empty_validation_set(root):
     with pytest.raises(FileNotFoundError, match=r"images.val holds no image"):
         MaskFolder(root).setup("fit")
     (root / "images/val").rename(root / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"images.val: no such folder; pictures belong into ROOT/images/train/"):
+    with pytest.raises(FileNotFoundError, match=r"images.val: no such folder; images belong into ROOT/images/train/"):
         MaskFolder(root).setup("fit")
-    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; pictures belong"):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; images belong"):
         MaskFolder(root / "nowhere")
 
 
@@ -134,12 +134,23 @@ def test_validation_alone_can_be_evaluated(root):
 def test_a_mask_of_another_size_is_named(root):
     write_mask(root / "masks/val/0.png", draw_pair(0, (40, 55))[1])
     with pytest.raises(ValueError, match=r"images.val.0\.png is 56x40 .*masks.val.0\.png 55x40, width by height"):
-        MaskFolder(root).val_pairs()[0]
+        MaskFolder(root).samples("val")[0]
 
 
 def test_a_label_outside_the_classes_is_named(root):
     with pytest.raises(ValueError, match=r"masks.val.2\.png: label 2 .*allowed are 0 to 1"):
-        MaskFolder(root, classes=["grass", "cat"]).val_pairs()[1]
+        MaskFolder(root, classes=["grass", "cat"]).samples("val")[1]
+
+
+def test_a_folder_of_another_layout(root):
+    (root / "masks").rename(root / "labels")
+    with pytest.raises(FileNotFoundError, match=r"masks: no such folder; images belong into ROOT/images/train/"):
+        MaskFolder(root)
+    (root / "labels").rename(root / "masks")
+    for split in ("train", "val"):
+        (root / "masks" / split).rename(root / "masks" / f"{split}ing")
+    with pytest.raises(FileNotFoundError, match=r"masks has no folder val; images belong into ROOT/images/train/"):
+        MaskFolder(root)
 
 
 def test_no_classes_to_be_found(root):
@@ -155,16 +166,18 @@ def test_no_classes_to_be_found(root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: [grass, cat", "no valid YAML"),
-        ("[grass, cat]", "holds list; give 'names'"),
-        ("{names: [grass, cat], colours: []}", r"\['colours', 'names'\]; give 'names', and nothing but .*colors"),
-        ("names: {1: grass, 2: cat}", r"labels \[1, 2\]; number them from 0 to 1 .*reduce_zero_label"),
+        ("names: [grass, cat", r"yaml: while parsing a flow sequence(?s:.*)look like\n  names: .*\n  colors: "),
+        ("[grass, cat]", r"holds \['grass', 'cat'\]; give 'names'"),
+        ("{names: [grass, cat], colours: []}", r"'colours': \[\].*; give 'names', and nothing but .*colors"),
+        ("names: {1: grass, 2: cat}", r"names {1: 'grass', 2: 'cat'}; .* from 0 .*reduce_zero_label"),
         ("names: grass", "names 'grass'; give a list"),
         ("names: [grass]", "2 or more"),
-        ("{names: [a, b], colors: [[0, 0, 0]]}", "1 colours for 2 names"),
+        ("{names: [a, b], colors: [[0, 0, 0]]}", "1 colours for 2 classes"),
         ("{names: [a, b], colors: [[0, 0, 0], [0, 0, 256]]}", r"colour \[0, 0, 256\]"),
         ("{names: [a, b], colors: [[0, 0, 0], [0, 0, 0]]}", "stands twice"),
         ("{names: [a, b], ignore_index: none}", "ignore_index 'none'"),
+        ("{names: [a, b], reduce_zero_label: 1}", "reduce_zero_label 1: give true or false"),
+        ("{names: [a, b], colors: 5}", "yaml: .*int"),
     ],
 )
 def test_a_list_of_classes_that_is_wrong(root, text, message):

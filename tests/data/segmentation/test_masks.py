@@ -64,7 +64,9 @@ def test_an_unknown_colour_is_named_with_its_place(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "mask.png")
     with pytest.raises(ValueError, match=r"mask\.png: colour \(1, 2, 3\) at row 3, column 4 .*\(2 pixels of 1 unknown"):
         read_mask(tmp_path / "mask.png", 3, colors=COLORS)
-    with pytest.raises(ValueError, match=r"mask\.png is a mask in RGB.*'colors'.*index PNG"):
+    with pytest.raises(
+        ValueError, match=r"(?s)mask\.png is a mask in RGB.*index PNG.*classes\.yaml:\n  names: .*\n  colors: "
+    ):
         read_mask(tmp_path / "mask.png", 3)
 
 

@@ -1,4 +1,4 @@
-"""Object detection and instance segmentation, from files to batches: pictures with boxes, labels and masks."""
+"""Object detection and instance segmentation, from files to batches: images with boxes, labels and masks."""
 
 import lazy_loader
 
@@ -7,11 +7,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "annotations": ["Annotations", "read_annotations"],
         "categories": ["Categories"],
-        "stats": ["BoxReport", "box_report"],
         "coco": ["COCO", "CocoFolder"],
+        "dataset": ["Sample"],
         "digit_scenes": ["DigitScenes"],
         "module": ["DetectionData"],
-        "preview": ["preview_sheet"],
         "results": ["coco_results", "write_coco_results"],
     },
 )

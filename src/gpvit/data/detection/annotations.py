@@ -1,26 +1,63 @@
-"""Annotations in COCO's JSON format, checked and kept in little memory."""
+"""Reads annotations in COCO's JSON format: checked field by field, kept in little memory."""
 
 import json
 import math
 import pickle
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.masks import segmentation_problem
+from gpvit.data.detection.masks import checked_segmentation, is_number
 from gpvit.errors import UserError
 
 _SHOWN = 10  # of the problems that a message lists
 
 
+class Field(NamedTuple):
+    """What a field of a COCO file accepts, in words and as a test; with a default, it may be missing or null."""
+
+    accepted: str
+    accepts: Callable[[Any], bool]
+    default: Any = ...
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, float) and value.is_integer())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_ID = Field("a whole number", _is_whole)
+_NAME = Field("a text or a whole number", lambda value: _is_text(value) or _is_whole(value))
+_SIDE = Field("a whole number of pixels from 1", lambda value: _is_whole(value) and 1 <= value < 2**31)
+
+FIELDS: Mapping[str, Mapping[str, Field]] = {
+    "images": {"id": _NAME, "file_name": Field("a text", _is_text), "height": _SIDE, "width": _SIDE},
+    "categories": {"id": _ID, "name": _NAME},
+    "annotations": {
+        "image_id": _NAME,
+        "category_id": _ID,
+        "bbox": Field(
+            "x, y, width and height, four finite numbers",
+            lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
+        ),
+        "area": Field("a finite number", is_number, math.nan),
+        "iscrowd": Field("0 or 1", lambda value: isinstance(value, int | float) and value in (0, 1), 0),
+    },
+}
+"""The fields that are read of each entry; `segmentation`, where masks are wanted, is checked by its forms."""
+
+
 class ImageEntry(NamedTuple):
-    """An image of an annotation file: its id, its file under the image folder, and its size in pixels."""
+    """An image of an annotation file: its number, its file under the image folder, and its size in pixels."""
 
     id: int
     file_name: str
@@ -28,8 +65,7 @@ class ImageEntry(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True, eq=False)
-class Objects:
+class Objects(NamedTuple):
     """The N objects of one image.
 
     Attributes:
@@ -37,18 +73,18 @@ class Objects:
         labels: `(N,)`, int64, from 1.
         areas: `(N,)`, float32, of the masks where the file says so; NaN where it does not.
         crowds: `(N,)`, bool: a region with many objects of the class, which are not told apart.
-        segmentations: Of each object, polygons or run lengths, as the file gives them.
+        segmentations: Of each object, polygons or run lengths, as the file gives them; empty without masks.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     areas: np.ndarray
     crowds: np.ndarray
-    segmentations: list[Any]
+    segmentations: Sequence[Any] = ()
 
 
 class Annotations(Sequence[Objects]):
-    """The objects of every image of a data set.
+    """The objects of every image of a dataset.
 
     Loader processes share what arrays and bytes hold; from lists of COCO's size, each would make a copy of gigabytes by
     merely counting references. So segmentations are packed, and unpacked for one image at a time.
@@ -57,29 +93,23 @@ class Annotations(Sequence[Objects]):
         categories: What the labels mean.
         images: The images.
         objects: Per image.
-        dropped: Descriptions of annotations that were left out.
+
+    Attributes:
+        boxes: `(M, 4)`, of all M objects; `labels`, `areas` and `crowds`, `(M,)`, likewise.
+        image_indices: `(M,)`, int64: which image each object is in.
     """
 
-    def __init__(
-        self,
-        categories: Categories,
-        images: Sequence[ImageEntry],
-        objects: Sequence[Objects],
-        dropped: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, categories: Categories, images: Sequence[ImageEntry], objects: Sequence[Objects]) -> None:
         self.categories = categories
         self.images = tuple(images)
-        self.dropped = tuple(dropped)
-        self.boxes = _joined([each.boxes for each in objects], np.zeros((0, 4), np.float32))
-        self.labels = _joined([each.labels for each in objects], np.zeros(0, np.int64))
-        self.areas = _joined([each.areas for each in objects], np.zeros(0, np.float32))
-        self.crowds = _joined([each.crowds for each in objects], np.zeros(0, bool))
-        self.image_indices = np.repeat(np.arange(len(objects)), [len(each.labels) for each in objects])
-        """`(M,)`, int64: which image each of all M objects is in."""
-        self._starts = np.cumsum([0] + [len(each.labels) for each in objects])
-        packed = [pickle.dumps(each.segmentations) for each in objects]
+        columns = list(zip(_objects([]), *objects, strict=True))
+        self.boxes, self.labels, self.areas, self.crowds = (np.concatenate(column) for column in columns[:4])
+        counts = [len(each.labels) for each in objects]
+        self.image_indices = np.repeat(np.arange(len(objects)), counts)
+        self._starts = np.cumsum([0, *counts])
+        packed = [pickle.dumps(segmentations) for segmentations in columns[4][1:]]
         self._packed = b"".join(packed)
-        self._packed_starts = np.cumsum([0] + [len(each) for each in packed])
+        self._packed_starts = np.cumsum([0, *map(len, packed)])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -102,136 +132,135 @@ class Annotations(Sequence[Objects]):
 
     def only(self, indices: Sequence[int]) -> "Annotations":
         """Keep the images at some places."""
-        images = [self.images[index] for index in indices]
-        return Annotations(self.categories, images, [self[index] for index in indices], self.dropped)
+        return Annotations(self.categories, [self.images[i] for i in indices], [self[i] for i in indices])
 
 
 def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = False) -> Annotations:
     """Read a file in COCO's format: `images`, `categories` and `annotations`.
 
-    An image without annotations is legal, and so are boxes that reach over the border.
+    An image without annotations is legal, and so are boxes that reach over the border. Image ids that are texts are
+    replaced by the images' places, from 0; a category without annotations that has the name of another is left out, as
+    Roboflow's root category. Warnings say so.
 
     Args:
         path: The JSON file.
         masks: Every object needs a segmentation: polygons, or run lengths, compressed or not. Without masks,
             segmentations are not looked at.
-        drop_invalid: Leave out the annotations that cannot be used, and list them in `dropped`, rather than refuse the
-            file.
+        drop_invalid: Leave out the annotations that cannot be used, with a warning, rather than refuse the file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no COCO JSON, an annotation is of an unknown image or category, or one has no usable
-            box or mask; the message lists the first of them.
+        UserError: The file is no COCO JSON, or an entry cannot be used; the message lists the first of them by file,
+            entry and field.
     """
     path = Path(path).expanduser()
-    document = _load(path)
-    try:
-        categories = Categories.from_coco(document["categories"])
-        images = [_image(entry) for entry in document["images"]]
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: every category needs 'id' and 'name', every image 'id', 'file_name', 'height' and 'width' "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    places = {image.id: place for place, image in enumerate(images)}
-    if len(places) < len(images):
-        repeated = [key for key, count in Counter(image.id for image in images).items() if count > 1]
-        raise UserError(f"{path}: image ids {repeated[:_SHOWN]} are given more than once")
-
-    found, strangers, invalid = _sorted_out(document["annotations"], images, places, categories, masks)
-    if strangers:
-        raise UserError(_listed(path, strangers, "Add these entries, or remove the annotations"))
-    if invalid and not drop_invalid:
-        raise UserError(_listed(path, invalid, "Correct them, or leave them out with drop_invalid=True"))
-    if invalid:
-        warnings.warn(_listed(path, invalid, "They are left out"), stacklevel=2)
-    return Annotations(categories, images, [_objects(entries, categories, masks) for entries in found], invalid)
-
-
-def _load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file; check the path (relative to {Path.cwd()})")
     try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
+        return _read(path, masks, drop_invalid)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
-    missing = [
-        key for key in ("images", "categories", "annotations") if not isinstance(document, dict) or key not in document
-    ]
-    if missing:
-        raise UserError(
-            f"{path} lacks {missing}; a COCO file is an object with 'images', 'categories' and 'annotations'"
-        )
-    return document
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
-def _image(entry: Mapping[str, Any]) -> ImageEntry:
-    image = ImageEntry(entry["id"], str(entry["file_name"]), int(entry["height"]), int(entry["width"]))
-    if not isinstance(image.id, int) or min(image.height, image.width) < 1:
-        raise UserError(f"image {entry}: the id must be a whole number, height and width 1 or more")
-    return image
+def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
+    document = json.loads(path.read_bytes())
+    if not isinstance(document, dict) or not all(isinstance(document.get(kind), list) for kind in FIELDS):
+        found = {key: type(value).__name__ for key, value in document.items()} if isinstance(document, dict) else "none"
+        raise UserError(f"a COCO file is an object with the lists {', '.join(FIELDS)}; found {found}")
+    images, listed = (
+        [_fields(kind, entry, f"{_named(kind, place, entry)}: ") for place, entry in enumerate(document[kind])]
+        for kind in ("images", "categories")
+    )
+    categories = _categories(path, listed, document["annotations"])
+    labels = {category: label for label, category in enumerate(categories.ids, start=1)}
+    places = {image["id"]: place for place, image in enumerate(images)}
+    if repeated := [key for key, count in Counter(image["id"] for image in images).items() if count > 1]:
+        raise UserError(f"image ids {repeated[:_SHOWN]} are given more than once; give each image its own")
+    if any(isinstance(key, str) for key in places):
+        warnings.warn(f"{path}: image ids are texts; results number the images by their places, from 0", stacklevel=3)
+        images = [{**image, "id": place} for place, image in enumerate(images)]
+    entries = [ImageEntry(int(i["id"]), i["file_name"], int(i["height"]), int(i["width"])) for i in images]
+
+    rows: list[list[tuple[Any, ...]]] = [[] for _ in entries]
+    problems = []
+    for number, annotation in enumerate(document["annotations"]):
+        try:
+            values = _fields("annotations", annotation)
+            for field, known in (("image_id", places), ("category_id", labels)):
+                if values[field] not in known:
+                    raise UserError(f"{field} {values[field]!r} is the id of none in the file")
+            place, label = places[values["image_id"]], labels[values["category_id"]]
+            box = _checked_box(values["bbox"], entries[place])
+            segmentation = annotation.get("segmentation") if masks else None
+            if masks:
+                segmentation = checked_segmentation(segmentation, entries[place].height, entries[place].width)
+            rows[place].append((box, label, values["area"], values["iscrowd"], segmentation))
+        except UserError as error:
+            problems.append(f"{_named('annotations', number, annotation)}: {error}")
+    if problems:
+        _report(path, problems, drop_invalid and any(rows))
+    return Annotations(categories, entries, [_objects(each) for each in rows])
 
 
-def _sorted_out(
-    entries: Sequence[Mapping[str, Any]],
-    images: Sequence[ImageEntry],
-    places: Mapping[int, int],
-    categories: Categories,
-    masks: bool,
-) -> tuple[list[list[Mapping[str, Any]]], list[str], list[str]]:
-    """Give the usable annotations of each image; describe those of no image or category, and those of no use."""
-    found: list[list[Mapping[str, Any]]] = [[] for _ in images]
-    strangers, invalid = [], []
-    known = set(categories.ids)
-    for number, entry in enumerate(entries):
-        name = f"annotation {entry.get('id', f'at place {number}')}"
-        if (place := places.get(entry.get("image_id", ""))) is None:
-            strangers.append(f"{name} is of image id {entry.get('image_id')!r}, which 'images' lacks")
-        elif entry.get("category_id") not in known:
-            strangers.append(f"{name} is of category id {entry.get('category_id')!r}, which 'categories' lacks")
-        elif problem := _problem(entry, images[place], masks):
-            invalid.append(f"{name} of {images[place].file_name} {problem}")
-        else:
-            found[place].append(entry)
-    return found, strangers, invalid
+def _named(kind: str, place: int, entry: Any) -> str:
+    identity = f" (id {shortened(entry['id'])})" if isinstance(entry, dict) and "id" in entry else ""
+    return f"{kind}[{place}]{identity}"
 
 
-def _problem(entry: Mapping[str, Any], image: ImageEntry, masks: bool) -> str | None:
-    """Say what is wrong with an annotation, if anything is."""
-    box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
-        return f"has the box {box}, where x, y, width and height belong, four finite numbers"
+def _fields(kind: str, entry: Any, prefix: str = "") -> dict[str, Any]:
+    """Take the fields that are read out of an entry, checked."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{prefix}{shortened(entry)} stands for an object with {', '.join(FIELDS[kind])}")
+    values = {}
+    for name, field in FIELDS[kind].items():
+        value = entry.get(name)
+        if value is None and field.default is not ...:
+            value = field.default
+        elif not field.accepts(value):
+            raise UserError(f"{prefix}{name} is {shortened(value)}; it takes {field.accepted}")
+        values[name] = value
+    return values
+
+
+def _categories(path: Path, listed: Sequence[Mapping[str, Any]], annotations: Sequence[Any]) -> Categories:
+    """Take the categories, but an unused one of the name of a used one."""
+    ids = [entry.get("category_id") for entry in annotations if isinstance(entry, dict)]
+    used = {category for category in ids if _is_whole(category)}
+    names = {entry["name"] for entry in listed if entry["id"] in used}
+    if spare := [entry for entry in listed if entry["id"] not in used and entry["name"] in names]:
+        said = "have no annotation, and the name of another; they are left out"
+        warnings.warn(f"{path}: categories {spare} {said}", stacklevel=4)
+    return Categories.from_coco(entry for entry in listed if entry not in spare)
+
+
+def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float, float, float]:
+    """Give the corners of a box that has an area, some of it within its image."""
     left, top, width, height = box
     if width <= 0 or height <= 0:
-        return f"has the box {box} (x, y, width, height) without an area"
+        raise UserError(f"bbox {box} (x, y, width, height) has no area")
     if min(left + width, image.width) <= max(left, 0) or min(top + height, image.height) <= max(top, 0):
-        return f"has the box {box} (x, y, width, height) outside its image of {image.width}x{image.height}"
-    return segmentation_problem(entry.get("segmentation"), image.height, image.width) if masks else None
+        raise UserError(f"bbox {box} (x, y, width, height) lies outside its image of {image.width}x{image.height}")
+    return left, top, left + width, top + height
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _listed(path: Path, problems: Sequence[str], remedy: str) -> str:
-    more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    lines = "\n  ".join([*problems[:_SHOWN], *more])
-    return f"{path}: {len(problems)} annotations cannot be used:\n  {lines}\n{remedy}"
-
-
-def _objects(entries: Sequence[Mapping[str, Any]], categories: Categories, masks: bool) -> Objects:
-    corners = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
-    corners[:, 2:] += corners[:, :2]
+def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:
+    boxes, labels, areas, crowds, segmentations = zip(*rows, strict=True) if rows else ((),) * 5
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
     return Objects(
-        boxes=corners.astype(np.float32),
-        labels=np.array([categories.label(entry["category_id"]) for entry in entries], dtype=np.int64),
-        areas=np.array([entry.get("area", math.nan) for entry in entries], dtype=np.float32),
-        crowds=np.array([entry.get("iscrowd", 0) for entry in entries], dtype=bool),
-        segmentations=[entry["segmentation"] for entry in entries] if masks else [],
+        corners, np.array(labels, np.int64), np.array(areas, np.float32), np.array(crowds, bool), segmentations
     )
 
 
-def _joined(arrays: Sequence[np.ndarray], empty: np.ndarray) -> np.ndarray:
-    return np.concatenate([empty, *arrays])
+def _report(path: Path, problems: Sequence[str], leave_out: bool) -> None:
+    """Refuse annotations that cannot be used, or warn that they are left out."""
+    more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    listed = "\n  ".join([f"{len(problems)} annotations cannot be used:", *problems[:_SHOWN], *more])
+    if leave_out:
+        warnings.warn(f"{path}: {listed}\nThey are left out", stacklevel=4)
+        return
+    remedy = "Correct them; where others are left, drop_invalid: true leaves them out"
+    if "segmentation" in listed:
+        remedy += ". To train on boxes alone, set masks: false and take a model without masks, such as a RetinaNet"
+    raise UserError(f"{listed}\n{remedy}")

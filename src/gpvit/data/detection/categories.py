@@ -1,4 +1,4 @@
-"""The classes of a data set: which category of an annotation file is which label of a model."""
+"""The classes of a dataset: which category of an annotation file is which label of a model."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ class Categories:
         ids: Its id in annotation files and result files.
 
     Example:
-        >>> Categories(("cat", "dog"), (17, 18)).label(18)
-        2
+        >>> Categories(("cat", "dog"), (17, 18)).category_id(2)
+        18
     """
 
     names: tuple[str, ...]
@@ -36,23 +36,17 @@ class Categories:
         for what, values in (("name", self.names), ("id", self.ids)):
             if repeated := [value for value, count in Counter(values).items() if count > 1]:
                 raise UserError(f"category {what}s {repeated} are given more than once; give each category its own")
-        object.__setattr__(self, "_labels", {category: label for label, category in enumerate(self.ids, start=1)})
 
     @classmethod
     def from_coco(cls, entries: Iterable[Mapping[str, Any]]) -> "Categories":
         """Take the `categories` of a COCO file, in the order of their ids, wherever they stand in the file."""
         ordered = sorted(entries, key=lambda entry: entry["id"])
-        return cls(tuple(str(entry["name"]) for entry in ordered), tuple(entry["id"] for entry in ordered))
+        return cls(tuple(str(entry["name"]) for entry in ordered), tuple(int(entry["id"]) for entry in ordered))
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> "Categories":
         """Number the categories of data that come without ids like their labels, from 1."""
         return cls(tuple(names), tuple(range(1, len(names) + 1)))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Categories":
-        """Restore what `to_dict` gave, also after a trip through JSON."""
-        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Give names and ids as plain data, to be stored with a model's weights."""
@@ -61,29 +55,11 @@ class Categories:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __str__(self) -> str:
-        """Show label, id and name, a line each."""
-        rows = zip(self.ids, self.names, strict=True)
-        return "\n".join(
-            ["label     id  name", *(f"{label:5d} {id_:6d}  {name}" for label, (id_, name) in enumerate(rows, start=1))]
-        )
-
-    def label(self, category_id: int) -> int:
-        """Say which label, from 1, a category of a file has.
-
-        Raises:
-            ValueError: There is no such category.
-        """
-        labels: dict[int, int] = self._labels  # type: ignore[attr-defined]
-        if category_id not in labels:
-            raise UserError(f"category id {category_id!r} is none of the {len(self)} categories, {list(self.ids)}")
-        return labels[category_id]
-
     def category_id(self, label: int) -> int:
         """Say which id a label, from 1, has in files.
 
         Raises:
-            ValueError: There is no such label.
+            UserError: There is no such label.
         """
         if not 1 <= label <= len(self):
             raise UserError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
@@ -98,18 +74,16 @@ class Categories:
             other_name: What it calls the others.
 
         Raises:
-            ValueError: Names, ids or their order differ; the message says which.
+            UserError: Names, ids or their order differ; the message says which.
         """
         if self == other:
             return
         mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))
-        if set(mine) != set(theirs):
-            only_mine, only_theirs = sorted(set(mine) - set(theirs)), sorted(set(theirs) - set(mine))
+        only_mine, only_theirs = sorted(set(mine) - set(theirs)), sorted(set(theirs) - set(mine))
+        if only_mine or only_theirs:
             differ = f"only {name} has {only_mine}, only {other_name} has {only_theirs}"
-        elif mine != theirs:
-            differ = ", ".join(
-                f"{key!r} has id {mine[key]} and {theirs[key]}" for key in mine if mine[key] != theirs[key]
-            )
+        elif moved := [key for key in mine if mine[key] != theirs[key]]:
+            differ = ", ".join(f"{key!r} has id {mine[key]} and {theirs[key]}" for key in moved)
         else:
             differ = f"the order is {list(self.names)} and {list(other.names)}"
         raise UserError(f"{name} and {other_name} must have the same categories: {differ}")

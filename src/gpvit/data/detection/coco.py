@@ -1,4 +1,4 @@
-"""Detection of one's own objects, in pictures annotated in COCO's format, and of COCO itself."""
+"""Images annotated in COCO's format: a folder of one's own, and COCO 2017 itself."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,11 +7,10 @@ from gpvit.data.detection.annotations import Annotations, read_annotations
 from gpvit.data.detection.dataset import AnnotatedFiles
 from gpvit.data.detection.module import DetectionData
 from gpvit.data.subsets import class_covering_subset
-from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation
 
 
 class CocoFolder(DetectionData):
-    """Pictures in `root/train/` and `root/val/`, annotated in `root/annotations/train.json` and `.../val.json`.
+    """Images in `root/train/` and `root/val/`, annotated in `root/annotations/train.json` and `.../val.json`.
 
     To evaluate, the validation part alone will do.
 
@@ -24,16 +23,13 @@ class CocoFolder(DetectionData):
         train_annotations: Their annotations.
         val_images: Folder of the validation images.
         val_annotations: Their annotations.
-        augmentation: What training varies.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
-        max_damaged: How often training may pass over an image that cannot be read.
         subset: Train on so many images only, chosen at random, where possible with every class; None for all.
         subset_seed: Another seed chooses others.
+        **options: `augmentation`, `batch_size`, `num_workers` and `max_damaged` of `DetectionData`.
 
     Raises:
         FileNotFoundError: A file or folder is missing; those of training are looked for by `setup`.
-        ValueError: Annotations cannot be used, or are not of the same categories in both parts.
+        UserError: Annotations cannot be used, or are not of the same categories in both parts.
     """
 
     def __init__(
@@ -46,12 +42,9 @@ class CocoFolder(DetectionData):
         train_annotations: str | Path = "annotations/train.json",
         val_images: str | Path = "val",
         val_annotations: str | Path = "annotations/val.json",
-        augmentation: DetectionAugmentation = SCHEDULE_1X,
-        batch_size: int = 2,
-        num_workers: int = 4,
-        max_damaged: int = 10,
         subset: int | None = None,
         subset_seed: int = 0,
+        **options: Any,
     ) -> None:
         root = Path(root).expanduser()
         if not root.is_dir():
@@ -63,8 +56,7 @@ class CocoFolder(DetectionData):
         self.empty_images = empty_images
         self.subset = subset
         self.subset_seed = subset_seed
-        annotations = self.annotations("val")
-        super().__init__(annotations.categories, masks, augmentation, batch_size, num_workers, max_damaged)
+        super().__init__(self.annotations("val").categories, masks, **options)
 
     def annotations(self, split: Literal["train", "val"]) -> Annotations:
         """Give the annotations of one part, read when they are first asked for."""
@@ -83,8 +75,8 @@ class CocoFolder(DetectionData):
             self._read[split] = annotations
         return self._read[split]
 
-    def pictures(self, split: Literal["train", "val"]) -> AnnotatedFiles:
-        """Give the pictures of one part, each loaded when it is asked for."""
+    def samples(self, split: Literal["train", "val"]) -> AnnotatedFiles:
+        """Give the samples of one part, each loaded when it is asked for."""
         return AnnotatedFiles(self.annotations(split), self._folders[split], self.masks)
 
 
@@ -97,25 +89,11 @@ class COCO(CocoFolder):
     Args:
         root: The folder that holds the three.
         masks: Read masks, too.
-        augmentation: What training varies.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
-        max_damaged: How often training may pass over an image that cannot be read.
-        subset: Train on so many images only, chosen at random, where possible with every class; None for all.
-        subset_seed: Another seed chooses others.
+        **options: `subset` and `subset_seed` of `CocoFolder`; `augmentation`, `batch_size`, `num_workers` and
+            `max_damaged` of `DetectionData`.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        masks: bool = True,
-        augmentation: DetectionAugmentation = SCHEDULE_1X,
-        batch_size: int = 2,
-        num_workers: int = 4,
-        max_damaged: int = 10,
-        subset: int | None = None,
-        subset_seed: int = 0,
-    ) -> None:
+    def __init__(self, root: str | Path, masks: bool = True, **options: Any) -> None:
         super().__init__(
             root,
             masks,
@@ -125,10 +103,5 @@ class COCO(CocoFolder):
             train_annotations="annotations/instances_train2017.json",
             val_images="val2017",
             val_annotations="annotations/instances_val2017.json",
-            augmentation=augmentation,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            max_damaged=max_damaged,
-            subset=subset,
-            subset_seed=subset_seed,
+            **options,
         )

@@ -1,4 +1,4 @@
-"""Pictures with their objects, in torchvision's convention for detection."""
+"""Images with their objects, and the targets in torchvision's convention that training and validation make of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,12 @@ from gpvit.data.detection.masks import rasterise
 from gpvit.data.images import read_image
 from gpvit.errors import UserError
 
-Sample = tuple[torch.Tensor, dict[str, Any]]
 
-
-class Picture(NamedTuple):
-    """A picture with its objects.
+class Sample(NamedTuple):
+    """An image with its objects.
 
     Args:
-        id: Number of the picture, as result files name it.
+        id: Number of the image, as result files name it.
         name: What messages call it.
         image: PIL image of mode RGB.
         objects: What is in it.
@@ -38,42 +36,38 @@ class Picture(NamedTuple):
     masks: np.ndarray | None
 
 
-class Pictures(Protocol):
-    """Where pictures come from: files, or scenes drawn on the fly."""
+class Samples(Protocol):
+    """Where samples come from: files, or scenes drawn on the fly."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Picture:
-        """Load one picture."""
+    def __getitem__(self, index: int) -> Sample:
+        """Load one sample."""
 
     @property
     def sizes(self) -> np.ndarray:
-        """Height and width of every picture, `(N, 2)`, without loading any."""
+        """Height and width of every image, `(N, 2)`, without loading any."""
 
     def name(self, index: int) -> str:
-        """Say what messages call a picture."""
+        """Say what messages call a sample."""
 
     def objects(self, index: int) -> Objects:
-        """Give the objects of a picture without loading it."""
+        """Give the objects of a sample without loading its image."""
 
 
 class AnnotatedFiles:
-    """Image files of one folder with the objects that an annotation file tells of.
-
-    Args:
-        annotations: The annotation file, read.
-        folder: Folder that its file names start from.
-        masks: Draw the masks, when a picture is loaded.
+    """Image files below `folder`, with the objects that an annotation file lists and, if asked for, their masks.
 
     Raises:
         FileNotFoundError: The folder, or files that the annotations name, are missing.
-        ValueError: There is not a single image.
+        UserError: There is not a single image.
     """
 
     def __init__(self, annotations: Annotations, folder: str | Path, masks: bool = True) -> None:
         self.annotations = annotations
         self.folder = Path(folder)
         self.masks = masks
+        self.sizes = annotations.sizes
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such image folder")
         if not annotations.images:
@@ -88,92 +82,80 @@ class AnnotatedFiles:
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, index: int) -> Picture:
-        entry = self.annotations.images[index]
+    def __getitem__(self, index: int) -> Sample:
+        entry, objects = self.annotations.images[index], self.annotations[index]
         path = self.folder / entry.file_name
         image = read_image(path)
         if image.size != (entry.width, entry.height):
             raise UserError(
                 f"{path} has {image.width}x{image.height} pixels, its annotations {entry.width}x{entry.height}; "
-                "correct either. (Pictures are turned upright as their EXIF data say: annotate them upright.)"
+                "correct either. (Images are turned upright as their EXIF data say: annotate them upright.)"
             )
-        objects = self.annotations[index]
         try:
             masks = rasterise(objects.segmentations, entry.height, entry.width) if self.masks else None
-        except ValueError as error:
+        except UserError as error:
             raise UserError(f"masks of {path}: {error}") from error
-        return Picture(entry.id, str(path), image, objects, masks)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Height and width of every picture, `(N, 2)`, as annotated."""
-        return self.annotations.sizes
+        return Sample(entry.id, str(path), image, objects, masks)
 
     def name(self, index: int) -> str:
-        """Name the file of a picture."""
+        """Name the file of an image."""
         return self.annotations.images[index].file_name
 
     def objects(self, index: int) -> Objects:
-        """Give the objects of a picture."""
+        """Give the objects of an image."""
         return self.annotations[index]
 
 
-class Samples(Dataset[Sample]):
+class DetectionDataset(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
     """Images `(3, H, W)`, float in [0, 1], each with its target.
 
     A target holds `boxes (N, 4)`, float32, left, top, right, bottom; `labels (N,)`, int64, from 1; `masks (N, H, W)`,
     uint8, where there are masks; `area (N,)`, float32; `iscrowd (N,)`, int64; and `image_id`, a number.
 
     Args:
-        pictures: Loaded one at a time, when asked for.
+        samples: Loaded one at a time, when asked for.
         transform: From `training_transform`; it also leaves out crowds. None keeps all as it is, for evaluation.
     """
 
-    def __init__(self, pictures: Pictures, transform: v2.Transform | None = None) -> None:
-        self.pictures = pictures
+    def __init__(self, samples: Samples, transform: v2.Transform | None = None) -> None:
+        self.samples = samples
         self.transform = transform
+        self.name = samples.name
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.samples)
 
-    def name(self, index: int) -> str:
-        """Say what messages call a sample."""
-        return self.pictures.name(index)
-
-    def __getitem__(self, index: int) -> Sample:
-        picture = self.pictures[index]
-        image, target = tv_tensors.Image(F.pil_to_tensor(picture.image)), _target(picture)
-        if self.transform is not None:
-            apart = target["iscrowd"] == 0  # code: the released training does not use crowds
-            target = {name: value[apart] if name in _PER_OBJECT else value for name, value in target.items()}
-            target["boxes"] = _boxes(target["boxes"], picture)
-            if "masks" in target:
-                target["masks"] = tv_tensors.Mask(target["masks"])
-            image, target = self.transform(image, target)
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        sample = self.samples[index]
+        image: torch.Tensor = tv_tensors.Image(F.pil_to_tensor(sample.image))
+        if self.transform is None:
+            target = _target(sample)
+        else:
+            single = ~sample.objects.crowds  # code: the released training does not use crowds
+            objects = Objects(*(values[single] for values in sample.objects[:4]))
+            masks = None if sample.masks is None else sample.masks[single]
+            image, target = self.transform(image, _target(sample._replace(objects=objects, masks=masks)))
             target["area"] = _areas(target)
         target = {name: _plain(value) for name, value in target.items()}
         return _plain(F.to_dtype(image, torch.float32, scale=True)), target
 
 
-def collate(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
+def collate(samples: Sequence[tuple[torch.Tensor, dict[str, Any]]]) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """Make a batch of images of any sizes: two lists, as torchvision's detectors take them."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
 
 
-_PER_OBJECT = ("boxes", "labels", "masks", "area", "iscrowd")
-
-
-def _target(picture: Picture) -> dict[str, Any]:
-    objects = picture.objects
+def _target(sample: Sample) -> dict[str, Any]:
+    objects, size = sample.objects, sample.image.size[::-1]
     target: dict[str, Any] = {
-        "boxes": torch.from_numpy(objects.boxes),
+        "boxes": tv_tensors.BoundingBoxes(objects.boxes, format="XYXY", canvas_size=size),
         "labels": torch.from_numpy(objects.labels),
         "iscrowd": torch.from_numpy(objects.crowds.astype(np.int64)),
-        "image_id": picture.id,
+        "image_id": sample.id,
     }
-    if picture.masks is not None:
-        target["masks"] = torch.from_numpy(picture.masks)
+    if sample.masks is not None:
+        target["masks"] = tv_tensors.Mask(sample.masks)
     area = torch.from_numpy(objects.areas)
     target["area"] = torch.where(area.isnan(), _areas(target), area)
     return target
@@ -182,14 +164,9 @@ def _target(picture: Picture) -> dict[str, Any]:
 def _areas(target: dict[str, Any]) -> torch.Tensor:
     """Count the pixels of masks, or else of boxes."""
     if "masks" in target:
-        return target["masks"].as_subclass(torch.Tensor).flatten(1).sum(1, dtype=torch.float32)
-    left, top, right, bottom = target["boxes"].as_subclass(torch.Tensor).unbind(1)
+        return _plain(target["masks"]).flatten(1).sum(1, dtype=torch.float32)
+    left, top, right, bottom = _plain(target["boxes"]).unbind(1)
     return (right - left) * (bottom - top)
-
-
-def _boxes(boxes: torch.Tensor, picture: Picture) -> tv_tensors.BoundingBoxes:
-    size = (picture.image.height, picture.image.width)
-    return tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size)
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from gpvit.data.detection.annotations import Objects
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.dataset import Picture
+from gpvit.data.detection.dataset import Sample
 from gpvit.data.detection.module import DetectionData
 from gpvit.data.synthetic.scenes import Scene, digit_scene
 from gpvit.data.transforms.detection import DetectionAugmentation
@@ -34,7 +34,7 @@ class DigitScenes(DetectionData):
         num_workers: Loader processes; 0 draws in the training process, which takes some 4 ms a scene.
 
     Raises:
-        ValueError: The numbers leave nothing to draw.
+        UserError: The numbers leave nothing to draw.
 
     Example:
         >>> scenes = DigitScenes(batch_size=4)
@@ -63,47 +63,35 @@ class DigitScenes(DetectionData):
             raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
         categories = Categories(tuple(str(digit) for digit in range(10)), tuple(range(10)))
         super().__init__(categories, masks, _AS_DRAWN, batch_size, num_workers)
-        self.num_scenes = {"train": train_scenes, "val": test_scenes}
-        size = (image_size, image_size)
-        common: dict[str, Any] = {"seed": seed, "size": size, "digit_size": digit_size}
-        self._options = {"train": {**common, "digits": train_digits or digits}, "val": {**common, "digits": digits}}
-        for options in self._options.values():
-            digit_scene("train", 0, **options)  # says at once what is wrong with the numbers
+        common = {"seed": seed, "size": (image_size, image_size), "digit_size": digit_size}
+        self._scenes = {
+            "train": DrawnScenes("train", train_scenes, masks, {**common, "digits": train_digits or digits}),
+            "val": DrawnScenes("test", test_scenes, masks, {**common, "digits": digits}),
+        }
+        for scenes in self._scenes.values():
+            scenes.objects(0)  # says at once what is wrong with the numbers
 
-    def pictures(self, split: Literal["train", "val"]) -> "DrawnScenes":
+    def samples(self, split: Literal["train", "val"]) -> "DrawnScenes":
         """Give the scenes of one part, each drawn when it is asked for."""
-        drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
-        return DrawnScenes(drawn_from, self.num_scenes[split], self.masks, self._options[split])
+        return self._scenes[split]
 
 
 class DrawnScenes:
-    """Scenes 0 to `count` - 1 as pictures with objects.
-
-    Args:
-        split: "train" or "test".
-        count: How many there are.
-        masks: Give masks, too.
-        options: Further arguments of `digit_scene`.
-    """
+    """Scenes 0 to `count` - 1 of `digit_scene`, which takes `options`, as images with objects."""
 
     def __init__(self, split: Literal["train", "test"], count: int, masks: bool, options: dict[str, Any]) -> None:
         self.split = split
-        self.count = count
         self.masks = masks
         self.options = options
+        self.sizes = np.tile(options["size"], (count, 1))
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.sizes)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> Sample:
         scene = self._scene(index)
         masks = scene.masks.view(np.uint8) if self.masks else None
-        return Picture(index, self.name(index), Image.fromarray(scene.image), _objects(scene), masks)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Height and width of every scene, `(N, 2)`."""
-        return np.tile(self.options["size"], (self.count, 1))
+        return Sample(index, self.name(index), Image.fromarray(scene.image), _objects(scene), masks)
 
     def name(self, index: int) -> str:
         """Say what messages call a scene."""
@@ -114,11 +102,11 @@ class DrawnScenes:
         return _objects(self._scene(index))
 
     def _scene(self, index: int) -> Scene:
-        if not 0 <= index < self.count:
-            raise IndexError(f"scene {index} of {self.count}")
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
         return digit_scene(self.split, index, **self.options)
 
 
 def _objects(scene: Scene) -> Objects:
     areas = scene.masks.sum((1, 2), dtype=np.float32)
-    return Objects(scene.boxes, scene.digits + 1, areas, np.zeros(len(areas), bool), [])
+    return Objects(scene.boxes, scene.digits + 1, areas, np.zeros(len(areas), bool))

@@ -1,7 +1,7 @@
-"""Masks of single objects: from the forms in which annotation files give them to pixels, and back."""
+"""Masks of single objects: from the forms in which COCO's files give them to pixels, and back."""
 
-import math
 from collections.abc import Sequence
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -10,38 +10,39 @@ from faster_coco_eval import mask as codec
 from gpvit.errors import UserError
 
 RunLengths = dict[str, Any]
-"""Run lengths as COCO compresses them: `size` (height, width) and `counts`, bytes."""
+"""Run lengths as COCO compresses them: `size` (height, width) and `counts`, a text."""
 
 _LARGEST = 4 * 2**30  # bytes
+_FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"
 
 
 def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Draw the masks of one image.
+    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object.
 
     Args:
         segmentations: Of each object, a list of polygons, or run lengths, compressed or not.
         height: Of the image.
         width: Of the image.
 
-    Returns:
-        `(N, H, W)`, uint8, 1 on the object.
-
     Raises:
-        ValueError: Run lengths are damaged, or the masks would not fit into memory.
+        UserError: Run lengths are damaged, or the masks would not fit into memory.
     """
     if (size := len(segmentations) * height * width) > _LARGEST:
         raise UserError(
             f"{len(segmentations)} masks of {width}x{height} pixels would take {size / 2**30:.0f} GB of memory; cut "
-            "the picture into parts, or use boxes alone with masks=False"
+            "the image into parts, or use boxes alone with masks: false"
         )
     masks = np.empty((len(segmentations), height, width), dtype=np.uint8)
-    for mask, segmentation in zip(masks, segmentations, strict=True):
-        mask[:] = codec.decode(codec.segmToRle(segmentation, width, height))
+    for number, segmentation in enumerate(segmentations):
+        try:
+            masks[number] = codec.decode(codec.segmToRle(segmentation, width, height))
+        except (ValueError, RuntimeError) as error:  # the codec raises either
+            raise UserError(f"object {number}: segmentation {shortened(segmentation)}: {error}") from error
     return masks
 
 
 def compress(mask: np.ndarray) -> RunLengths:
-    """Compress a mask `(H, W)`, bool or uint8 of 0 and 1, to run lengths."""
+    """Compress a mask `(H, W)`, bool or uint8 of 0 and 1, to run lengths that fit into JSON."""
     # Twice as fast as the codec's own search for runs, in column order, through memory in row order.
     column_order = mask.T.ravel()
     changes = np.flatnonzero(column_order[1:] != column_order[:-1]) + 1
@@ -49,31 +50,39 @@ def compress(mask: np.ndarray) -> RunLengths:
     if mask.size and column_order[0]:
         counts.insert(0, 0)  # of the background, which always comes first
     compressed: RunLengths = codec.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)
-    return compressed
+    return {"size": list(mask.shape), "counts": compressed["counts"].decode()}
 
 
-def segmentation_problem(segmentation: Any, height: int, width: int) -> str | None:
-    """Say what keeps a segmentation of an annotation file from being drawn, without drawing it.
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a number, neither infinite nor NaN, that arrays can hold exactly."""
+    return type(value) in (int, float) and abs(value) < 2**53
 
-    Args:
-        segmentation: As the file gives it.
-        height: Of its image.
-        width: Of its image.
+
+def checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
+    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back.
+
+    Raises:
+        UserError: It cannot.
     """
-    if not segmentation:
-        return "has no segmentation"
-    if isinstance(segmentation, list):
+    if isinstance(segmentation, list) and segmentation:
         for polygon in segmentation:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                return "has a polygon that is not x, y of three or more points in turn"
-            if not all(isinstance(value, int | float) and math.isfinite(value) for value in polygon):
-                return "has a polygon with a coordinate that is no number"
-        return None
+                raise UserError(f"segmentation has the polygon {shortened(polygon)}; it takes {_FORMS}")
+            if not all(map(is_number, polygon)):
+                raise UserError(f"segmentation has a coordinate that is no finite number: {shortened(polygon)}")
+        return segmentation
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
-        return "has a segmentation that is neither a list of polygons nor run lengths with 'size' and 'counts'"
-    if list(segmentation["size"]) != [height, width]:
-        return f"has a mask of size {list(segmentation['size'])} (height, width) on an image of {[height, width]}"
-    counts = segmentation["counts"]
-    if isinstance(counts, list) and sum(counts) != height * width:
-        return f"has run lengths for {sum(counts)} pixels on an image of {height * width}"
-    return None
+        raise UserError(f"segmentation is {shortened(segmentation)}; it takes {_FORMS}")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if size != [height, width]:
+        raise UserError(f"segmentation has the size {size} (height, width) on an image of {[height, width]}")
+    checked = {"size": [height, width], "counts": counts}  # the codec takes no sides such as 48.0
+    if isinstance(counts, list):
+        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+            raise UserError(f"segmentation has counts {shortened(counts)}; their sum must be {height * width} pixels")
+        return checked
+    try:
+        codec.area(checked)  # reads a text of run lengths to its end, in microseconds
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"segmentation has counts {shortened(counts)}, no compressed run lengths: {error}") from error
+    return checked

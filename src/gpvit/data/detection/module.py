@@ -1,4 +1,4 @@
-"""What every detection data module shares: pictures with their objects, in torchvision's convention."""
+"""What every detection data module shares: images with their objects, in torchvision's convention."""
 
 import warnings
 from pathlib import Path
@@ -8,14 +8,15 @@ from torch.utils.data import DataLoader
 
 from gpvit.data.colors import class_colors
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.dataset import Pictures, Samples, collate
-from gpvit.data.detection.preview import preview_sheet
+from gpvit.data.detection.dataset import DetectionDataset, Samples, collate
 from gpvit.data.detection.sampler import AspectRatioOrder
-from gpvit.data.detection.stats import BoxReport, box_report
-from gpvit.data.module import ImageData, write_report
+from gpvit.data.module import ImageData
 from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.data.stats import count_objects
 from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation, training_transform
+from gpvit.data.visualise import preview_detection
 from gpvit.errors import UserError
+from gpvit.io import replacing, write_text
 
 
 class DetectionData(ImageData):
@@ -24,7 +25,7 @@ class DetectionData(ImageData):
     A target holds `boxes (N, 4)`, float32, left, top, right, bottom; `labels (N,)`, int64, from 1; `masks (N, H, W)`,
     uint8, if wanted; `area (N,)`; `iscrowd (N,)` and `image_id`. Images keep the size that the augmentation gives
     them, those of validation their own; resizing these and padding batches is the model's part. Training batches hold
-    wide pictures or tall ones. A subclass says by `pictures` where pictures come from.
+    wide images or tall ones. A subclass says by `samples` where images come from.
 
     Args:
         categories: The classes.
@@ -44,10 +45,10 @@ class DetectionData(ImageData):
 
     fewest_classes = 1
     examined: int | None = None
-    """How many pictures of each part `report` looks at; None for all."""
+    """How many images of each part `write_report` counts the objects of; None for all."""
 
     train_set: SkipCorrupt | None
-    val_set: Samples | None
+    val_set: DetectionDataset | None
 
     def __init__(
         self,
@@ -67,44 +68,39 @@ class DetectionData(ImageData):
         self.max_damaged = max_damaged
         self.colors = class_colors(len(categories))
 
-    def pictures(self, split: Literal["train", "val"]) -> Pictures:
-        """Give the pictures of one part, each loaded when it is asked for; every subclass has its own."""
+    def samples(self, split: Literal["train", "val"]) -> Samples:
+        """Give the samples of one part, each loaded when it is asked for; every subclass has its own."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the pictures: of both parts to fit, of the validation part alone for any other stage."""
+        """Find the images: of both parts to fit, of the validation part alone for any other stage."""
         if self.val_set is None:
-            self.val_set = Samples(self.pictures("val"))
+            self.val_set = DetectionDataset(self.samples("val"))
         if stage in ("fit", None) and self.train_set is None:
-            samples = Samples(self.pictures("train"), training_transform(self.augmentation))
-            self.train_set = SkipCorrupt(samples, self.max_damaged)
+            dataset = DetectionDataset(self.samples("train"), training_transform(self.augmentation))
+            self.train_set = SkipCorrupt(dataset, self.max_damaged)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Load training batches of pictures of like shape, in random order."""
+        """Load training batches of images of like shape, in random order."""
         dataset = self._ready(self.train_set)
-        order = AspectRatioOrder(dataset.dataset.pictures.sizes, self.batch_size)
-        return self.train_loader(dataset, order, collate)
+        return self.train_loader(dataset, AspectRatioOrder(dataset.dataset.samples.sizes, self.batch_size), collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Load every validation picture once, in a fixed order."""
+        """Load every validation image once, in a fixed order."""
         return self._loader(self._ready(self.val_set), collate_fn=collate)
 
-    def report(self, folder: Path) -> BoxReport:
-        """Check the boxes, and write `boxes.csv` and `data.png` into a run's folder, before training.
+    def write_report(self, folder: Path) -> None:
+        """Write `boxes.csv`, the objects of each class, and `data.png`, a preview sheet, of the training images.
 
         Args:
-            folder: Where to; it is made if need be.
-
-        Returns:
-            What the training boxes amount to at the size that training sees them in; `boxes.csv` has the same figures,
-            `data.png` is the preview sheet. What deserves a look is warned of.
+            folder: Where to; it is made if need be. What deserves a look, of training or validation, is warned of.
         """
         self.setup("fit")
-        reports = {}
-        for split, dataset in (("train", self.train_set.dataset), ("val", self.val_set)):  # type: ignore[union-attr]
-            reports[split] = box_report(dataset.pictures, self.categories, self.augmentation, self.examined)  # type: ignore[union-attr]
-            for message in reports[split].warnings():
+        for split in ("val", "train"):
+            counts = count_objects(self.samples(split), self.categories, self.examined)
+            for message in counts.warnings():
                 warnings.warn(f"{split}: {message}", stacklevel=2)
-        sheet = preview_sheet(self)
-        write_report(folder, "boxes.csv", reports["train"].to_csv(), sheet)
-        return reports["train"]
+        write_text(folder / "boxes.csv", counts.to_csv())
+        sheet = preview_detection(self._ready(self.train_set), self.class_names, self.colors)
+        with replacing(folder / "data.png") as path:
+            sheet.save(path)

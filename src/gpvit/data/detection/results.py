@@ -1,15 +1,16 @@
 """Detections in COCO's result format, which other tools read."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torchvision.ops import box_convert
 
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.masks import RunLengths, compress
+from gpvit.io import write_text
 
 
 def coco_results(detection: Mapping[str, Any], image_id: int, categories: Categories) -> list[dict[str, Any]]:
@@ -21,8 +22,7 @@ def coco_results(detection: Mapping[str, Any], image_id: int, categories: Catego
         image_id: Id of the image in the annotation file.
         categories: What the labels mean.
     """
-    corners = detection["boxes"].detach().double().cpu().reshape(-1, 4)
-    boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()
+    boxes = box_convert(detection["boxes"].detach().double().cpu().reshape(-1, 4), "xyxy", "xywh").tolist()
     columns = {"category_id": [categories.category_id(label) for label in detection["labels"].tolist()], "bbox": boxes}
     if "scores" in detection:
         columns["score"] = detection["scores"].tolist()
@@ -33,34 +33,19 @@ def coco_results(detection: Mapping[str, Any], image_id: int, categories: Catego
 
 
 def run_lengths(masks: torch.Tensor | Sequence[RunLengths]) -> list[RunLengths]:
-    """Compress masks, one at a time, to run lengths that fit into JSON: `counts` is a string.
+    """Compress masks, one at a time, to run lengths that fit into JSON.
 
     Args:
-        masks: `(N, H, W)` or `(N, 1, H, W)`, bool, uint8, or probabilities, of which 0.5 is inside; or run lengths.
+        masks: `(N, H, W)` or `(N, 1, H, W)`, bool, uint8, or probabilities, of which 0.5 is inside; or run lengths,
+            whose `counts` may be bytes.
     """
-    if not isinstance(masks, torch.Tensor):
-        return [_as_text(mask) for mask in masks]
-    if masks.ndim == 4:
-        masks = masks.squeeze(1)
-    found = []
-    for mask in masks:
-        inside = mask >= 0.5 if mask.is_floating_point() else mask
-        found.append(_as_text(compress(inside.cpu().numpy())))
-    return found
+    if isinstance(masks, torch.Tensor):
+        inside = (mask >= 0.5 if mask.is_floating_point() else mask for mask in masks)
+        return [compress(mask.view(mask.shape[-2:]).cpu().numpy()) for mask in inside]
+    counts = [mask["counts"] if isinstance(mask["counts"], str) else mask["counts"].decode() for mask in masks]
+    return [{"size": list(map(int, m["size"])), "counts": text} for m, text in zip(masks, counts, strict=True)]
 
 
 def write_coco_results(results: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Write results to a JSON file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(results) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _as_text(mask: RunLengths) -> RunLengths:
-    counts = mask["counts"]
-    return {
-        "size": [int(side) for side in mask["size"]],
-        "counts": counts if isinstance(counts, str) else counts.decode(),
-    }
+    write_text(path, json.dumps(results) + "\n")

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
 import yaml
 
-from gpvit.data.segmentation.masks import IGNORE, label_values, open_mask, read_mask
+from gpvit.data.colors import Color, checked_colors
+from gpvit.data.segmentation.masks import CLASSES_YAML, IGNORE, label_values, open_mask, read_mask
 from gpvit.errors import UserError
-
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,14 @@ class MaskClasses:
     """The classes of a folder of masks, and how its files write them.
 
     Args:
-        names: The classes in the order of their labels.
+        names: The classes in the order of their labels; or the name of each label, from 0 without a gap.
         colors: One RGB colour, 0 to 255, per class, to draw it in, and to read masks in RGB by; None if not known.
         ignore_index: The label in the files that is ignored.
         ignore_color: The colour in the files that is ignored.
         reduce_zero_label: Label 0 of the files is ignored, and the first class has label 1.
+
+    Raises:
+        UserError: A field holds something else.
     """
 
     names: tuple[str, ...]
@@ -31,6 +34,16 @@ class MaskClasses:
     ignore_index: int = IGNORE
     ignore_color: Color | None = None
     reduce_zero_label: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", _names(self.names))
+        if self.colors is not None:
+            object.__setattr__(self, "colors", checked_colors(self.colors, len(self.names)))
+        if self.ignore_color is not None:
+            object.__setattr__(self, "ignore_color", checked_colors([self.ignore_color], 1)[0])
+        for name, kind in (("ignore_index", int), ("reduce_zero_label", bool)):
+            if type(value := getattr(self, name)) is not kind:
+                raise UserError(f"{name} {value!r}: give {'a label, as 255' if kind is int else 'true or false'}")
 
     def read(self, path: Path) -> np.ndarray:
         """Read a mask of the folder; `read_mask` says how."""
@@ -53,44 +66,27 @@ def read_classes(path: Path) -> MaskClasses:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no YAML, or holds something else; the message names file and entry.
+        UserError: The file is no YAML, or holds something else; the message names file and entry.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it lists the classes, as 'names: [background, cat, dog]'")
+        raise FileNotFoundError(f"{path}: no such file; it lists the classes:\n{CLASSES_YAML}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML ({error}); correct it") from error
-    known = [field.name for field in fields(MaskClasses)]
-    if not isinstance(values, dict) or "names" not in values or set(values) - set(known):
-        given = sorted(map(str, values)) if isinstance(values, dict) else type(values).__name__
-        raise UserError(f"{path} holds {given}; give 'names', and nothing but {', '.join(known)}")
-    values["names"] = _names(values["names"], path)
-    if values.get("colors") is not None:
-        values["colors"] = tuple(_color(color, path) for color in values["colors"])
-        if len(values["colors"]) != len(values["names"]):
-            raise UserError(
-                f"{path}: {len(values['colors'])} colours for {len(values['names'])} names; give one to each"
-            )
-        if len(set(values["colors"])) != len(values["colors"]):
-            raise UserError(f"{path}: a colour stands twice in 'colors'; give each class one of its own")
-    if values.get("ignore_color") is not None:
-        values["ignore_color"] = _color(values["ignore_color"], path)
-    if not isinstance(values.get("ignore_index", IGNORE), int):
-        raise UserError(f"{path}: ignore_index {values['ignore_index']!r}; give the label that is ignored, as 255")
-    return MaskClasses(**values)
+        known = [field.name for field in fields(MaskClasses)]
+        if not isinstance(values, dict) or not {"names"} <= set(values) <= set(known):
+            raise UserError(f"it holds {shortened(values)}; give 'names', and nothing but {', '.join(known)}")
+        return MaskClasses(**values)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: {error}. It should look like\n{CLASSES_YAML}") from error
 
 
 def find_classes(masks: Sequence[Path]) -> MaskClasses:
     """Take the classes from the masks: named "0" to the largest label, in the colours of their palette.
 
-    Every mask is read once; a YAML file saves that.
-
-    Args:
-        masks: Files of index or paletted PNG; label 255 is ignored.
+    Every mask, an index or paletted PNG, is read once; a YAML file saves that. Label 255 is ignored.
 
     Raises:
-        ValueError: A mask is in RGB, or no label lies between 0 and 255.
+        UserError: A mask is in RGB, or no label lies between 0 and 255.
     """
     largest, palette = -1, None
     for path in masks:
@@ -101,32 +97,21 @@ def find_classes(masks: Sequence[Path]) -> MaskClasses:
     if not 1 <= largest < IGNORE:
         raise UserError(
             f"the {len(masks)} masks, as {masks[0]}, hold labels up to {largest}, 255 aside, which is ignored; classes "
-            "are found by labels from 0 to at most 254, at least two. Write a classes.yaml, or correct the masks"
+            f"are found by labels from 0 to at most 254, at least two. Correct the masks, or write ROOT/classes.yaml:\n"
+            f"{CLASSES_YAML}"
         )
     flat = (palette or [])[: 3 * (largest + 1)]
     colors = tuple((flat[start], flat[start + 1], flat[start + 2]) for start in range(0, len(flat) - 2, 3))
-    distinct = len(set(colors)) == largest + 1
-    return MaskClasses(tuple(str(label) for label in range(largest + 1)), colors if distinct else None)
+    known = len(set(colors)) == largest + 1
+    return MaskClasses(tuple(map(str, range(largest + 1))), colors if known else None)
 
 
-def _names(given: Any, path: Path) -> tuple[str, ...]:
-    if isinstance(given, dict):
-        if sorted(given, key=str) != sorted(range(len(given)), key=str):
-            raise UserError(
-                f"{path}: names have the labels {list(given)}; number them from 0 to {len(given) - 1} without a gap "
-                "(where label 0 of the masks is no class, set reduce_zero_label: true)"
-            )
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, dict) and set(given) == set(range(len(given))):
         given = [given[label] for label in range(len(given))]
-    if not isinstance(given, list):
-        raise UserError(f"{path}: names {given!r}; give a list, or a name for each label")
-    return tuple(str(name) for name in given)
-
-
-def _color(given: Any, path: Path) -> Color:
-    if (
-        not isinstance(given, list)
-        or len(given) != 3
-        or not all(isinstance(value, int) and 0 <= value <= 255 for value in given)
-    ):
-        raise UserError(f"{path}: colour {given!r}; give [red, green, blue], each from 0 to 255")
-    return given[0], given[1], given[2]
+    if not isinstance(given, list | tuple):
+        raise UserError(
+            f"names {given!r}; give a list, or a name for each label from 0 without a gap (where label 0 of the masks "
+            "is no class, set reduce_zero_label: true)"
+        )
+    return tuple(map(str, given))

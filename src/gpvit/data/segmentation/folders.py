@@ -1,174 +1,136 @@
-"""Segmentation of one's own images: a folder of pictures and a folder of masks."""
+"""Segmentation of one's own images: a folder of images and a folder of masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from gpvit.data.images import list_images, read_image
 from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
-from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.samples import Pair
+from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
-from gpvit.data.transforms.segmentation import (
-    STANDARD,
-    STANDARD_AUGMENTATION,
-    SegmentationAugmentation,
-    SegmentationPreprocessing,
-)
 from gpvit.errors import UserError
 
 _LAYOUT = (
-    "pictures belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "
-    "and ROOT/masks/val/"
+    "images belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "
+    "and ROOT/masks/val/ (or name the folders by the options)"
 )
 _SHOWN = 3  # files named in a message
 
 
 class MaskFolder(SegmentationData):
-    """Pictures in `root/images/{train,val}/` and masks in `root/masks/{train,val}/`, at any depth below.
+    """Images in `root/images/{train,val}/` and masks in `root/masks/{train,val}/`, at any depth below.
 
-    A picture and its mask have the same name, but for the extension and the suffixes. To evaluate, `val` alone will
-    do. The classes are those of `classes`, else of `root/classes.yaml`, else those found in the masks.
+    An image and its mask have the same name, but for the extension and the suffixes. To evaluate, `val` alone will
+    do. The classes are those of `classes`, else of `root/classes.yaml`, else those found in the masks. Masks in RGB
+    need `classes.yaml`:
+
+        names: [background, cat, dog]
+        colors: [[0, 0, 0], [220, 60, 20], [40, 90, 200]]
+        ignore_index: 255
 
     Cityscapes is `MaskFolder(root, images="leftImg8bit", masks="gtFine", image_suffix="_leftImg8bit",
     mask_suffix="_gtFine_labelTrainIds")`.
 
     Args:
         root: The folder that holds both folders.
-        images: Name of the pictures' folder.
+        images: Name of the images' folder.
         masks: Name of the masks' folder: index PNG, paletted PNG, or RGB together with the classes' colours.
-        classes: The names of the classes, or a YAML file as `read_classes` describes it.
-        image_suffix: What pictures' names end with before the extension; other files are passed over.
+        classes: The names of the classes, what a `classes.yaml` holds, or the path of such a file.
+        image_suffix: What images' names end with before the extension; other files are passed over.
         mask_suffix: The same for masks.
-        preprocessing: What evaluation does to a picture, and the size of training's crops.
-        augmentation: What training varies.
-        batch_size: Training images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
-        val_batch_size: Validation images per batch; more than 1 only where all are of one size.
-        max_damaged: How often training may pass over an image that cannot be read.
-        subset: Train on so many pictures only, chosen at random; None for all.
+        subset: Train on so many images only, chosen at random; None for all.
         subset_seed: Another seed chooses others.
+        **options: `preprocessing`, `augmentation`, `batch_size`, `num_workers`, `val_batch_size` and `max_damaged` of
+            `SegmentationData`.
 
     Raises:
         FileNotFoundError: A folder is missing or holds nothing; what `train` lacks is found by `setup`.
-        ValueError: The classes are not known, or a picture or a mask is alone.
+        UserError: The classes are not known, or an image or a mask is alone.
     """
+
+    folders: ClassVar[Mapping[str, str]] = {"train": "train", "val": "val"}
 
     def __init__(
         self,
         root: str | Path,
         images: str = "images",
         masks: str = "masks",
-        classes: list[str] | str | Path | None = None,
+        classes: list[str] | MaskClasses | str | Path | None = None,
         image_suffix: str = "",
         mask_suffix: str = "",
-        preprocessing: SegmentationPreprocessing = STANDARD,
-        augmentation: SegmentationAugmentation = STANDARD_AUGMENTATION,
-        batch_size: int = 2,
-        num_workers: int = 4,
-        val_batch_size: int = 1,
-        max_damaged: int = 10,
         subset: int | None = None,
         subset_seed: int = 0,
+        **options: Any,
     ) -> None:
         self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"{self.root}: no such folder; {_LAYOUT}")
         self.images = self.root / images
         self.masks = self.root / masks
+        for folder in (self.root, self.images, self.masks):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}")
         self.image_suffix = image_suffix
         self.mask_suffix = mask_suffix
         self.subset = subset
         self.subset_seed = subset_seed
         self.classes = self._classes(classes)
-        super().__init__(
-            self.classes.names,
-            preprocessing,
-            augmentation,
-            batch_size,
-            num_workers,
-            val_batch_size,
-            self.classes.colors,
-            max_damaged,
+        super().__init__(self.classes.names, colors=self.classes.colors, **options)
+
+    def samples(self, split: Literal["train", "val"]) -> "FolderSamples":
+        """List the images of one part, or of training's subset of it, with their masks."""
+        images, masks = (
+            _named_files(folder / self.folders[split], suffix)
+            for folder, suffix in ((self.images, self.image_suffix), (self.masks, self.mask_suffix))
         )
-
-    def pairs(self, split: Literal["train", "val"]) -> "FolderPairs":
-        """List the pictures of one part, or of training's subset of it, with their masks."""
-        suffixes = self.image_suffix, self.mask_suffix
-        pairs = FolderPairs(self.images / split, self.masks / split, self.classes, *suffixes)
+        files = _paired(images, masks)
         if split == "train" and self.subset is not None:
-            pairs.keep(random_subset(len(pairs), self.subset, self.subset_seed))
-        return pairs
+            files = [files[index] for index in random_subset(len(files), self.subset, self.subset_seed)]
+        return FolderSamples(files, self.classes)
 
-    def _classes(self, given: list[str] | str | Path | None) -> MaskClasses:
+    def _classes(self, given: list[str] | MaskClasses | str | Path | None) -> MaskClasses:
         if isinstance(given, list | tuple):
             return MaskClasses(tuple(given))
-        if given is not None:
-            return read_classes(Path(given).expanduser())
-        if (listed := self.root / "classes.yaml").is_file():
-            return read_classes(listed)
-        splits = [self.masks / split for split in ("train", "val") if (self.masks / split).is_dir()]
-        return find_classes([path for split in splits for path in _named_files(split, self.mask_suffix).values()])
+        if isinstance(given, MaskClasses):
+            return given
+        path = self.root / "classes.yaml" if given is None else Path(given).expanduser()
+        if given is not None or path.is_file():
+            return read_classes(path)
+        parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
+        if not parts:
+            raise FileNotFoundError(f"{self.masks} has no folder {self.folders['val']}; {_LAYOUT}")
+        return find_classes([path for part in parts for path in _named_files(part, self.mask_suffix).values()])
 
 
-class FolderPairs(Sequence[Pair]):
-    """The pictures of one folder, each with the mask of the same name in another; both are read when asked for.
-
-    Args:
-        images: Folder of the pictures.
-        masks: Folder of the masks.
-        classes: What the masks' labels mean.
-        image_suffix: What pictures' names end with before the extension.
-        mask_suffix: The same for masks.
+class FolderSamples(Sequence[Sample]):
+    """Name, image file and mask file of each sample; both are read when asked for.
 
     Raises:
-        FileNotFoundError: A folder is missing or empty.
-        ValueError: A picture has no mask, or a mask no picture. When a pair is read: their sizes differ, or a label
-            belongs to no class.
+        UserError: When a sample is read: its sizes differ, or a label belongs to no class.
     """
 
-    def __init__(
-        self, images: Path, masks: Path, classes: MaskClasses, image_suffix: str = "", mask_suffix: str = ""
-    ) -> None:
-        pictures, labels = _named_files(images, image_suffix), _named_files(masks, mask_suffix)
-        for kind, other, folder, alone in (
-            ("pictures", "mask", masks, [pictures[name] for name in pictures if name not in labels]),
-            ("masks", "picture", images, [labels[name] for name in labels if name not in pictures]),
-        ):
-            if alone:
-                more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
-                raise UserError(
-                    f"{', '.join(map(str, alone[:_SHOWN]))}{more}: {kind} without a {other} of the same name below "
-                    f"{folder}; add it, remove these, or set image_suffix and mask_suffix to how the names differ"
-                )
+    def __init__(self, files: Sequence[tuple[str, Path, Path]], classes: MaskClasses) -> None:
+        self.files = list(files)
+        self.names = [name for name, _, _ in files]
         self.classes = classes
-        self.names = sorted(pictures)
-        self.files = [(pictures[name], labels[name]) for name in self.names]
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def keep(self, indices: Sequence[int]) -> None:
-        """Leave out all pairs but those at some places."""
-        self.names = [self.names[index] for index in indices]
-        self.files = [self.files[index] for index in indices]
-
-    def __getitem__(self, index: int) -> Pair:  # type: ignore[override]  # one pair at a time, no slices
-        image_file, mask_file = self.files[index]
-        picture, mask = read_image(image_file), self.classes.read(mask_file)
-        if mask.shape != picture.size[::-1]:
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one sample at a time, no slices
+        name, image_file, mask_file = self.files[index]
+        image, mask = read_image(image_file), self.classes.read(mask_file)
+        if mask.shape != image.size[::-1]:
             raise UserError(
-                f"{image_file} is {picture.width}x{picture.height} pixels and its mask {mask_file} "
-                f"{mask.shape[1]}x{mask.shape[0]}, width by height; a mask needs the size of its picture (turned "
+                f"{image_file} is {image.width}x{image.height} pixels and its mask {mask_file} "
+                f"{mask.shape[1]}x{mask.shape[0]}, width by height; a mask needs the size of its image (turned "
                 "upright, if its EXIF data say so): save it again in that size, without interpolation"
             )
-        return Pair(self.names[index], picture, mask)
+        return Sample(name, image, mask)
 
 
 def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
     """Give the images of a folder by their path in it, without extension and suffix."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT} (or name the folders by the options)")
+        raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}")
     named: dict[str, Path] = {}
     for path in list_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -177,9 +139,22 @@ def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
         name = name.removesuffix(suffix)
         if name in named:
             raise UserError(
-                f"{named[name]} and {path} have the same name; pictures and masks are paired by it: rename one"
+                f"{named[name]} and {path} have the same name; images and masks are paired by it: rename one"
             )
         named[name] = path
     if not named:
         raise FileNotFoundError(f"{folder}: no image has a name that ends with {suffix!r}; correct the suffix")
     return named
+
+
+def _paired(images: dict[str, Path], masks: dict[str, Path]) -> list[tuple[str, Path, Path]]:
+    """Pair images and masks by their names."""
+    for kind, these, others in (("images without a mask", images, masks), ("masks without an image", masks, images)):
+        files = [these[name] for name in these if name not in others]
+        if files:
+            more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+            raise UserError(
+                f"{', '.join(map(str, files[:_SHOWN]))}{more}: {kind} of the same name; add it, remove these, or set "
+                "image_suffix and mask_suffix to how the names differ"
+            )
+    return [(name, images[name], masks[name]) for name in sorted(images)]

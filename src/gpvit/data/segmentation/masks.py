@@ -11,6 +11,9 @@ from gpvit.errors import UserError
 
 IGNORE = 255  # the label of pixels that no loss and no score counts
 _SHOWN = 5  # labels named in a message
+CLASSES_YAML = """  names: [background, cat, dog]
+  colors: [[0, 0, 0], [220, 60, 20], [40, 90, 200]]
+  ignore_index: 255"""
 
 
 def read_mask(
@@ -40,7 +43,7 @@ def read_mask(
     Raises:
         FileNotFoundError: The path does not exist.
         ImageError: The file is no image, or is damaged.
-        ValueError: A label or a colour belongs to no class; the message names file, value and remedy.
+        UserError: A label or a colour belongs to no class; the message names file, value and remedy.
 
     Example:
         >>> read_mask(Image.fromarray(np.array([[0, 2], [255, 1]], np.uint8)), num_classes=3).tolist()
@@ -69,14 +72,7 @@ def read_mask(
 
 
 def open_mask(source: str | Path | Image.Image) -> tuple[str, Image.Image]:
-    """Open a mask and decode it, its labels untouched.
-
-    Args:
-        source: A path or an open PIL image.
-
-    Returns:
-        The name for messages and the image.
-    """
+    """Give a mask's name for messages and its decoded image, labels untouched."""
     if isinstance(source, Image.Image):
         return getattr(source, "filename", "") or f"PIL image of mode {source.mode}", source
     path = Path(source).expanduser()
@@ -95,16 +91,13 @@ def open_mask(source: str | Path | Image.Image) -> tuple[str, Image.Image]:
 
 
 def label_values(image: Image.Image, name: str) -> np.ndarray:
-    """Give the labels `(H, W)`, int32, of a mask as the file holds them.
-
-    Raises:
-        ValueError: The image holds no single integer per pixel.
-    """
+    """Give the labels `(H, W)`, int32, as the file holds them; UserError where it has no one integer per pixel."""
     values = np.asarray(image)
     if values.ndim != 2 or values.dtype.kind == "f":
         raise UserError(
             f"{name} is of mode {image.mode}, where a mask holds one label per pixel: save it as an index PNG of 8 or "
-            "16 bits, as a paletted PNG, or in RGB together with a list of the classes' colours"
+            "16 bits, as a paletted PNG, or in RGB together with the classes' colours in ROOT/classes.yaml:\n"
+            f"{CLASSES_YAML}"
         )
     return values.astype(np.int32)
 
@@ -114,8 +107,8 @@ def _labels_of_colors(
 ) -> np.ndarray:
     if colors is None:
         raise UserError(
-            f"{name} is a mask in RGB, and the colours of the classes are not known: list them under 'colors' beside "
-            "the class names, or save the mask as an index PNG"
+            f"{name} is a mask in RGB, and the colours of the classes are not known: save it as an index PNG, or list "
+            f"them in ROOT/classes.yaml:\n{CLASSES_YAML}"
         )
     listed = np.array([*colors, *([ignore_color] if ignore_color is not None else [])])
     labels = np.array([*range(len(colors)), IGNORE], np.uint8)[: len(listed)]

@@ -1,19 +1,21 @@
-"""What every segmentation data module shares: pairs of pictures and masks, in batches or one by one."""
+"""Images with their masks, from samples to batches: what every segmentation data module shares."""
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from torch.utils.data import DataLoader
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import tv_tensors
 
-from gpvit.data.colors import Color, class_colors
-from gpvit.data.module import ImageData, write_report
+from gpvit.data.colors import checked_colors, class_colors
+from gpvit.data.module import ImageData
 from gpvit.data.segmentation.masks import IGNORE
-from gpvit.data.segmentation.preview import preview_sheet
-from gpvit.data.segmentation.samples import Pair, TrainingSamples, ValidationSamples, collate_whole
-from gpvit.data.segmentation.stats import LabelReport, label_report
 from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.data.stats import count_pixels
 from gpvit.data.transforms.segmentation import (
     STANDARD,
     STANDARD_AUGMENTATION,
@@ -21,18 +23,34 @@ from gpvit.data.transforms.segmentation import (
     SegmentationPreprocessing,
     training_transform,
 )
+from gpvit.data.visualise import preview_segmentation
 from gpvit.errors import UserError
+from gpvit.io import replacing, write_text
+
+
+class Sample(NamedTuple):
+    """An image with the class of each of its pixels.
+
+    Args:
+        name: What messages and result files call it.
+        image: PIL image of mode RGB.
+        mask: Labels `(H, W)`, uint8; 255 is ignored.
+    """
+
+    name: str
+    image: Image.Image
+    mask: np.ndarray
 
 
 class SegmentationData(ImageData):
     """Batches of images `(B, C, H, W)`, float and normalised, with their masks, int64; label 255 is ignored.
 
-    Masks of training are `(B, H, W)`, of the size of the crop; masks of validation keep the size of the pictures,
-    so that no score depends on how a mask was resized. A subclass says by `pairs` where pictures and masks come from.
+    Masks of training are `(B, H, W)`, of the size of the crop; masks of validation keep the size of the images,
+    so that no score depends on how a mask was resized. A subclass says by `samples` where images and masks come from.
 
     Args:
         class_names: The classes in the order of their labels.
-        preprocessing: What evaluation does to a picture, and the size of training's crops.
+        preprocessing: What evaluation does to an image, and the size of training's crops.
         augmentation: What training varies.
         batch_size: Training images per batch and process.
         num_workers: Loader processes; 0 loads in the training process.
@@ -66,57 +84,79 @@ class SegmentationData(ImageData):
         self.augmentation = augmentation
         self.val_batch_size = val_batch_size
         self.max_damaged = max_damaged
-        self.colors = _checked(colors, self.num_classes)
+        self.colors = class_colors(self.num_classes) if colors is None else checked_colors(colors, self.num_classes)
 
-    def pairs(self, split: Literal["train", "val"]) -> Sequence[Pair]:
-        """Give the pairs of one part, each loaded when it is asked for; every subclass has its own."""
+    def samples(self, split: Literal["train", "val"]) -> Sequence[Sample]:
+        """Give the samples of one part, each loaded when it is asked for; every subclass has its own."""
         raise NotImplementedError
 
-    def val_pairs(self) -> Sequence[Pair]:
-        """Give the validation pairs as pictures and label maps, for evaluations that see whole pictures."""
-        return self.pairs("val")
-
     def setup(self, stage: str | None = None) -> None:
-        """Find the pairs: of both parts to fit, of the validation part alone for any other stage."""
+        """Find the images: of both parts to fit, of the validation part alone for any other stage."""
         if self.val_set is None:
-            self.val_set = ValidationSamples(self.pairs("val"), self.preprocessing.transform())
+            self.val_set = SegmentationDataset(self.samples("val"), self.preprocessing.transform(), training=False)
         if stage in ("fit", None) and self.train_set is None:
             transform = training_transform(self.preprocessing, self.augmentation)
-            self.train_set = SkipCorrupt(TrainingSamples(self.pairs("train"), transform), self.max_damaged)
+            dataset = SegmentationDataset(self.samples("train"), transform, training=True)
+            self.train_set = SkipCorrupt(dataset, self.max_damaged)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, whole, in a fixed order."""
         return self._loader(self._ready(self.val_set), batch_size=self.val_batch_size, collate_fn=collate_whole)
 
-    def report(self, folder: Path, limit: int = 100) -> LabelReport:
-        """Check the pairs, and write `labels.csv` and `data.png` into a run's folder, before training.
+    def write_report(self, folder: Path) -> None:
+        """Write `labels.csv`, the pixels of each class, and `data.png`, a preview sheet, of the training images.
 
         Args:
-            folder: Where to; it is made if need be.
-            limit: How many pairs of each part are read.
-
-        Returns:
-            What the training masks hold; `labels.csv` has the same counts, `data.png` is the preview sheet. What
-            deserves a look is warned of.
+            folder: Where to; it is made if need be. What deserves a look, of training or validation, is warned of.
 
         Raises:
-            ValueError: A mask holds a label of no class, or differs from its picture in size.
+            UserError: A mask holds a label of no class, or differs from its image in size.
         """
-        reports = {split: label_report(self.pairs(split), self.class_names, limit) for split in ("train", "val")}
-        for split, report in reports.items():
-            for message in report.warnings():
+        self.setup("fit")
+        for split in ("val", "train"):
+            counts = count_pixels(self.samples(split), self.class_names)
+            for message in counts.warnings():
                 warnings.warn(f"{split}: {message}", stacklevel=2)
-        sheet = preview_sheet(self)
-        write_report(folder, "labels.csv", reports["train"].to_csv(), sheet)
-        return reports["train"]
+        write_text(folder / "labels.csv", counts.to_csv())
+        normalisation = self.preprocessing.mean, self.preprocessing.std
+        sheet = preview_segmentation(self._ready(self.train_set), self.class_names, self.colors, *normalisation)
+        with replacing(folder / "data.png") as path:
+            sheet.save(path)
 
 
-def _checked(colors: Sequence[Sequence[int]] | None, num_classes: int) -> tuple[Color, ...]:
-    if colors is None:
-        return class_colors(num_classes)
-    if len(colors) != num_classes:
-        raise UserError(f"{len(colors)} colours for {num_classes} classes: give one to each")
-    for color in colors:
-        if len(color) != 3 or not all(0 <= value <= 255 for value in color):
-            raise UserError(f"colour {list(color)}: give red, green and blue, each from 0 to 255")
-    return tuple((color[0], color[1], color[2]) for color in colors)
+class SegmentationDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images `(C, h, w)`, float and normalised, with their masks `(H, W)`, int64.
+
+    For training, `transform` varies image and mask together; else it prepares the image, and the mask stays whole.
+    Samples are loaded when asked for; `samples.names`, if there are any, name them in messages.
+    """
+
+    def __init__(self, samples: Sequence[Sample], transform: Any, training: bool) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.training = training
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def name(self, index: int) -> str:
+        """Say what messages call a sample."""
+        names: Sequence[str] | None = getattr(self.samples, "names", None)
+        return f"sample {index}" if names is None else names[index]
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        _, image, mask = self.samples[index]
+        if self.training:
+            return self.transform(image, tv_tensors.Mask(mask))
+        return self.transform(image), torch.from_numpy(mask.astype(np.int64))
+
+
+def collate_whole(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+    """Make a batch of whole images, which must be of one size; UserError says if they are not."""
+    sizes = {tuple(mask.shape) for _, mask in samples}
+    if len(sizes) > 1:
+        raise UserError(
+            f"validation images of sizes {sorted(sizes)} (height, width) do not fit into one batch; "
+            "set val_batch_size to 1"
+        )
+    return default_collate(samples)

@@ -1,30 +1,39 @@
-"""What data modules of drawn scenes share: a scene is drawn when it is asked for."""
+"""Segmentation that is learned without a download: scenes that are drawn when they are asked for."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
 from PIL import Image
 
-from gpvit.data.colors import Color
-from gpvit.data.segmentation.module import SegmentationData
-from gpvit.data.segmentation.samples import Pair
+from gpvit.data.colors import Color, class_colors
+from gpvit.data.segmentation.module import Sample, SegmentationData
+from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.data.transforms.segmentation import SegmentationAugmentation, SegmentationPreprocessing
 from gpvit.errors import UserError
 
 _UNCHANGED = SegmentationAugmentation(scale=(1, 1), max_class_share=1, horizontal_flip=0, photometric=False)
 
 
-class Drawn(Protocol):
-    """A scene."""
+class DrawnScenes(Sequence[Sample]):
+    """Scenes `name_00000` to `count` - 1, each drawn when it is asked for.
 
-    @property
-    def image(self) -> np.ndarray:
-        """`(H, W, 3)`, uint8."""
+    `draw` gives the scene of a number, with `image` `(H, W, 3)` and `labels` `(H, W)`, both uint8; it goes to loader
+    processes, so it should hold plain values alone.
+    """
 
-    @property
-    def labels(self) -> np.ndarray:
-        """`(H, W)`, uint8."""
+    def __init__(self, name: str, count: int, draw: Callable[[int], Any]) -> None:
+        self.names = [f"{name}_{index:05d}" for index in range(count)]
+        self.draw = draw
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one sample at a time, no slices
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        scene = self.draw(index)
+        return Sample(self.names[index], Image.fromarray(scene.image), scene.labels)
 
 
 class SceneData(SegmentationData):
@@ -40,7 +49,7 @@ class SceneData(SegmentationData):
         colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
 
     Raises:
-        ValueError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
+        UserError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
     """
 
     def __init__(
@@ -64,25 +73,50 @@ class SceneData(SegmentationData):
         self.num_scenes = {"train": train_scenes, "val": test_scenes}
 
 
-class ScenePairs(Sequence[Pair]):
-    """Scenes with their label maps, each drawn when it is asked for.
+class DigitScenes(SceneData):
+    """Scenes of `digit_scene` with 11 classes: the background, and the ink of each digit from 0 to 9.
+
+    Training and validation share neither digits nor photographs.
 
     Args:
-        name: What they are called, before their numbers.
-        num_scenes: How many there are.
-        draw: Draws the scene of a number.
+        image_size: Height and width of a scene in pixels, a multiple of 32.
+        train_scenes: Scenes to train on in an epoch.
+        test_scenes: Scenes to validate and test with.
+        digits: Fewest and most digits that are drawn into a scene.
+        train_digits: The same for training, where fuller scenes teach more in the same time; None for as many.
+        seed: Another seed gives other scenes, of training and of validation.
+        batch_size: Scenes per batch and process.
+        num_workers: Loader processes; 0 draws in the training process, which takes some 4 ms a scene.
+
+    Raises:
+        UserError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
+
+    Example:
+        >>> scenes = DigitScenes(batch_size=8)
+        >>> scenes.setup("fit")
+        >>> [batch.shape for batch in next(iter(scenes.train_dataloader()))]
+        [torch.Size([8, 3, 96, 96]), torch.Size([8, 96, 96])]
     """
 
-    def __init__(self, name: str, num_scenes: int, draw: Callable[[int], Drawn]) -> None:
-        self.name = name
-        self.num_scenes = num_scenes
-        self.draw = draw
+    def __init__(
+        self,
+        image_size: int = 96,
+        train_scenes: int = 6400,
+        test_scenes: int = 300,
+        digits: tuple[int, int] = (1, 4),
+        train_digits: tuple[int, int] | None = (3, 9),
+        seed: int = 0,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        names, colors = ["background", *map(str, range(10))], [(0, 0, 0), *class_colors(10)]
+        super().__init__(names, image_size, train_scenes, test_scenes, batch_size, num_workers, colors)
+        self.digits = {"train": train_digits or digits, "val": digits}
+        self.seed = seed
 
-    def __len__(self) -> int:
-        return self.num_scenes
-
-    def __getitem__(self, index: int) -> Pair:  # type: ignore[override]  # one pair at a time, no slices
-        if not 0 <= index < self.num_scenes:
-            raise IndexError(f"scene {index} of {self.num_scenes}")
-        scene = self.draw(index)
-        return Pair(f"{self.name}_{index:05d}", Image.fromarray(scene.image), scene.labels)
+    def samples(self, split: Literal["train", "val"]) -> DrawnScenes:
+        """Give the scenes of one part."""
+        drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
+        size = self.preprocessing.input_size[1:]
+        draw = partial(digit_scene, drawn_from, seed=self.seed, size=size, digits=self.digits[split])
+        return DrawnScenes(f"digits_{drawn_from}", self.num_scenes[split], draw)

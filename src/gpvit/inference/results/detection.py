@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.drawing import draw_boxes
 from gpvit.data.detection.results import coco_results, run_lengths
 from gpvit.data.images import ImageSource
+from gpvit.data.visualise import draw_boxes
 from gpvit.errors import UserError
 from gpvit.inference.results.base import Sourced
 from gpvit.io import replacing
@@ -164,7 +164,7 @@ class DetectionResult(Sourced):
             image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
         labels = [f"{detected.class_name} {detected.score:.2f}" for detected in self.objects]
         colors = [self.colors[detected.label - 1] for detected in self.objects]
-        return draw_boxes(image, (self.boxes * scale).tolist(), labels, colors, self._each_mask(scale))
+        return draw_boxes(image, (self.boxes * scale).tolist(), labels, None, self._each_mask(scale), colors)
 
     def save(self, path: str | Path, scale: int | None = None) -> None:
         """Write the drawing, whole or not at all; the ending of the name chooses the format.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpvit.data.segmentation.digit_scenes import DigitScenes
+from gpvit.data.segmentation import DigitScenes
 from gpvit.data.synthetic.scenes import digit_scene
 
 
@@ -50,12 +50,12 @@ def test_samples_are_the_scenes_unchanged(scenes, split, source, digits):
 
 def test_prediction_sees_what_validation_saw(scenes):
     transform = scenes.preprocessing.transform()
-    pairs = scenes.val_pairs()
-    assert len({pair.name for pair in pairs}) == len(pairs) == 11
-    for index, pair in enumerate(pairs):
+    samples = scenes.samples("val")
+    assert len({sample.name for sample in samples}) == len(samples) == 11
+    for index, sample in enumerate(samples):
         image, mask = scenes.val_set[index]
-        assert torch.equal(transform(pair.picture), image)
-        assert np.array_equal(pair.mask, mask.numpy())
+        assert torch.equal(transform(sample.image), image)
+        assert np.array_equal(sample.mask, mask.numpy())
 
 
 def test_training_order_changes_by_epoch_and_repeats_by_seed(scenes):
