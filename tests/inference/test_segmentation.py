@@ -7,7 +7,7 @@ from torch import nn
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph
-from gpvit.inference.labelling import SlidingWindow, WholeImage
+from gpvit.inference.inferers import SlidingWindow, WholeImage
 
 NAMES = ["sky", "water", "stone", "leaf"]
 COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128], [0, 128, 0]]
@@ -31,7 +31,7 @@ def photographs():
 
 def test_labels_are_those_of_the_method(model, photographs):
     for method in (None, WholeImage(scales=(1.0, 1.5), flip=True), SlidingWindow(64)):
-        predictor = Predictor(model, method=method)
+        predictor = Predictor(model, inferer=method)
         assert (predictor.preprocessing.max_size, predictor.preprocessing.size_divisor) == ((128, 64), 16)
         results = predictor(photographs)
         for picture, result in zip(photographs, results, strict=True):
@@ -76,7 +76,7 @@ def test_one_picture_at_a_time_is_taken_and_what_is_none_is_handed_over(model, t
 
 def test_gray_and_bfloat16_models_work(photographs):
     model = gpvit.create_model("upernet_gpvit_nano", num_classes=3, in_chans=1, backbone_kwargs={"img_size": 64})
-    result = Predictor(model.bfloat16(), method=SlidingWindow(64))(photographs[0])
+    result = Predictor(model.bfloat16(), inferer=SlidingWindow(64))(photographs[0])
     assert result.labels.shape == (100, 150)
     assert result.labels.max() < 3
 
@@ -85,7 +85,7 @@ def test_settings_of_the_other_task_are_refused(model):
     with pytest.raises(ValueError, match="one picture at a time; leave out batch_size 4"):
         Predictor(model, batch_size=4)
     with pytest.raises(ValueError, match=r"GPViT classifies; leave out SlidingWindow\(size=512"):
-        Predictor(gpvit.create_model("gpvit_nano"), method=SlidingWindow())
+        Predictor(gpvit.create_model("gpvit_nano"), inferer=SlidingWindow())
 
 
 def test_other_tasks_are_refused():

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpvit.cli.labelling import labelling_method
 from gpvit.errors import UserError
+from gpvit.inference.inferers import choose_inferer
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.tasks.evaluation import (
     evaluate_classifier,
@@ -70,7 +70,7 @@ def evaluate(
     workers = 4 if num_workers is None else num_workers
     if task == "segmentation":
         _refuse("a segmenter takes its images one by one", batch_size=batch_size, num_workers=num_workers)
-        method = labelling_method(window, overlap, flip, scales)
+        method = choose_inferer(window, overlap, flip, scales)
         data = data or "digit_scenes"
         pairs = open_segmentation_data(data, segmentation_preprocessing_of(model))
         scores = evaluate_segmenter(model, pairs, method, device, progress)

@@ -1,17 +1,21 @@
-"""How a detector answers: pictures at their own size."""
+"""How a detector predicts: images at their own size."""
 
 from collections.abc import Sequence
 from copy import copy
-from typing import cast
+from functools import partial
+from itertools import groupby
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 
-from gpvit.data.images import ImageSource
+from gpvit.data.images import read_image
 from gpvit.errors import UserError
-from gpvit.inference.labelling import LabellingMethod
+from gpvit.inference.forward import require_finite
+from gpvit.inference.inferers.base import Inferer
+from gpvit.inference.loading import Loaded
 from gpvit.inference.metadata import categories_of, class_colors_of
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.models.detection.detector import Detector
@@ -19,59 +23,54 @@ from gpvit.models.detection.mask_rcnn import MaskRCNN
 
 
 class Detection:
-    """Has a detector find objects; normalising, resizing and padding are part of the model.
+    """Finds objects with a detector; normalising, resizing and padding are part of the model.
+
+    Images of a batch that are of one size go through it together, others one by one: padding would change what is found.
 
     Args:
         model: In evaluation mode.
-        batch_size: Pictures that go through the model at once, if all are of one size, else one by one: padding would
-            change what is found. 1 by default.
-        method: None; how to label pixels is asked of segmenters only.
+        inferer: None; inferers are for segmenters only.
 
     Raises:
-        ValueError: If the model takes neither gray nor colour pictures, or a method is given.
+        ValueError: If the model takes neither gray nor colour images, or an inferer is given.
     """
 
-    def __init__(self, model: nn.Module, batch_size: int | None = None, method: LabellingMethod | None = None) -> None:
-        if method is not None:
-            raise UserError(f"{type(model).__name__} detects objects; leave out {method}, which is for segmenters")
+    batch_size = 1
+    read = staticmethod(read_image)
+
+    def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
+        if inferer is not None:
+            raise UserError(f"{type(model).__name__} detects objects; leave out {inferer}, which is for segmenters")
         self.model = cast(Detector, model)
         if self.model.in_chans not in (1, 3):
             raise UserError(
-                f"the model takes images of {self.model.in_chans} channels; pictures have 3, or 1 in gray: call the "
+                f"the model takes images of {self.model.in_chans} channels; image files have 3, or 1 in gray: call the "
                 "model itself with tensors"
             )
         self.preprocessing = self.model.transform
         self.categories = categories_of(model)
         self.class_names = self.categories.names
         self.colors = class_colors_of(model)
-        self.batch_size = 1 if batch_size is None else batch_size
+        self.prepare = partial(_to_tensor, mode="L" if self.model.in_chans == 1 else "RGB")
 
-    def prepare(self, picture: Image.Image) -> torch.Tensor:
-        """Turn a picture into floats in [0, 1], ``(in_chans, H, W)``."""
-        picture = picture.convert("L") if self.model.in_chans == 1 else picture
-        return F.to_dtype(F.pil_to_tensor(picture), torch.float32, scale=True)
-
-    @torch.inference_mode()
-    def answer(self, prepared: Sequence[torch.Tensor], sources: Sequence[ImageSource]) -> list[DetectionResult]:
-        """Find the objects in prepared pictures.
+    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[DetectionResult]:
+        """Find the objects in prepared images.
 
         Raises:
             ValueError: If features are not finite, of which nothing would be found.
         """
         weight = next(self.model.parameters())
-        images = [image.to(weight.device, weight.dtype) for image in prepared]
-        batches = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
         model = copy(self.model)
         if isinstance(model, MaskRCNN):
             model.mask_format = "box"  # of the copy alone; pasted masks would take some thousand times the memory
-        with model.backbone.register_forward_hook(_require_finite):
-            found = [each for batch in batches for each in cast(list[dict[str, torch.Tensor]], model(batch))]
-        return [
-            self._result(each, (image.shape[1], image.shape[2]), source)
-            for each, image, source in zip(found, prepared, sources, strict=True)
-        ]
+        found: list[dict[str, torch.Tensor]] = []
+        with model.backbone.register_forward_hook(_require_finite_features):
+            for _, group in groupby((image.inputs for image in images), lambda inputs: inputs.shape):
+                batch = [F.to_dtype(image.to(weight.device), torch.float32, scale=True) for image in group]
+                found += cast(list[dict[str, torch.Tensor]], model([image.to(weight.dtype) for image in batch]))
+        return [self._result(*each) for each in zip(found, sources, images, strict=True)]
 
-    def _result(self, found: dict[str, torch.Tensor], size: tuple[int, int], source: ImageSource) -> DetectionResult:
+    def _result(self, found: dict[str, torch.Tensor], source: Any, image: Loaded) -> DetectionResult:
         on_cpu = {name: values.cpu() for name, values in found.items()}
         return DetectionResult(
             boxes=on_cpu["boxes"].float(),
@@ -79,13 +78,17 @@ class Detection:
             scores=on_cpu["scores"].float(),
             categories=self.categories,
             colors=self.colors,
-            size=size,
+            size=tuple(image.inputs.shape[1:]),
             source=source,
             mask_probabilities=on_cpu["masks"].float() if "masks" in on_cpu else None,
+            pixels=image.array,
         )
 
 
-def _require_finite(backbone: nn.Module, images: object, features: dict[str, torch.Tensor]) -> None:
-    if not all(feature.isfinite().all() for feature in features.values()):
-        dtype = next(backbone.parameters()).dtype
-        raise UserError(f"the model's features are not finite; are its weights, or is {dtype} too narrow?")
+def _to_tensor(image: Image.Image, mode: str) -> torch.Tensor:
+    return cast(torch.Tensor, F.pil_to_tensor(image.convert(mode)))
+
+
+def _require_finite_features(backbone: nn.Module, images: object, features: dict[str, torch.Tensor]) -> None:
+    for feature in features.values():
+        require_finite(feature, next(backbone.parameters()).dtype)

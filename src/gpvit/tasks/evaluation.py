@@ -24,7 +24,7 @@ from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.devices import choose_device
 from gpvit.errors import UserError
-from gpvit.inference.labelling import LabellingMethod, WholeImage
+from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.models.segmenter import Segmenter
@@ -127,7 +127,7 @@ def evaluate_classifier(
 def evaluate_segmenter(
     model: Segmenter,
     data: SegmentationData,
-    method: LabellingMethod | None = None,
+    method: Inferer | None = None,
     device: str | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from gpvit.data.images import read_image
 from gpvit.data.segmentation import DigitScenes, Pair
 from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.demo.experiments.run import Run, train
-from gpvit.inference.labelling import SlidingWindow
+from gpvit.inference.inferers import SlidingWindow
 from gpvit.inference.predictor import Predictor
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.tasks.metrics.mean_iou import SegmentationScores
@@ -133,7 +133,7 @@ def inspect_segmentation(run: Run) -> SegmentationExperiment:
     data = DigitScenes(**run.data)
     pairs = list(data.val_pairs())
     predictor = Predictor(run.weights)
-    windows = Predictor(predictor.model, method=SlidingWindow(size=run.data["image_size"]))
+    windows = Predictor(predictor.model, inferer=SlidingWindow(size=run.data["image_size"]))
     scene = digit_scene("test", 0, run.data["seed"], _LARGE_SIZE, _LARGE_DIGITS)
     return SegmentationExperiment(
         run=run,
