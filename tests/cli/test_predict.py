@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,3 +315,20 @@ def test_bad_input_is_told(arguments, message, photos, monkeypatch, capsys):
     text, errors = capsys.readouterr()
     assert message in errors
     assert text == ""
+
+
+def test_images_of_shards_are_predicted(checkpoint, tmp_path, capsys):
+    for index, name in enumerate(("ant", "bee", "cat") * 2):
+        folder = tmp_path / "data" / "train" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    assert main(["shards", str(tmp_path / "data"), str(tmp_path / "shards")]) == 0
+    capsys.readouterr()
+    arguments = [checkpoint, str(tmp_path / "shards"), "--out", str(tmp_path / "out"), "--json"]
+    assert main(["predict", *arguments]) == 0
+    lines = json_lines(capsys)
+    assert len(lines) == 6
+    assert all(".tar" in line["source"] for line in lines)
+    assert len({line["picture"] for line in lines}) == 6
+    assert all(Path(line["picture"]).is_file() for line in lines)

@@ -20,9 +20,7 @@ def preprocessing():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_logits_are_resized_twice(
-    size, preprocessing, pooled_segmenter, noise_image, assert_same_labels, monkeypatch
-):
+def test_logits_are_resized_twice(size, preprocessing, pooled_segmenter, noise_image, assert_same_labels, monkeypatch):
     monkeypatch.setattr(label_maps, "_BAND_VALUES", 3000)
     model, photo = pooled_segmenter(7, 8), noise_image(*size)
     image = preprocessing.transform()(photo)[None]

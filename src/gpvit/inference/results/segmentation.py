@@ -87,7 +87,7 @@ class SegmentationResult(Result):
             image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
             labels = np.asarray(Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST))
         entries = [
-            (f"{name} {_percent(share)}", self.colors[index] if index >= 0 else (255, 255, 255))
+            (f"{_percent(share)} {name}", self.colors[index] if index >= 0 else (255, 255, 255))
             for name, index, _, share in _legend_rows(self.areas())
         ]
         return with_legend(self._overlay(alpha, image, labels), entries)
