@@ -6,6 +6,7 @@ each once, into a job's folder (see `gpvit.inference.job`).
 
 import json
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +18,7 @@ from gpvit.inference.loading import in_batches
 
 _LARGEST_BLOCK = 128  # images that are dealt out, and lost with a machine, together
 _BLOCKS_PER_PROCESS = 4  # at least, so that a fast machine gets more of them
-_RETRIES = 3  # of a block whose process dies; an image that kills any process is then left without answer
+_RETRIES = 3  # of a block whose process dies; then the others come first, and it is cut into smaller ones
 
 
 def predict_on_cluster(plan: Plan, address: str, images: Images) -> None:
@@ -44,27 +45,40 @@ def predict_on_cluster(plan: Plan, address: str, images: Images) -> None:
     if not remaining:
         return
     ray.init(address, ignore_reinit_error=True, log_to_driver=False)
-    resources = ray.cluster_resources()
-    workers, gpus = plan.workers or 1, 1 if resources.get("GPU") and plan.device != "cpu" else 0
-    processes = int(resources["GPU"] if gpus else max(resources["CPU"] // workers, 1))
-    size = max(1, min(_LARGEST_BLOCK, len(remaining) // (_BLOCKS_PER_PROCESS * processes)))
-    blocks = [{"indices": json.dumps(block)} for block in in_batches(remaining, size)]
-    ray.data.DataContext.get_current().max_errored_blocks = -1  # the images of others are still to be answered
-    answered = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map(
-        _Process,
-        fn_constructor_args=(plan,),
-        concurrency=(1, processes),
-        num_cpus=workers,
-        num_gpus=gpus,
-        max_restarts=-1,
-        max_task_retries=_RETRIES,
-    )
+    ray.data.DataContext.get_current().max_errored_blocks = -1  # the others are to be answered all the same
     with job.writer("ray") as write:
-        for row in answered.iter_rows():
-            for line in json.loads(row["lines"]):
+        while remaining:
+            answered = set()
+            for line in _answers(plan, remaining):
                 if "error" in line:
                     print(f"gpvit predict: {line['error']}", file=sys.stderr, flush=True)
                 write(line)
+                answered.add(line["index"])
+            if not answered:  # what is left kills any process
+                return
+            remaining = [index for index in remaining if index not in answered]
+
+
+def _answers(plan: Plan, indices: list[int]) -> Iterator[dict[str, Any]]:
+    """Deal images out to the machines, and give the lines of those that are answered, in any order."""
+    import ray
+
+    resources = ray.cluster_resources()
+    workers, gpus = plan.workers or 1, 1 if resources.get("GPU") and plan.device != "cpu" else 0
+    processes = int(resources["GPU"] if gpus else max(resources["CPU"] // workers, 1))
+    size = max(1, min(_LARGEST_BLOCK, len(indices) // (_BLOCKS_PER_PROCESS * processes)))
+    blocks = [{"indices": json.dumps(block)} for block in in_batches(indices, size)]
+    answered = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map(
+        _Process,
+        fn_constructor_args=(plan,),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=processes),
+        num_cpus=workers,
+        num_gpus=gpus,
+        max_restarts=_RETRIES,
+        max_task_retries=_RETRIES,
+    )
+    for row in answered.iter_rows():
+        yield from json.loads(row["lines"])
 
 
 class _Process:
