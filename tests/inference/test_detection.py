@@ -114,7 +114,7 @@ def test_what_is_no_image_fails(model, tmp_path):
 
 
 def test_settings_that_are_not_for_detectors_are_refused(model):
-    with pytest.raises(ValueError, match=r"detects objects; leave out SlidingWindow\(size=512"):
+    with pytest.raises(ValueError, match=r"is no segmenter; leave out SlidingWindow\(size=512"):
         Predictor(model, inferer=SlidingWindow())
     with pytest.raises(ValueError, match="batch_size is 0"):
         Predictor(model, batch_size=0)

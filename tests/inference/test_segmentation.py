@@ -7,7 +7,7 @@ from torch import nn
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph
-from gpvit.inference import segmentation
+from gpvit.inference import task_predictors
 from gpvit.inference.inferers import SlidingWindow, WholeImage
 
 NAMES = ["sky", "water", "stone", "leaf"]
@@ -87,7 +87,7 @@ def test_images_above_the_limit_are_labelled_by_windows(model, photographs, tmp_
     path = tmp_path / "large.png"
     photographs[0].save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)  # Pillow refuses more than twice that
-    monkeypatch.setattr(segmentation, "LARGEST_WHOLE", 10_000)
+    monkeypatch.setattr(task_predictors, "LARGEST_WHOLE", 10_000)
     result = Predictor(model)(path)
     assert np.array_equal(result.labels, SlidingWindow()(model, photographs[0], Predictor(model).preprocessing))
 
@@ -100,7 +100,7 @@ def test_gray_and_bfloat16_models_work(photographs):
 
 
 def test_settings_of_the_other_task_are_refused():
-    with pytest.raises(ValueError, match=r"GPViT classifies; leave out SlidingWindow\(size=512"):
+    with pytest.raises(ValueError, match=r"GPViT is no segmenter; leave out SlidingWindow\(size=512"):
         Predictor(gpvit.create_model("gpvit_nano"), inferer=SlidingWindow())
 
 

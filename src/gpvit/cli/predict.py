@@ -111,9 +111,7 @@ def predict(
         raise CommandError(f"{failures} of {len(listed)} images could not be predicted")
 
 
-def _run_job(
-    plan: Plan, images: Images, devices: int | None, ray: str | None, coco: str | None, json: bool
-) -> None:
+def _run_job(plan: Plan, images: Images, devices: int | None, ray: str | None, coco: str | None, json: bool) -> None:
     """Predict in several processes, and merge their results once all are there."""
     from gpvit.inference.cluster import predict_on_cluster
     from gpvit.inference.launch import given_place, open_job, predict_on_devices

@@ -61,6 +61,7 @@ class ImageLoader(Dataset[Loaded | Failure]):
             return Failure(source, ImageError(f"{type(error).__name__}: {error}"))
 
 
+_DEAD = "DataLoader worker"  # begins PyTorch's message that one was killed
 Batch = list[tuple[Any, Loaded | Failure]]
 """The source of each image, and what became of it."""
 
@@ -126,7 +127,8 @@ def _load_by_workers(
                 yield [_received(source, each) for source, each in zip(waiting.popleft(), loaded, strict=True)]
             return
         except RuntimeError as error:
-            _require_dead_worker(error)
+            if _DEAD not in str(error):
+                raise
         for batch in [waiting.popleft() for _ in range(len(waiting))]:
             yield _load_singly(loader, deque(batch), pin_memory)
 
@@ -139,7 +141,8 @@ def _load_singly(loader: ImageLoader, sources: deque[Any], pin_memory: bool) -> 
             for (loaded,) in _data_loader(loader, [[source] for source in sources], 1, pin_memory, prefetch_factor=1):
                 batch.append(_received(sources.popleft(), loaded))
         except RuntimeError as error:
-            _require_dead_worker(error)
+            if _DEAD not in str(error):
+                raise
             source = sources.popleft()
             reason = "the process that decoded it was killed; it is damaged, or too large for the memory"
             batch.append((source, Failure(source, ImageError(reason))))
@@ -158,11 +161,6 @@ def _data_loader(
         prefetch_factor=prefetch_factor,
         generator=torch.Generator(),  # nothing is drawn from the global one
     )
-
-
-def _require_dead_worker(error: RuntimeError) -> None:
-    if "DataLoader worker" not in str(error):
-        raise error
 
 
 def _received(source: Any, loaded: Loaded | Failure) -> tuple[Any, Loaded | Failure]:

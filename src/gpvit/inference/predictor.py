@@ -12,8 +12,6 @@ from torch import nn
 from gpvit.data.images import ImageSource
 from gpvit.devices import choose_device
 from gpvit.errors import UserError
-from gpvit.inference.classification import Classification
-from gpvit.inference.detection import Detection
 from gpvit.inference.inferers.base import Inferer
 from gpvit.inference.loading import ImageLoader, Loaded, in_batches, load_batches
 from gpvit.inference.metadata import task_of
@@ -21,17 +19,11 @@ from gpvit.inference.results.base import Failure
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
-from gpvit.inference.segmentation import Segmentation
+from gpvit.inference.task_predictors import TASKS
 from gpvit.zoo.opening import is_untrained, open_model
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult
 Precision = Literal["float32", "bfloat16", "float16"]
-
-_TASKS: dict[str, type[Classification] | type[Segmentation] | type[Detection]] = {
-    "classification": Classification,
-    "segmentation": Segmentation,
-    "detection": Detection,
-}
 
 
 class Predictor:
@@ -82,9 +74,9 @@ class Predictor:
                 warnings.warn(f"{name} has no weights, so its predictions are arbitrary", stacklevel=2)
         elif device is not None:
             device = choose_device(device)
-        if (task := task_of(model)) not in _TASKS:
-            raise UserError(f"{type(model).__name__} is for {task}; Predictor is for {', '.join(_TASKS)}")
-        self._task = _TASKS[task](model.to(device).eval(), inferer)
+        if (task := task_of(model)) not in TASKS:
+            raise UserError(f"{type(model).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
+        self._task = TASKS[task](model.to(device).eval(), inferer)
         self.model: nn.Module = model
         self.preprocessing = self._task.preprocessing
         self.class_names = self._task.class_names
