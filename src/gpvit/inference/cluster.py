@@ -69,13 +69,12 @@ def _answers(plan: Plan, indices: list[int]) -> Iterator[dict[str, Any]]:
     size = max(1, min(_LARGEST_BLOCK, len(indices) // (_BLOCKS_PER_PROCESS * processes)))
     blocks = [{"indices": json.dumps(block)} for block in in_batches(indices, size)]
     answered = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map(
-        _Process,
+        _Process,  # type: ignore[arg-type]  # Ray makes objects of the class
         fn_constructor_args=(plan,),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=processes),
         num_cpus=workers,
         num_gpus=gpus,
-        max_restarts=_RETRIES,
-        max_task_retries=_RETRIES,
+        ray_remote_args_fn=lambda: {"max_restarts": _RETRIES, "max_task_retries": _RETRIES},
     )
     for row in answered.iter_rows():
         yield from json.loads(row["lines"])

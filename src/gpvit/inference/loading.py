@@ -103,9 +103,9 @@ def load_batches(
         loaded = _load_by_workers(loader, iter(batches), workers, pin_memory)
         following = thread.submit(next, loaded, None)
         try:
-            while (batch := following.result()) is not None:
+            while (received := following.result()) is not None:
                 following = thread.submit(next, loaded, None)
-                yield batch
+                yield received
         finally:
             thread.submit(loaded.close)
 

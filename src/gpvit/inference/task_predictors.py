@@ -41,11 +41,13 @@ class TaskPredictor:
         inferer: How a segmenter labels an image; None for others.
 
     Attributes:
+        preprocessing: How the model's images are prepared.
         read: Decodes an image.
         prepare: Turns an RGB image into what `infer` needs; it holds no model, and may go to another process.
         batch_size: Images that go through the model at once, unless a user says otherwise.
     """
 
+    preprocessing: Any
     read: Callable[[ImageSource], Image.Image] = staticmethod(read_image)
     prepare: Callable[[Image.Image], Any]
     batch_size = 1
@@ -53,7 +55,7 @@ class TaskPredictor:
     def __init__(self, model: Any, inferer: Inferer | None = None) -> None:
         if inferer is not None:
             raise UserError(f"{type(model).__name__} is no segmenter; leave out {inferer}, which is for segmenters")
-        self.model, self.preprocessing = model, None
+        self.model = model
         self.class_names = class_names_of(model)
 
     def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> Sequence[Any]:

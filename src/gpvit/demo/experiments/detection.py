@@ -82,5 +82,5 @@ def inspect_detection(run: Run) -> DetectionExperiment:
         parameters=sum(parameter.numel() for parameter in predictor.model.parameters()),
         scores=evaluate_detector(predictor.model, data),
         pictures=pictures,
-        results=predictor([picture.image for picture in pictures]),
+        results=predictor([picture.image for picture in pictures]),  # type: ignore[arg-type]  # of a detector
     )

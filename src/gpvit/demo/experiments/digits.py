@@ -115,7 +115,7 @@ def inspect_digits(run: Run, quick: bool = False) -> DigitsExperiment:
         model=model,
         images=images,
         labels=labels,
-        results=predictor(list(images)),
+        results=predictor(list(images)),  # type: ignore[arg-type]  # of a classifier
         cost=profile_model(model, (size[0], size[1]), channels),
         speed=benchmark(cases, rounds=2 if quick else 5, warmup=1, memory=False),
     )

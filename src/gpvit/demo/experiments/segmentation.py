@@ -139,7 +139,7 @@ def inspect_segmentation(run: Run) -> SegmentationExperiment:
         run=run,
         parameters=sum(parameter.numel() for parameter in predictor.model.parameters()),
         pairs=pairs,
-        results=predictor([pair.picture for pair in pairs]),
+        results=predictor([pair.picture for pair in pairs]),  # type: ignore[arg-type]  # of a segmenter
         large=(large := Pair("large", read_image(scene.image), scene.labels)),
         large_result=windows(large.picture),
     )
