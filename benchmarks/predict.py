@@ -7,6 +7,7 @@ Each line is a ratio of two speeds that were measured in turns, since other work
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def command(checkpoint: Path, folder: Path, workers: int | None) -> float:
 
 def main() -> None:
     """Print the ratios."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -97,7 +99,8 @@ def main() -> None:
                 pairs.append((command(checkpoint, folder, workers), alone))
             told = "by default" if workers is None else f"{workers} workers"
             ratio = median(predicted / alone for predicted, alone in pairs)
-            print(f"gpvit predict, {told}: {median(p for p, _ in pairs):.1f} images/s, {ratio:.2f} of the network alone")
+            images = median(predicted for predicted, _ in pairs)
+            print(f"gpvit predict, {told}: {images:.1f} images/s, {ratio:.2f} of the network alone", flush=True)
         predictor = Predictor(NoNetwork())
         speeds = {
             workers: [

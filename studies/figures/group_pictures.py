@@ -16,7 +16,7 @@ from gpvit.data.colors import distinct_colours
 from gpvit.data.images import ImageError, read_image
 from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.inference.figures import new_figure
-from gpvit.inference.groups import BlockGroups, GroupPicture, draw_groups
+from gpvit.inference.groups import BlockGroups, GroupImage, draw_groups
 from gpvit.inference.metadata import task_of
 from gpvit.zoo.opening import is_untrained, open_model
 
@@ -93,7 +93,7 @@ def draw_figure_6(
 
 def _draw_model(
     model: str | Path, pictures: Sequence[tuple[str, Image.Image]], size: int | None, block: int | None
-) -> tuple[str, list[tuple[GroupPicture, BlockGroups]]]:
+) -> tuple[str, list[tuple[GroupImage, BlockGroups]]]:
     """Return what stands above a model's column, and for each picture its groups and those of the chosen block."""
     network = open_model(model)
     drawn = []
@@ -110,7 +110,7 @@ def _draw_model(
     return f"{task_of(network).capitalize()}\n{config['name']}, block {drawn[0][1].block}{weights}", drawn
 
 
-def _block(model: str | Path, picture: GroupPicture, index: int | None) -> BlockGroups:
+def _block(model: str | Path, picture: GroupImage, index: int | None) -> BlockGroups:
     if index is None:
         return picture.blocks[-1]
     for block in picture.blocks:
@@ -120,7 +120,7 @@ def _block(model: str | Path, picture: GroupPicture, index: int | None) -> Block
     raise ValueError(f"{model}: block {index} is no group propagation block; choose one of {there_are}")
 
 
-def _draw_cell(cells: Sequence[Axes], picture: GroupPicture, block: BlockGroups, heading: str) -> None:
+def _draw_cell(cells: Sequence[Axes], picture: GroupImage, block: BlockGroups, heading: str) -> None:
     """Draw one model's view of one image: both assignments above, two groups' heat maps below."""
     colours = distinct_colours(len(block.strength))
     _show(cells[0], picture.hard(block))

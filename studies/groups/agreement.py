@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import nn
 
 from gpvit.data.synthetic.scenes import Scene, digit_scene
-from gpvit.inference.groups import GroupPicture, draw_groups
+from gpvit.inference.groups import GroupImage, draw_groups
 from gpvit.zoo.catalog import create_model
 from gpvit.zoo.opening import is_untrained, open_model
 from studies.groups.chart import ATTENTIONS, MEASURES, WITHOUT_NETWORK, Row, draw_agreement
@@ -129,7 +129,7 @@ def _config(model: nn.Module) -> dict[str, Any]:
     return model.gpvit_config  # type: ignore[return-value]
 
 
-def _pictures(model: nn.Module, setting: Setting) -> list[GroupPicture]:
+def _pictures(model: nn.Module, setting: Setting) -> list[GroupImage]:
     return [draw_groups(model, scene.image, setting.size) for scene in _scenes(setting.scenes, setting.size)]
 
 

@@ -34,15 +34,15 @@ def groups(
     if is_untrained(model, weights):
         print("no weights: groups are untrained", file=sys.stderr)
     num_unreadable = 0
-    for path, name in zip(paths, image_names(paths, "_groups"), strict=True):
+    for image, name in zip(paths, image_names(paths, "_groups"), strict=True):
         try:
-            drawing = draw_groups(network, read_image(path), size, title=f"{path.name}, {Path(model).name}")
+            drawing = draw_groups(network, read_image(image), size, title=f"{image.name}, {Path(model).name}")
         except (ImageError, OSError) as error:
             num_unreadable += 1
             print(f"gpvit groups: {error}", file=sys.stderr)
             continue
-        picture = Path(out) / name
-        drawing.save(picture)
-        print(picture, flush=True)
+        path = Path(out) / name
+        drawing.save(path)
+        print(path, flush=True)
     if num_unreadable:
         raise CommandError(f"{num_unreadable} of {len(paths)} images could not be drawn")

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from gpvit.data.synthetic.photographs import load_photograph, photograph_credit, photograph_names
 from gpvit.demo.experiments.digits import DigitsExperiment
 from gpvit.demo.page.parts import Gallery, Part, Picture, Section, Steps, Table
-from gpvit.inference.groups import BlockGroups, GroupPicture, draw_groups
+from gpvit.inference.groups import BlockGroups, GroupImage, draw_groups
 
 _CLASSES = (0, 3, 4, 7)
 _PHOTOGRAPHS = ("china", "astronaut", "coffee", "rocket")
@@ -96,7 +96,7 @@ def photographs(experiment: DigitsExperiment) -> Section:
     return Section("groups-photographs", "The digits' groups on photographs", text, galleries)
 
 
-def _heats(picture: GroupPicture, title: str) -> Gallery:
+def _heats(picture: GroupImage, title: str) -> Gallery:
     """Show the most distinct groups of each block, a row for each."""
     heats = []
     for block in picture.blocks:
@@ -137,5 +137,5 @@ def mean_overlap(block: BlockGroups) -> float:
     return float(np.minimum(maps[one], maps[other]).mean())
 
 
-def _draw(experiment: DigitsExperiment, index: int) -> GroupPicture:
+def _draw(experiment: DigitsExperiment, index: int) -> GroupImage:
     return draw_groups(experiment.model, experiment.images[index])
