@@ -1,21 +1,18 @@
-"""Time and memory of deformable sampling, set against the textbook formula that stacks the samples of all levels.
+"""Time and memory of deformable sampling beside the textbook formula that stacks the samples of all levels.
 
 `python -m benchmarks.deformable` measures forward and backward for the two attentions of an adapter on GPViT-L1, in
 a fresh process each.
 """
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 
 import torch
 import torch.nn.functional as F
 
-from gpvit.devices import status_bytes
 from gpvit.ops.deformable import Grid, deformable_sample
+from gpvit.profile.measure import Step, measure_memory
 
 HEADS, HEAD_DIM, POINTS = 6, 36, 4
 REPEATS = 5
@@ -37,14 +34,14 @@ def textbook_sample(
         maps = tokens.flatten(2).transpose(1, 2).reshape(B * h, d, *shape)
         where = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)
         samples.append(F.grid_sample(maps, where, align_corners=False))
-    shares = weights.transpose(1, 2).reshape(B * h, 1, Q, L * P)
-    return (torch.stack(samples, dim=-2).flatten(-2) * shares).sum(-1).view(B, h * d, Q).transpose(1, 2).contiguous()
+    weights = weights.transpose(1, 2).reshape(B * h, 1, Q, L * P)
+    return (torch.stack(samples, dim=-2).flatten(-2) * weights).sum(-1).view(B, h * d, Q).transpose(1, 2).contiguous()
 
 
 WAYS: dict[str, Callable[..., torch.Tensor]] = {"textbook": textbook_sample, "ours": deformable_sample}
 
 
-def prepare(way: str, queries: Sequence[Grid], shapes: Sequence[Grid]) -> Callable[[], None]:
+def prepare(way: str, queries: Sequence[Grid], shapes: Sequence[Grid]) -> Step:
     """Return a function that samples around the centres of the queries' grids, forward and backward.
 
     Args:
@@ -67,30 +64,15 @@ def prepare(way: str, queries: Sequence[Grid], shapes: Sequence[Grid]) -> Callab
     return step
 
 
-def measure(attention: str, way: str) -> tuple[float, int]:
-    """Return seconds of a step, the median of a few, and bytes that it adds at its peak, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.deformable", attention, way]
-    seconds, added = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-    return seconds, added
-
-
-def _measure_here(attention: str, way: str) -> tuple[float, int]:
-    prepare(way, [(2, 3)], [(2, 3)])()  # loads what is loaded once
-    step = prepare(way, *LEVELS[attention])
-    idle = status_bytes("VmRSS")
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return median(times), status_bytes("VmHWM") - idle
+def main() -> None:
+    """Measure both ways for both attentions, and print seconds of a step and MiB that it adds."""
+    small: list[Grid] = [(2, 3)]
+    for name, grids in LEVELS.items():
+        for way in WAYS:
+            found = measure_memory(partial(prepare, way, *grids), REPEATS, small=partial(prepare, way, small, small))
+            added = "" if found.added_mib is None else f"{found.added_mib:6.0f} MiB"
+            print(f"{name:10} {way:9} {median(found.seconds) * 1e3:6.0f} ms {added}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(_measure_here(*sys.argv[1:])))
-    else:
-        for name in LEVELS:
-            for way in WAYS:
-                seconds, added = measure(name, way)
-                print(f"{name:10} {way:9} {seconds * 1e3:6.0f} ms {added / 2**20:6.0f} MiB")
+    main()

@@ -8,6 +8,8 @@ import gpvit
 
 def test_public_names_are_frozen():
     assert gpvit.__all__ == [
+        "ClassificationResult",
+        "DetectionResult",
         "GPViT",
         "GroupMaps",
         "GroupPropagationBlock",
@@ -15,6 +17,7 @@ def test_public_names_are_frozen():
         "Predictor",
         "RetinaNet",
         "SegFormerHead",
+        "SegmentationResult",
         "Segmenter",
         "UPerNetHead",
         "ViTAdapter",

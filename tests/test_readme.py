@@ -102,14 +102,14 @@ def test_make_targets_exist():
 
 
 def test_tables_of_models_are_true():
-    from gpvit.cli.models import facts
+    from gpvit.cli.models import row_of
     from gpvit.zoo.catalog import MODELS
 
     row = r"^\| `(\w+)`.*?\| ([\d,]+) \| ([\d.]+) \| ([\d.]*) ?\| ((?:`\w+`(?:, )?)*) ?\|$"
     rows = re.findall(row, README, re.MULTILINE)
     assert [row[0] for row in rows] == list(MODELS)
     for name, parameters, gmacs, score, tags in rows:
-        known = facts(name)  # which another test compares with what `gpvit profile` counts
+        known = row_of(name)  # which another test compares with what `gpvit profile` counts
         assert (f"{known['parameters']:,}", f"{known['macs'] / 1e9:.2f}") == (parameters, gmacs)
         published = known["weights"]
         assert re.findall(r"\w+", tags) == list(published)

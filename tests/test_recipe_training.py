@@ -1,7 +1,6 @@
 """What the published recipes do to weights: rates at given steps, groups of parameters, drop paths, mixing."""
 
 import math
-import pydoc
 import re
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from torch import nn
 
 import gpvit
 from gpvit.cli import main
-from gpvit.data.samplers import EpochBatches, Shuffled
-from gpvit.train.recipes import resolve_recipe
+from gpvit.train.recipes import read_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = [
@@ -31,47 +29,39 @@ class Fixed:
         self.__dict__.update(values)
 
 
-class Planned(Fixed):
-    """Stands for a Trainer on the recipe's machines, of which there are none here: it only knows how much is to do."""
-
-    fit_loop = Fixed(setup_data=lambda: None)
-
-    def __init__(self, config: dict, images: int) -> None:
-        trainer, batch_size = config["trainer"], config["data"]["init_args"]["batch_size"]
-        self.world_size = trainer["num_nodes"] * trainer["devices"]
-        self.accumulate_grad_batches = trainer["accumulate_grad_batches"]
-        self.datamodule = Fixed(batch_size=batch_size)
-        self.num_training_batches = len(EpochBatches(Shuffled(images, 0), batch_size, 0, self.world_size))
-        epochs = trainer["max_epochs"]
-        steps = self.num_training_batches // self.accumulate_grad_batches
-        self.estimated_stepping_batches = steps * epochs if epochs else trainer["max_steps"]
-
-
 def network(config: dict) -> nn.Module:
-    model = config["model"]["init_args"]
+    task = {"optim": None, "weights": None, "backbone_weights": None, "label_smoothing": 0, "mixup_alpha": 0}
+    others = (*task, "cutmix_alpha", "auxiliary_weight", "background_weight")
     with torch.device("meta"):
-        return gpvit.create_model(model["name"], **model["model_kwargs"])
+        return gpvit.create_model(**{name: value for name, value in config["model"].items() if name not in others})
 
 
-def plan(recipe: str, *overrides: str):
-    """Create a recipe's optimiser, and its rate as a function of the step and, by name, of the parameter."""
-    config = resolve_recipe([str(FOLDER / recipe), *overrides])
-    task = pydoc.locate(config["model"]["class_path"])(**config["model"]["init_args"])
-    task.network = network(config)
-    trainer = Planned(config, IMAGES[Path(recipe).parent.name])
-    task.trainer = trainer
-    created = task.configure_optimizers()
-    factor = created["lr_scheduler"]["scheduler"].lr_lambdas[0]
-    assert created["lr_scheduler"]["interval"] == "step"
+def plan(recipe: str, *overrides: str, devices: int = 16):
+    """Create a recipe's optimiser as on so many devices, of which there are none here.
+
+    Returns:
+        The optimiser steps of an epoch, the rate's factor as a function of the step, and what each parameter gets.
+    """
+    found = read_recipe([str(FOLDER / recipe), *overrides])
+    task, config = found.create_task(), found.config
+    task.network = network(found.settings)
+    batch_size, accumulated = found.config.batch_layout(found.settings["data"]["batch_size"], devices)
+    batches = IMAGES[Path(recipe).parent.name] // (batch_size * devices)  # the last one that is not full is left out
+    epoch_steps = batches // accumulated
+    optimizer, scheduler = task.create_optimizer(
+        total_steps=config.steps or config.epochs * epoch_steps,
+        epoch_steps=epoch_steps,
+        images_per_step=batch_size * accumulated * devices,
+    )
     names = {id(parameter): name for name, parameter in task.network.named_parameters()}
     groups = {
         names[id(parameter)]: (group["initial_lr"], group["weight_decay"], group["betas"], group["eps"])
-        for group in created["optimizer"].param_groups
+        for group in optimizer.param_groups
         for parameter in group["params"]
     }
     assert groups.keys() == set(names.values())
-    assert type(created["optimizer"]) is torch.optim.AdamW
-    return trainer, factor, groups
+    assert type(optimizer) is torch.optim.AdamW
+    return epoch_steps, scheduler.lr_lambdas[0], groups
 
 
 def warm_up(step: int, steps: int, ratio: float) -> float:
@@ -173,34 +163,36 @@ def test_rate_and_decay_of_every_parameter_of_l1(recipe, lr, decay, decays, head
 def test_the_global_batch_decides_the_rate(recipe, capsys):
     published, _, reference = plan(f"{recipe}.yaml")
     assert capsys.readouterr().out == ""  # as published: nothing to say
-    one_node, _, halved = plan(f"{recipe}.yaml", "--trainer.num_nodes", "1")
+    on_one_device, _, same = plan(f"{recipe}.yaml", devices=1)  # by accumulation
+    assert capsys.readouterr().out == ""
+    assert same == reference
+    assert on_one_device == published
+    images = read_recipe([str(FOLDER / f"{recipe}.yaml")]).settings["train"]["global_batch_size"]
+    half, _, halved = plan(f"{recipe}.yaml", "--train.global_batch_size", str(images // 2), devices=8)
     assert "learning rate" in capsys.readouterr().out
-    accumulated, _, same = plan(f"{recipe}.yaml", "--trainer.num_nodes", "1", "--trainer.accumulate_grad_batches", "2")
     assert {name: group[0] / 2 for name, group in reference.items()} == {
         name: pytest.approx(group[0]) for name, group in halved.items()
     }
-    assert same == reference
-    steps = [each.num_training_batches // each.accumulate_grad_batches for each in (published, accumulated)]
-    assert steps[0] == steps[1] == one_node.num_training_batches // 2
+    assert half // 2 == published
 
 
 def test_a_published_recipe_under_an_overlay_trains_on_a_cpu(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for split in ("train", "val"):
         for label in range(4):
-            path = tmp_path / "pictures" / split / str(label) / "0.png"
+            path = tmp_path / "images" / split / str(label) / "0.png"
             path.parent.mkdir(parents=True)
             Image.new("L", (70, 60), 60 * label).save(path)
-    here = ["--trainer.num_nodes", "1", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
     small = ["--model.name", "gpvit_nano", "--data.preprocessing.input_size", "[3,32,32]", "--data.num_workers", "0"]
-    short = ["--data.batch_size", "4", "--trainer.max_epochs", "1", "--trainer.precision", "32-true"]
+    short = ["--train.global_batch_size", "4", "--train.epochs", "1", "--train.precision", "32-true"]
     recipes = ["recipes/imagenet/gpvit_l1.yaml", "recipes/paper/imagenet_clip.yaml"]
-    assert main(["train", *recipes, "--data.root", "pictures", *here, *small, *short]) == 0
+    with pytest.warns(UserWarning, match="the warm-up of 15 steps is not shorter"):
+        assert main(["train", *recipes, "--data.root", "images", "--train.accelerator", "cpu", *small, *short]) == 0
     assert "learning rate 3.91e-06 for 4 images a step, from 0.002 for 2048" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "imagenet-gpvit_l1+imagenet_clip").iterdir()
     used = yaml.safe_load((folder / "config.yaml").read_text())
-    assert (used["trainer"]["gradient_clip_val"], used["trainer"]["max_epochs"]) == (5.0, 1)
-    assert resolve_recipe([str(folder / "config.yaml")])["model"] == used["model"]  # what was run is a recipe itself
+    assert (used["train"]["clip"], used["train"]["epochs"]) == (5.0, 1)
+    assert read_recipe([str(folder / "config.yaml")]).settings == used  # what was run is a recipe itself
 
 
 def drop_paths(module: nn.Module) -> list[float]:
@@ -209,8 +201,8 @@ def drop_paths(module: nn.Module) -> list[float]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_drop_path_of_every_block(recipe):
-    config = resolve_recipe([str(FOLDER / recipe)])
-    rate = config["model"]["init_args"]["model_kwargs"]["drop_path_rate"]
+    config = read_recipe([str(FOLDER / recipe)]).settings
+    rate = config["model"]["drop_path_rate"]
     model = network(config)
     (blocks,) = (module for name, module in model.named_modules() if name.split(".")[-1] == "blocks")
     assert len(blocks) == 12
@@ -227,21 +219,17 @@ def test_drop_path_of_every_block(recipe):
 
 
 def test_imagenet_always_mixes_by_one_of_both_and_spreads_labels():
-    config = resolve_recipe([str(FOLDER / "imagenet/gpvit_l1.yaml")])
-    task = pydoc.locate(config["model"]["class_path"])(**config["model"]["init_args"])
-    data = Fixed(preprocessing=Fixed(input_size=(3, 32, 32)), num_classes=1000)
-    trainer = Fixed(datamodule=data)
-    task.trainer = trainer
+    task = read_recipe([str(FOLDER / "imagenet/gpvit_l1.yaml")]).create_task()
     with torch.device("meta"):
-        task.configure_model()
+        task.build(Fixed(preprocessing=Fixed(input_size=(3, 32, 32)), num_classes=1000))
     mixup = task.mixup
     assert (mixup.mixup_alpha, mixup.cutmix_alpha, mixup.mix_prob, mixup.switch_prob) == (0.8, 1.0, 1.0, 0.5)
     assert (mixup.label_smoothing, mixup.num_classes, mixup.mode) == (0.1, 1000, "batch")
     np.random.seed(0)
-    pictures = torch.eye(8)[:, :, None, None].expand(8, 8, 16, 16)  # each has a channel of its own
+    pixels = torch.eye(8)[:, :, None, None].expand(8, 8, 16, 16)  # each has a channel of its own
     cut = 0
     for _ in range(200):
-        images, targets = mixup(pictures.clone(), torch.arange(8))
+        images, targets = mixup(pixels.clone(), torch.arange(8))
         assert targets.sum(1).allclose(torch.ones(8))
         assert targets.min().item() == pytest.approx(0.1 / 1000)  # "original": of all classes, the own one too
         own = images[0, 0]

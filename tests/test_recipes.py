@@ -1,28 +1,35 @@
 """Every recipe in the repository is read against the signatures of the classes it names."""
 
+import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from gpvit import tasks
 from gpvit.data.transforms.detection import SCHEDULE_1X, SCHEDULE_3X, DetectionAugmentation
+from gpvit.tasks.optim import OptimConfig
 from gpvit.train.composition import compose
-from gpvit.train.recipes import resolve_recipe
+from gpvit.train.recipes import read_recipe
 from gpvit.zoo.catalog import find
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 FILES = sorted(FOLDER.rglob("*.yaml"))
-RECIPES = [
-    path for path in FILES if {"model", "data"} <= compose([path]).settings.keys() and path.parent.name != "paper"
-]
-RECIPES = [path for path in RECIPES if "name" in compose([path]).settings["model"]["init_args"]]
+
+
+def is_whole(path: Path) -> bool:
+    settings = compose([path]).settings
+    return "name" in settings.get("model", {}) and "class" in settings.get("data", {})
+
+
+RECIPES = [path for path in FILES if is_whole(path)]
 PUBLISHED = [path for path in RECIPES if path.parent.name in ("imagenet", "coco", "ade20k")]
-OVERLAYS = sorted((FOLDER / "paper").glob("*.yaml"))
-TASKS = [f"gpvit.tasks.{kind}Task" for kind in ("Classification", "Segmentation", "Detection")]
+OVERLAYS = [*sorted((FOLDER / "paper").glob("*.yaml")), *sorted((FOLDER / "folder" / "small").glob("*.yaml"))]
 
 
 def resolve(recipe: Path, *overrides: str) -> dict:
-    return resolve_recipe([str(recipe), *overrides])
+    return read_recipe([str(recipe), *overrides]).settings
 
 
 def test_all_published_results_have_a_recipe():
@@ -44,7 +51,7 @@ def test_all_published_results_have_a_recipe():
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_recipe_fits_the_signatures_and_says_what_to_expect(recipe):
     config = resolve(recipe)
-    assert config["model"]["class_path"] in TASKS
+    assert set(config) == {"model", "data", "optim", "train"}
     head = re.split(r"^\w+:", recipe.read_text(), maxsplit=1, flags=re.MULTILINE)[0]
     assert all(word in head for word in ("Hardware:", "Expected"))
 
@@ -55,18 +62,19 @@ def test_every_other_file_is_a_part_of_recipes_and_says_so():
 
 
 @pytest.mark.parametrize("recipe", PUBLISHED, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_a_published_recipe_is_short_and_starts_on_the_published_hardware_at_the_published_rate(recipe):
+def test_a_published_recipe_is_short_and_names_the_images_of_a_step_but_no_machines(recipe):
     assert len([line for line in recipe.read_text().splitlines() if not line.startswith("#")]) <= 8
     config = resolve(recipe)
-    trainer, data, model = config["trainer"], config["data"]["init_args"], config["model"]["init_args"]
-    assert (trainer["accelerator"], trainer["num_nodes"], trainer["devices"]) == ("gpu", 2, 8)
-    assert trainer["accumulate_grad_batches"] == 1
-    assert model["base_batch_size"] == 16 * data["batch_size"]
+    assert (
+        config["train"]["global_batch_size"] == config["optim"]["base_batch_size"] == 16 * config["data"]["batch_size"]
+    )
+    machines = ("accelerator", "devices", "nodes", "accumulate")
+    assert not any(key in compose([recipe]).settings["train"] for key in machines)
 
 
 def changed(recipe: str, overlay: str) -> dict[str, tuple]:
     """Tell what a file laid over a recipe changes: `{key: (before, after)}`."""
-    before, after = resolve_recipe([recipe]), resolve_recipe([recipe, f"recipes/paper/{overlay}.yaml"])
+    before, after = (read_recipe(files).settings for files in ([recipe], [recipe, f"recipes/paper/{overlay}.yaml"]))
     flat = [dict(flatten(config)) for config in (before, after)]
     return {key: (flat[0].get(key), value) for key, value in flat[1].items() if flat[0].get(key) != value}
 
@@ -80,27 +88,31 @@ def test_where_the_paper_differs_a_named_file_says_so_and_changes_nothing_else()
     l1, upernet, detector = (
         f"recipes/{name}.yaml" for name in ("imagenet/gpvit_l1", "ade20k/upernet_gpvit_l4", COCO_1X)
     )
-    arguments = "model.init_args."
-    assert changed(l1, "imagenet_clip") == {"trainer.gradient_clip_val": (1.0, 5.0)}
-    assert changed(l1, "imagenet_pool") == {f"{arguments}model_kwargs.global_pool": (None, "avg")}
-    assert changed(upernet, "ade20k_lr") == {f"{arguments}lr": (1.2e-4, 6e-5)}
+    assert changed(l1, "imagenet_clip") == {"train.clip": (1.0, 5.0)}
+    assert changed(l1, "imagenet_pool") == {"model.global_pool": (None, "avg")}
+    assert changed(upernet, "ade20k_lr") == {"optim.lr": (1.2e-4, 6e-5)}
     for recipe in (upernet, detector):
-        assert changed(recipe, "eight_gpus") == {"trainer.num_nodes": (2, 1), f"{arguments}base_batch_size": (32, 16)}
-    assert len(OVERLAYS) == 4
-    for overlay in OVERLAYS:  # the command that its first lines show
-        shown = re.search(r"gpvit train (\S+) (\S+)", overlay.read_text())
-        assert Path(shown[2]).stem == overlay.stem
-        resolve_recipe(list(shown.groups()))
+        half = {"train.global_batch_size": (32, 16), "optim.base_batch_size": (32, 16)}
+        assert changed(recipe, "eight_gpus") == half
+    assert len(OVERLAYS) == 4 + 3
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_the_command_that_an_overlay_shows_is_whole(overlay):
+    shown = re.search(r"gpvit train (\S+) recipes/(\S+)( --data\S+ \S+)?", overlay.read_text())
+    assert FOLDER / shown[2] == overlay
+    read_recipe(shown[0].split()[2:])
 
 
 COCO_1X = "coco/mask_rcnn_gpvit_l1_1x"
 
 
-def check_arguments(config: dict, published: dict) -> None:
-    """Compare a task's arguments with what was published; what is ours beyond that is off."""
-    ours = dict(config["model"]["init_args"])
-    assert {name: ours.pop(name) for name in published} == published
+def check_arguments(config: dict, model: dict, optim: OptimConfig) -> None:
+    """Compare the settings of a task and its optimiser with what was published; what is ours beyond that is off."""
+    ours = dict(config["model"])
+    assert {name: ours.pop(name) for name in model} == model
     assert not any(ours.values()), ours
+    assert config["optim"] == json.loads(json.dumps(asdict(optim)))  # whose own defaults are off
 
 
 @pytest.mark.parametrize(("level", "drop_path"), [(1, 0.2), (2, 0.2), (3, 0.3), (4, 0.3)])
@@ -110,23 +122,29 @@ def test_imagenet_recipes_are_the_released_configuration(level, drop_path):
         config,
         {
             "name": f"gpvit_l{level}",
-            "model_kwargs": {"drop_path_rate": drop_path},
-            "lr": 5e-4 * 2048 / 512,
-            "base_batch_size": 2048,
-            "betas": [0.9, 0.999],
-            "weight_decay": 0.05,
-            "warmup_epochs": 15,
-            "warmup_ratio": 1e-3,
-            "min_lr_ratio": 1e-2,
+            "drop_path_rate": drop_path,
             "label_smoothing": 0.1,
             "mixup_alpha": 0.8,
             "cutmix_alpha": 1.0,
         },
+        OptimConfig(
+            lr=5e-4 * 2048 / 512,
+            base_batch_size=2048,
+            optimizer="adamw",
+            betas=(0.9, 0.999),
+            weight_decay=0.05,
+            no_decay="norms_and_biases",
+            schedule="cosine",
+            warmup_epochs=15,
+            warmup_ratio=1e-3,
+            min_lr_ratio=1e-2,
+        ),
     )
-    trainer, data = config["trainer"], config["data"]["init_args"]
-    assert trainer["devices"] * trainer["num_nodes"] * data["batch_size"] == 2048
-    assert (trainer["max_epochs"], trainer["gradient_clip_val"], trainer["precision"]) == (300, 1.0, "16-mixed")
-    assert not trainer["sync_batchnorm"]
+    train, data = config["train"], config["data"]
+    assert (train["global_batch_size"], data["batch_size"]) == (2048, 128)
+    assert (train["epochs"], train["clip"], train["precision"]) == (300, 1.0, "16-mixed")
+    assert train["sync_batchnorm"] is None
+    assert not tasks.ClassificationTask.sync_batch_norm
     assert data["preprocessing"]["input_size"] == [3, 224, 224]
     assert data["preprocessing"]["crop_pct"] == 0.875
     assert data["preprocessing"]["interpolation"] == "bicubic"
@@ -154,34 +172,36 @@ HEADS = {
 def test_ade20k_recipes_are_the_released_configuration(decoder, level, drop_path):
     recipe = FOLDER / "ade20k" / f"{decoder}_gpvit_l{level}.yaml"
     config = resolve(recipe)
-    assert config["model"]["class_path"] == "gpvit.tasks.SegmentationTask"
     check_arguments(
         config,
         {
             "name": f"{decoder}_gpvit_l{level}",
-            "model_kwargs": {"drop_path_rate": drop_path},
+            "drop_path_rate": drop_path,
             "backbone_weights": "in1k",
-            "lr": 6e-5 * 2,
-            "base_batch_size": 32,
-            "betas": [0.9, 0.999],
-            "weight_decay": 0.01,
-            **HEADS[decoder],
-            "warmup_steps": 1500,
-            "warmup_ratio": 1e-6,
-            "power": 1.0,
-            "min_lr_ratio": 0.0,
             "auxiliary_weight": 0.4,
             "background_weight": 1.0,
-            "optimizer": "adamw",
         },
+        OptimConfig(
+            lr=6e-5 * 2,
+            base_batch_size=32,
+            optimizer="adamw",
+            betas=(0.9, 0.999),
+            weight_decay=0.01,
+            **HEADS[decoder],
+            schedule="poly",
+            warmup_steps=1500,
+            warmup_ratio=1e-6,
+            power=1.0,
+            min_lr_ratio=0.0,
+        ),
     )
-    assert config["data"]["class_path"] == "gpvit.data.segmentation.ADE20K"
-    trainer, data = config["trainer"], config["data"]["init_args"]
-    assert trainer["devices"] * trainer["num_nodes"] * data["batch_size"] == 32
-    assert (trainer["max_steps"], trainer["max_epochs"]) == (160_000, None)
-    assert (trainer["val_check_interval"], trainer["check_val_every_n_epoch"]) == (16_000, None)
-    assert trainer["sync_batchnorm"]
-    assert (trainer["precision"], trainer["gradient_clip_val"]) == ("32-true", None)  # not clipped
+    train, data = config["train"], config["data"]
+    assert data["class"] == "gpvit.data.segmentation.ADE20K"
+    assert (train["global_batch_size"], data["batch_size"]) == (32, 2)
+    assert (train["steps"], train["epochs"], train["validate_every"]) == (160_000, None, 16_000)
+    assert train["sync_batchnorm"] is None
+    assert tasks.SegmentationTask.sync_batch_norm
+    assert (train["precision"], train["clip"]) == ("32-true", None)  # not clipped
     assert data["preprocessing"]["input_size"] == [3, 512, 512]
     assert (data["preprocessing"]["max_size"], data["preprocessing"]["size_divisor"]) == ([2048, 512], 32)
     assert data["augmentation"] == {
@@ -207,7 +227,7 @@ DROP_PATH = {
     ("retinanet", "1x"): [0.1, 0.1, 0.1, 0.1],
     ("retinanet", "3x"): [0.1, 0.1, 0.2, 0.2],
 }
-SCHEDULES = {"1x": (12, [8, 11], SCHEDULE_1X), "3x": (36, [27, 33], SCHEDULE_3X)}
+SCHEDULES = {"1x": (12, (8, 11), SCHEDULE_1X), "3x": (36, (27, 33), SCHEDULE_3X)}
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
@@ -217,28 +237,32 @@ def test_coco_recipes_are_the_released_configuration(detector, schedule, level):
     recipe = FOLDER / "coco" / f"{detector}_gpvit_l{level}_{schedule}.yaml"
     config = resolve(recipe)
     epochs, milestones, augmentation = SCHEDULES[schedule]
-    assert config["model"]["class_path"] == "gpvit.tasks.DetectionTask"
     check_arguments(
         config,
         {
             "name": f"{detector}_gpvit_l{level}",
-            "model_kwargs": {"drop_path_rate": DROP_PATH[detector, schedule][level - 1]},
+            "drop_path_rate": DROP_PATH[detector, schedule][level - 1],
             "backbone_weights": "in1k",
-            "lr": 2e-4,
-            "base_batch_size": 32,
-            "betas": [0.9, 0.999],
-            "weight_decay": 0.05,
-            "milestones": milestones,
-            "warmup_steps": 500,
-            "warmup_ratio": 1e-3,
-            "optimizer": "adamw",
         },
+        OptimConfig(
+            lr=2e-4,
+            base_batch_size=32,
+            optimizer="adamw",
+            betas=(0.9, 0.999),
+            weight_decay=0.05,
+            no_decay="biases_and_layer_norms",
+            schedule="multistep",
+            milestones=milestones,
+            warmup_steps=500,
+            warmup_ratio=1e-3,
+        ),
     )
-    assert config["data"]["class_path"] == "gpvit.data.detection.COCO"
-    trainer, data = config["trainer"], config["data"]["init_args"]
-    assert trainer["devices"] * trainer["num_nodes"] * data["batch_size"] == 32
-    assert (trainer["max_epochs"], trainer["precision"], trainer["sync_batchnorm"]) == (epochs, "16-mixed", True)
-    assert trainer["gradient_clip_val"] == (35.0 if detector == "retinanet" else None)
+    train, data = config["train"], config["data"]
+    assert data["class"] == "gpvit.data.detection.COCO"
+    assert (train["global_batch_size"], data["batch_size"]) == (32, 2)
+    assert (train["epochs"], train["precision"], train["sync_batchnorm"]) == (epochs, "16-mixed", None)
+    assert tasks.DetectionTask.sync_batch_norm
+    assert train["clip"] == (35.0 if detector == "retinanet" else None)
     assert DetectionAugmentation(**data["augmentation"]) == augmentation
     assert data["masks"] == (detector == "mask_rcnn")
     published = zip(PUBLISHED_AP[detector, schedule][level - 1], ("box", "mask"), strict=False)
@@ -246,23 +270,23 @@ def test_coco_recipes_are_the_released_configuration(detector, schedule, level):
     assert f"after {epochs} epochs: {figures} (published; not reproduced here)" in recipe.read_text()
 
 
-def test_the_command_line_wins_over_the_recipe(capsys):
-    config = resolve(FOLDER / "digits" / "classify.yaml", "--model.lr", "0.25", "--trainer.max_epochs", "3")
-    assert config["model"]["init_args"]["lr"] == 0.25
-    assert config["trainer"]["max_epochs"] == 3
+def test_the_command_line_wins_over_the_recipe():
+    config = resolve(FOLDER / "digits" / "classify.yaml", "--optim.lr", "0.25", "--train.epochs", "3")
+    assert config["optim"]["lr"] == 0.25
+    assert config["train"]["epochs"] == 3
 
 
 @pytest.mark.parametrize(
     "given", [["--data.augmentation.rand_augment", "null"], ["--data.augmentation.rand_augment=null"]]
 )
 def test_an_option_within_an_option_can_be_null(given):
-    augmentation = resolve(FOLDER / "imagenet" / "gpvit_l1.yaml", *given)["data"]["init_args"]["augmentation"]
+    augmentation = resolve(FOLDER / "imagenet" / "gpvit_l1.yaml", *given)["data"]["augmentation"]
     assert augmentation["rand_augment"] is None
     assert augmentation["erase_probability"] == 0.25
 
 
 def test_an_option_within_a_mapping_leaves_its_neighbours():
-    given = ["--model.model_kwargs.backbone_kwargs.stride", "16", "--model.model_kwargs.decoder_kwargs.channels=32"]
-    kwargs = resolve(FOLDER / "digit_scenes" / "segment.yaml", *given)["model"]["init_args"]["model_kwargs"]
-    assert kwargs["backbone_kwargs"] == {"img_size": 96, "stride": 16}
-    assert kwargs["decoder_kwargs"] == {"drop_rate": 0.0, "channels": 32}
+    given = ["--model.backbone_kwargs.stride", "16", "--model.decoder_kwargs.channels=32"]
+    model = resolve(FOLDER / "digit_scenes" / "segment.yaml", *given)["model"]
+    assert model["backbone_kwargs"] == {"img_size": 96, "stride": 16}
+    assert model["decoder_kwargs"] == {"drop_rate": 0.0, "channels": 32}

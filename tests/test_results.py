@@ -2,16 +2,18 @@
 
 import inspect
 import re
+import shlex
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from gpvit.cli import VERBS
+from studies.__main__ import create_parser
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "results.md").read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"`(gpvit [^`]+)`", PAGE)))
+COMMANDS = sorted(set(re.findall(r"`((?:gpvit|python -m studies) [^`]+)`", PAGE)))
 
 
 def test_every_file_that_is_linked_exists():
@@ -37,8 +39,22 @@ def test_quoted_rows_stand_in_the_tables_that_they_are_from():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_exists_with_its_options(command):
-    _, verb, *rest = command.split()
+    program, *words = shlex.split(command)
+    if program == "python":
+        assert words[:2] == ["-m", "studies"]
+        assert create_parser().parse_args(words[2:]).run is not None
+        return
+    verb, *rest = words
     assert verb in VERBS
     parameters = inspect.signature(getattr(import_module(f"gpvit.cli.{verb}"), verb)).parameters
     for option in (word for word in rest if word.startswith("--")):
         assert option[2:].replace("-", "_") in parameters, option
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "results").rglob("*.md")), ids=lambda path: path.stem)
+def test_the_command_that_made_a_table_exists(path):
+    commands = re.findall(r"^Made by `(.+)`\.$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert commands or path.stem.endswith("_runs")  # which stand beside the table of their means
+    for command in commands:
+        _, _, words = command.partition("python -m studies ")
+        assert create_parser().parse_args(shlex.split(words)).run is not None

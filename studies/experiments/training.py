@@ -1,11 +1,10 @@
-"""The runs of a comparison: each backbone with each seed, some at a time, each kept in a folder of its own."""
+"""The trainings of an experiment: each backbone with each seed, some at a time, each kept in a run folder."""
 
 import json
 import multiprocessing
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 import yaml
 
-from gpvit.io import replacing
+from gpvit.errors import UserError
+from gpvit.io import write_text
 from gpvit.train.composition import merge
 from gpvit.train.recipes import train_recipe
 from gpvit.version import __version__
@@ -23,8 +23,8 @@ from studies.ablations import Ablation
 
 RESULT = "result.json"
 
-Judge = Callable[[Path], dict[str, Any]]
-"""Says what came of a run, by its folder; a function of a module, so that other processes can call it."""
+Score = Callable[[Path], dict[str, Any]]
+"""Scores a run by its folder; a function of a module, so that other processes can call it."""
 
 
 @dataclass(frozen=True)
@@ -43,47 +43,36 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder and of its recipe."""
+        """Of its run folder and of its recipe."""
         return f"{re.sub('[^a-z0-9]+', '-', self.row.label.lower())}_{self.seed}"
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What it is trained by."""
-        own = {
-            "seed_everything": self.seed,
-            "model": {"init_args": {"model_kwargs": {"backbone_kwargs": self.row.arguments}}},
-            "trainer": {"enable_progress_bar": False},
-        }
-        plain: dict[str, Any] = json.loads(json.dumps(merge(self.common, own)))  # lists for tuples, as files have them
-        return plain
+        own = {"model": {"backbone_kwargs": self.row.arguments}, "train": {"seed": self.seed}}
+        return json.loads(json.dumps(merge(self.common, own)))  # type: ignore[no-any-return]  # lists for tuples
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
-
-    Args:
-        trial: What was trained.
-        seconds: Duration of the training.
-        result: What the judge said.
-    """
+    """What came of a trial: the seconds of its training, and its scores."""
 
     trial: Trial
     seconds: float
-    result: dict[str, Any]
+    scores: dict[str, Any]
 
 
 def run_trials(
-    todo: Sequence[Trial], folder: Path, judge: Judge, jobs: int = 1, tell: Callable[[str], None] = print
+    todo: Sequence[Trial], folder: Path, score: Score, jobs: int = 1, log: Callable[[str], None] = print
 ) -> list[Outcome]:
-    """Train, and judge what was trained; a trial that is in the folder already is not repeated.
+    """Train and score; a trial that is in the folder already is not repeated, one that was cut off is resumed.
 
     Args:
         todo: What to train.
         folder: Holds a run folder for each trial.
-        judge: Called in the training process, on the finished run's folder.
+        score: Called in the training process, on the finished run's folder.
         jobs: Trainings at a time; they share the cores.
-        tell: Takes a line for each trial.
+        log: Takes a line for each trial.
 
     Returns:
         The outcomes, in the order of the trials.
@@ -98,45 +87,37 @@ def run_trials(
     # Fresh processes: one trial's random state, threads and memory are nothing to the next.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
-        running = {pool.submit(_train, trial, folder, judge, threads): trial for trial in left}
+        running = {pool.submit(_train, trial, folder, score, threads): trial for trial in left}
         try:
             for number, finished in enumerate(as_completed(running), 1):
                 trial = running[finished]
-                done[trial.name] = outcome = _outcome(finished, trial, folder)
-                tell(f"{number} of {len(left)}: {trial.row.label}, seed {trial.seed}, {outcome.seconds:.0f} s")
-        except BaseException:
+                done[trial.name] = outcome = finished.result()
+                log(f"{number} of {len(left)}: {trial.row.label}, seed {trial.seed}, {outcome.seconds:.0f} s")
+        except Exception as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise UserError(
+                f"training {trial.row.label} with seed {trial.seed} failed: {error or type(error).__name__}; its output"
+                f" is in {folder / trial.name}.log. What was finished before is kept: the same command continues there"
+            ) from error
+        except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [done[trial.name] for trial in todo]
 
 
-def _outcome(finished: Future[Outcome], trial: Trial, folder: Path) -> Outcome:
-    try:
-        return finished.result()
-    except Exception as error:
-        log = folder / f"{trial.name}.log"
-        raise ValueError(
-            f"training {trial.row.label} with seed {trial.seed} failed: {error or type(error).__name__}; its output is "
-            f"in {log}. What was finished before is kept: the same command goes on from there"
-        ) from error
-
-
-def _train(trial: Trial, folder: Path, judge: Judge, threads: int) -> Outcome:
+def _train(trial: Trial, folder: Path, score: Score, threads: int) -> Outcome:
     torch.set_num_threads(threads)
-    folder.mkdir(parents=True, exist_ok=True)
     run, recipe = folder / trial.name, folder / f"{trial.name}.yaml"
-    if run.is_dir():  # from a training that was cut off
-        shutil.rmtree(run)
-    recipe.write_text(yaml.safe_dump(trial.settings, sort_keys=False), encoding="utf-8")
-    with run.with_suffix(".log").open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        _, summary = train_recipe([str(recipe), "--out", str(run)])
-    result = judge(run)
+    write_text(recipe, yaml.safe_dump(trial.settings, sort_keys=False))
+    arguments = [str(recipe), "--out", str(run), *["--resume"] * (run / "last.ckpt").is_file()]
+    with run.with_suffix(".log").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        _, summary = train_recipe(arguments)
+    scores = score(run)
     for part in ("last.ckpt", "previous.ckpt", "best.safetensors"):
         (run / part).unlink(missing_ok=True)
-    record = {"version": __version__, "settings": trial.settings, "seconds": summary["seconds"], "result": result}
-    with replacing(run / RESULT) as unfinished:
-        unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return Outcome(trial, summary["seconds"], result)
+    record = {"version": __version__, "settings": trial.settings, "seconds": summary["seconds"], "result": scores}
+    write_text(run / RESULT, json.dumps(record, indent=1) + "\n")
+    return Outcome(trial, summary["seconds"], scores)
 
 
 def _find(trial: Trial, folder: Path) -> Outcome | None:
@@ -146,7 +127,7 @@ def _find(trial: Trial, folder: Path) -> Outcome | None:
         return None
     record = json.loads(file.read_text(encoding="utf-8"))
     if (record.get("version"), record.get("settings")) != (__version__, trial.settings):
-        raise ValueError(
+        raise UserError(
             f"{file.parent} was trained with other settings or another version; name another --out, or remove it"
         )
     return Outcome(trial, record["seconds"], record["result"])

@@ -1,11 +1,9 @@
-import csv
 import json
 
 import pytest
 
 from gpvit.cli import main
 from gpvit.profile.benchmark import SUITES
-from studies.peers import PIXELS
 
 QUICK = ["--rounds", "1", "--warmup", "0", "--no-memory"]
 
@@ -34,8 +32,7 @@ def test_settings_reach_the_measurement(tmp_path):
     ("arguments", "message"),
     [
         ([], "at least one model"),
-        (["--suite", "fields"], "there is field, peers"),
-        (["--suite", "peers", "--compile", "--batch-size", "2"], "leave out --compile, --batch-size"),
+        (["--suite", "fields"], "there is field"),
         (["test_resnet", "--suite", "field"], "leave out models"),
         (["--suite", "field", "--size", "64", "--compile"], "leave out --size, --compile"),
         (["--suite", "field", "--batch-size", "64"], "leave out --batch-size"),
@@ -59,9 +56,9 @@ def test_data_are_timed_beside_the_model_of_their_recipe(capsys, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         """
-model: {class_path: gpvit.tasks.ClassificationTask, init_args: {name: gpvit_nano}}
-data: {class_path: gpvit.data.Digits, init_args: {image_size: 32, batch_size: 4}}
-trainer: {max_epochs: 1}
+model: {name: gpvit_nano, weights: in1k}
+data: {class: Digits, image_size: 32, batch_size: 4}
+train: {epochs: 1}
 """
     )
     options = ["--num-workers", "0,1", "--rounds", "1", "--warmup", "0", "--out", str(tmp_path)]
@@ -76,18 +73,4 @@ trainer: {max_epochs: 1}
 def test_every_suite_is_named_when_nothing_is_given(capsys):
     main(["benchmark"])
     error = capsys.readouterr().err
-    assert all(name in error for name in [*SUITES, "peers"])
-
-
-def test_peers_are_a_table_and_a_plot(capsys, tmp_path, monkeypatch):
-    monkeypatch.setitem(PIXELS, "cpu", 32 * 32)
-    arguments = ["benchmark", "test_vit", "test_resnet", "--suite", "peers", "--size", "32"]
-    assert main([*arguments, *QUICK, "--out", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["peers.csv", "peers.md", "peers.png", "peers.svg"]
-    with (tmp_path / "peers.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["model"], row["size"], row["runs"]) for row in rows] == [
-        ("test_vit", "32x32", "1"),
-        ("test_resnet", "32x32", "1"),
-    ]
-    assert str(tmp_path / "peers.svg") in capsys.readouterr().out
+    assert all(name in error for name in SUITES)

@@ -60,7 +60,7 @@ def test_another_size_and_number_of_classes_stay_as_they_are(checkpoint, tmp_pat
     [
         (lambda weights: weights.pop("backbone.layers.3.norm1.weight"), "missing: blocks.3."),
         (lambda weights: weights.update({"backbone.extra": torch.zeros(1)}), "backbone.extra"),
-        (lambda weights: weights.update({"head.fc.bias": torch.zeros(9)}), "misshapen: head.bias"),
+        (lambda weights: weights.update({"head.fc.bias": torch.zeros(9)}), "size mismatch: head.bias"),
         (lambda weights: weights.update({"backbone.pos_embed": torch.zeros(1, 784, 222)}), "222 channels"),
         (lambda weights: weights.pop("backbone.patch_embed.projection.weight"), "no official GPViT checkpoint"),
     ],
@@ -77,7 +77,7 @@ def test_wrong_files_and_names_are_told(checkpoint, tmp_path, capsys):
     for arguments, message in (
         ([tmp_path / "absent.pth", out], "absent.pth"),
         ([checkpoint, tmp_path / "out.bin"], "safetensors"),
-        ([checkpoint, out, "--model", "gpvit_l2"], "misshapen"),
+        ([checkpoint, out, "--model", "gpvit_l2"], "size mismatch"),
         ([checkpoint, out, "--model", "gpvit_l11"], "gpvit_l1"),
     ):
         assert main(["convert", *map(str, arguments)]) == 1

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.segmentation import DigitScenes
 from gpvit.data.segmentation.ade20k import ade20k_classes
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.zoo.catalog import MODELS, Weights
 
 CLASSES = ("cat", "dog")
 
@@ -333,3 +335,58 @@ def test_digit_scenes_are_a_detectors_default(tmp_path, monkeypatch, capsys):
     assert main(["evaluate", str(path), "--num-workers", "0", "--json", "-"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["data"], scores["images"], len(scores["classes"])) == ("digit_scenes", 2, 10)
+
+
+@pytest.mark.parametrize("json_file", [None, "-"])
+def test_an_expected_score_decides_the_exit_code_and_is_certified(json_file, for_digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", for_digits.name, "--data", "digits", "--json", "scores.json"]) == 0
+    score = json.loads(Path("scores.json").read_text())["top1"]
+    more = ["--data=digits", "--device=cpu", *([f"--json={json_file}"] if json_file else [])]
+    near = ["evaluate", for_digits.name, *more, f"--expect={score + 0.0005}", "--tolerance=0.001"]
+    capsys.readouterr()
+    assert main([*near, "--certificate=deep/near.json"]) == 0
+    out, err = capsys.readouterr()
+    assert f"top1 agrees: measured {score:.2%}" in (err if json_file else out)
+    assert json_file is None or json.loads(out)["top1"] == score
+    certificate = json.loads(Path("deep/near.json").read_text())
+    assert certificate["verdict"] == "pass"
+    assert set(certificate["command"].split()) == {"gpvit", *near, "--certificate=deep/near.json"}
+    far = ["evaluate", for_digits.name, *more, "--expect=0.9", "--metric=top5", "--certificate=far.json"]
+    assert main(far) == 1
+    out, err = capsys.readouterr()
+    assert "top5 differs: measured" in (err if json_file else out)
+    assert "90.00% was expected, within 0.20%" in err
+    assert json.loads(Path("far.json").read_text())["verdict"] == "fail"
+
+
+@pytest.mark.parametrize("options", [["--expect", "published"], ["--certificate", "c.json"]])
+def test_published_weights_are_held_to_what_is_published(options, for_digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPVIT_CACHE", str(tmp_path))
+    for_digits.rename(tmp_path / "gpvit_nano.digits.safetensors")
+    entry = replace(MODELS["gpvit_nano"], weights={"digits": Weights("absent.pth", {"top1": 99.0})})
+    monkeypatch.setitem(MODELS, "gpvit_nano", entry)
+    assert main(["evaluate", "gpvit_nano.digits", "--data", "digits", *options]) == 1
+    assert "99.00% was expected" in capsys.readouterr().err
+    assert Path("c.json").exists() == ("c.json" in options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--expect", "published"], "nothing is published for digits.safetensors; say what it should score: --expect"),
+        (["--certificate", "c.json"], "nothing is published for digits.safetensors"),
+        (["--metric", "top5"], "leave out --metric, or say by --expect"),
+        (["--expect", "81"], "expect 81.0: give a score from 0 to 1"),
+        (["--expect", "0.8", "--metric", "miou"], "no score 'miou' was measured; choose --metric of top1, top5"),
+        (["--expect", "0.8", "--data", "nowhere", "--certificate", "c.json"], "nowhere: no such folder"),
+    ],
+)
+def test_what_cannot_be_expected_is_named_and_leaves_no_certificate(
+    options, message, for_digits, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", for_digits.name, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not Path("c.json").exists()

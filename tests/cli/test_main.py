@@ -8,6 +8,7 @@ import pytest
 import gpvit
 from gpvit.cli import VERBS, main, parse
 from gpvit.cli.models import models
+from gpvit.errors import UserError
 
 LAZY = ("torch", "timm", "numpy", "PIL", "matplotlib", "lightning", "rich")
 
@@ -15,7 +16,7 @@ LAZY = ("torch", "timm", "numpy", "PIL", "matplotlib", "lightning", "rich")
 def run_python(code: str) -> str:
     """Run code in a fresh interpreter and return what it printed."""
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -45,6 +46,18 @@ def test_unknown_verb_is_told_with_those_there_are(capsys):
     text = capsys.readouterr().err
     assert "'predicct'" in text
     assert all(verb in text for verb in VERBS)
+
+
+def test_users_mistakes_are_a_line_and_bugs_keep_their_traceback(monkeypatch, capsys):
+    assert main(["models", "l9"]) == 1
+    assert capsys.readouterr().err.startswith("gpvit models: no model matches 'l9'")
+    monkeypatch.setenv("GPVIT_DEBUG", "1")
+    with pytest.raises(UserError):
+        main(["models", "l9"])
+    monkeypatch.delenv("GPVIT_DEBUG")
+    monkeypatch.setattr("gpvit.cli.models.MODELS", None)
+    with pytest.raises(AttributeError):
+        main(["models"])
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -81,7 +94,7 @@ def test_waiting_threads_spin_little_unless_the_user_says_otherwise(monkeypatch)
 
 
 def test_the_package_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "gpvit", "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "gpvit", "--version"], capture_output=True, text=True, timeout=300)
     assert done.stdout == f"gpvit {gpvit.__version__}\n"
 
 

@@ -7,7 +7,8 @@ from golden import official
 from gpvit.cli import main
 from gpvit.profile.cost import profile_model
 from gpvit.profile.workload import parse_size
-from gpvit.zoo.catalog import MODELS, create_model
+from gpvit.zoo.catalog import MODELS
+from gpvit.zoo.factory import create_model
 
 # The recorded systems, and how their models' names begin.
 SYSTEMS = {

@@ -1,55 +1,59 @@
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from lightning import LightningDataModule
 
 from gpvit.cli import main
+from gpvit.train.recipes import find_class, read_recipe
 
 RECIPE = str(Path(__file__).parents[2] / "recipes" / "digits" / "classify.yaml")
 FAST = [
-    *("--data.image_size", "32", "--data.batch_size", "8", "--trainer.max_epochs", "1"),
-    *("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2", "--trainer.accelerator", "cpu"),
+    *("--data.image_size", "32", "--data.batch_size", "512", "--train.epochs", "1", "--optim.warmup_epochs", "0"),
+    *("--train.accelerator", "cpu"),
 ]
 
 
-def test_a_recipe_trains_into_its_run_folder(tmp_path, monkeypatch, capsys):
+def test_a_recipe_trains_into_its_run_folder_and_the_run_is_resumed_by_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", RECIPE, *FAST, "--seed_everything", "7"]) == 0
+    assert main(["train", RECIPE, *FAST, "--train.seed", "7"]) == 0
     (folder,) = tmp_path.glob("runs/digits-classify/*")
     assert str(folder.relative_to(tmp_path)) in capsys.readouterr().out.splitlines()[-1]
     assert json.loads((folder / "metrics.json").read_text())["seed"] == 7
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["seed_everything"] == 7
-    assert config["data"]["init_args"]["image_size"] == 32
-    assert config["model"]["init_args"]["weight_decay"] == 0.05  # defaults are written out
-
-
-def test_a_run_can_be_named_and_resumed(tmp_path, capsys):
-    assert main(["train", RECIPE, *FAST, "--out", str(tmp_path / "a")]) == 0
-    more = ["--out", str(tmp_path / "b"), "--resume", str(tmp_path / "a" / "last.ckpt"), "--trainer.max_epochs", "2"]
-    assert main(["train", RECIPE, *FAST, *more]) == 0
-    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["last"]["epoch"] == 2
-    assert "epoch 2/2" in capsys.readouterr().out
-    assert main(["train", str(tmp_path / "a" / "config.yaml"), "--out", str(tmp_path / "a")]) == 1
-    assert "is not empty" in capsys.readouterr().err
+    assert config["train"]["seed"] == 7
+    assert config["data"]["image_size"] == 32
+    assert config["optim"]["weight_decay"] == 0.05  # defaults are written out
+    assert main(["train", "--resume", str(folder), "--train.epochs", "2"]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["last"]["epoch"] == 2
+    more = ["--out", str(tmp_path / "b"), "--resume", str(folder / "last.ckpt"), "--train.epochs", "3"]
+    assert main(["train", RECIPE, *FAST[:4], *more]) == 0
+    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["last"]["epoch"] == 3
+    assert "epoch 3/3" in capsys.readouterr().out
+    assert main(["train", str(folder / "config.yaml"), "--out", str(tmp_path / "b")]) == 1
+    assert "holds a run" in capsys.readouterr().err
+    assert main(["train", RECIPE, "--resume", str(folder)]) == 1
+    assert "data.image_size: 32 there, 64 here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a recipe, as recipes/digits/classify.yaml"),
-        (["--trainer.max_epochs", "1"], "give a recipe, as recipes/digits/classify.yaml"),
+        ([], "give a recipe, such as recipes/digits/classify.yaml"),
+        (["--train.epochs", "1"], "give a recipe, such as recipes/digits/classify.yaml"),
         (["absent.yaml"], "no recipe at absent.yaml"),
-        ([RECIPE, "--model.learning_rate", "1"], "'learning_rate' is not accepted"),
-        ([RECIPE, "--model.layer_deca", "1"], "did you mean layer_decay"),
-        ([RECIPE, "--trainer.max_epoch", "1"], "did you mean --trainer.max_epochs"),
-        ([RECIPE, "--model.model_kwargs", '{"drop_path": 0.1}'], "did you mean drop_path_rate"),
-        ([RECIPE, "--trainer.accelerator", "tpu"], "trainer: "),
-        ([RECIPE, "--trainer.accelerator", "gpu", "--trainer.devices", "99"], "trainer: "),
-        ([RECIPE, "--data.image_size", "big"], "image_size"),
+        ([RECIPE, "--optim.learning_rate", "1"], "there is no setting optim.learning_rate"),
+        ([RECIPE, "--model.layer_decay", "1"], "did you mean optim.layer_decay"),
+        ([RECIPE, "--model.drop_path", "0.1"], "did you mean drop_path_rate"),
+        ([RECIPE, "--train.accelerator", "tpu"], "train.accelerator"),
+        ([RECIPE, "--train.accelerator", "gpu", "--train.devices", "99"], "train.accelerator"),
         ([RECIPE, "--model.name", "gpvit_nan"], "did you mean gpvit_nano"),
-        ([RECIPE, "--trainer.default_root_dir", "x"], "set by --out"),
+        ([RECIPE, "--optim.schedule", "step"], "optim.schedule: 'step' given"),
+        (["--resume", "absent"], "absent holds no config.yaml"),
     ],
 )
 def test_mistakes_are_named_and_leave_no_trace(arguments, message, tmp_path, monkeypatch, capsys):
@@ -62,17 +66,40 @@ def test_mistakes_are_named_and_leave_no_trace(arguments, message, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_a_misspelt_key_in_the_recipe_is_named(tmp_path, capsys):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(Path(RECIPE).read_text().replace("max_epochs", "max_epoks"))
-    assert main(["train", str(recipe)]) == 1
-    assert "max_epoks" in capsys.readouterr().err
+HELP_ALONE = """
+import sys
+from gpvit.cli import main
+assert main(["train", "--help"]) == 0
+assert not {"torch", "lightning", "jsonargparse"} & sys.modules.keys()
+"""
 
 
-def test_help_names_the_recipe_and_the_settings(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["train", "--help"])
-    assert end.value.code == 0
+def test_help_is_ours_on_a_page_and_loads_no_torch():
+    run = subprocess.run([sys.executable, "-c", HELP_ALONE], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 120
+    assert lines[0].startswith("usage: gpvit train RECIPE")
+    assert all(option in run.stdout for option in ("--out", "--resume", "--train.epochs", "--help-all", "ImageFolder"))
+
+
+def test_what_the_help_names_is_there(capsys):
+    assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: gpvit train RECIPE")
-    assert all(option in text for option in ("--out", "--resume", "--trainer.max_epochs", "--seed_everything"))
+    settings = read_recipe(["recipes/folder/finetune.yaml"]).settings
+    for option in re.findall(r"--(\w+\.\w+)", text):
+        group, key = option.split(".")
+        assert key in settings[group], option
+    for line in re.findall(r"^  (?:classification|segmentation|detection) +(.+)$", text, re.MULTILINE):
+        for name in line.split(", "):
+            assert find_class(name, LightningDataModule)
+
+
+def test_help_after_a_recipe_explains_its_settings(capsys):
+    assert main(["train", RECIPE, "--optim.lr", "0.125", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--data.rotation_degrees" in text
+    assert "Peak learning rate. (required, type: float, default: 0.125)" in text
+    assert main(["train", "--help-all"]) == 0
+    assert "gpvit.data.segmentation.ADE20K" in capsys.readouterr().out

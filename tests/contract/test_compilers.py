@@ -7,7 +7,7 @@ import torch
 from contract.subjects import SMALL, build, build_short, difference, images
 
 from gpvit.models.variants import VARIANTS
-from gpvit.zoo.catalog import create_model
+from gpvit.zoo.factory import create_model
 
 SUBJECTS = [(name, build_short) for name in VARIANTS]
 SEGMENTERS = ("upernet_gpvit_nano", "segformer_gpvit_nano")

@@ -5,7 +5,6 @@ norms keep the statistics that they start with, as those of two processes on CPU
 double precision: AdamW divides gradients by their size, and so makes of rounding errors whole steps.
 """
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback, LightningModule, Trainer, seed_everything
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
@@ -27,22 +25,16 @@ from gpvit.data import Digits
 from gpvit.data.detection.dataset import Picture, collate
 from gpvit.data.module import ImageData
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
-from gpvit.train import ModelEMA, build_trainer, fit
+from gpvit.tasks.base import Task
+from gpvit.tasks.optim import OptimConfig
+from gpvit.train import TrainConfig, fit
 
 STEPS = 3
-
-
-class KeptStatistics(Callback):
-    """Takes out what processes cannot agree on: batch statistics, and what dropout draws."""
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        for module in pl_module.modules():
-            if isinstance(module, (nn.BatchNorm2d, nn.Dropout, nn.Dropout2d)):
-                module.eval()
+OPTIM = OptimConfig(lr=1e-3)
 
 
 class NoisyRectangles(Rectangles):
-    """Pictures that differ in their noise alone: a detector's loss is divided by the objects that a process sees, so
+    """Images that differ in their noise alone: a detector's loss is divided by the objects that a process sees, so
     that two processes agree with one where both see equally many.
     """
 
@@ -62,42 +54,42 @@ class NoisyDrawing(DrawnRectangles):
         return Picture(index, self.name(index), image, picture.objects, picture.masks)
 
 
-def classification() -> tuple[LightningModule, ImageData]:
-    task = ClassificationTask("gpvit_nano", lr=1e-3, warmup_epochs=0, mixup_alpha=0.0, cutmix_alpha=0.0)
+def classification() -> tuple[Task, ImageData]:
+    task = ClassificationTask("gpvit_nano", optim=OPTIM, mixup_alpha=0.0, cutmix_alpha=0.0)
     return task, Digits(image_size=32, rotation_degrees=0, shift=0, zoom=0)  # these vary whole batches
 
 
-def segmentation() -> tuple[LightningModule, ImageData]:
-    return SegmentationTask("upernet_gpvit_nano", lr=1e-3, warmup_steps=0), Patches(images=12)
+def segmentation() -> tuple[Task, ImageData]:
+    return SegmentationTask("upernet_gpvit_nano", optim=OPTIM), Patches(images=12)
 
 
-def detection() -> tuple[LightningModule, ImageData]:
-    options = {"min_size": 64, "max_size": 64}
-    task = DetectionTask("retinanet_gpvit_nano", options, lr=1e-3, warmup_steps=0, milestones=None)
+def detection() -> tuple[Task, ImageData]:
+    task = DetectionTask("retinanet_gpvit_nano", optim=OPTIM, min_size=64, max_size=64)
     return task, NoisyRectangles(images=12, masks=False)
 
 
-RUNS: dict[str, Any] = {
-    "classification": (classification, {}),
-    "segmentation": (segmentation, {}),
-    "detection": (detection, {}),
-    "sharded": (classification, {"strategy": "fsdp2"}),
-    "sharded_segmentation": (segmentation, {"strategy": "fsdp2"}),
-}
+RUNS = {"classification": classification, "segmentation": segmentation, "detection": detection}
+
+
+def keep_statistics(task: Task) -> None:
+    """Take out what processes cannot agree on: batch statistics, and what dropout draws."""
+    step = task.training_step
+
+    def training_step(batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+        for module in task.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.Dropout | nn.Dropout2d):
+                module.eval()
+        return step(batch, batch_idx)
+
+    task.training_step = training_step  # type: ignore[method-assign]
 
 
 def run(name: str, folder: Path, batch: int) -> None:
-    seed_everything(0, verbose=False)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    make, options = RUNS[name]
-    task, data = make()
-    data.batch_size = batch // processes
-    callbacks = [KeptStatistics()] if "strategy" in options else [KeptStatistics(), ModelEMA(decay=0.5)]
-    options = {"strategy": "ddp", **options} if processes > 1 else {}
-    options |= {"accelerator": "cpu", "devices": processes, "max_steps": STEPS, "gradient_clip_val": 1.0}
-    limit = 2 if isinstance(data, Digits) else 1.0
-    options |= {"num_sanity_val_steps": 0, "limit_val_batches": limit, "log_every_n_steps": 1, "precision": "64-true"}
-    fit(build_trainer(folder, callbacks, **options), task, data)
+    task, data = RUNS[name]()
+    keep_statistics(task)
+    data.batch_size = batch
+    settings = {"accelerator": "cpu", "precision": "64-true", "global_batch_size": batch, "validate_every": None}
+    fit(task, data, TrainConfig(steps=STEPS, clip=1.0, ema=0.5, loggers=(), **settings), folder)
 
 
 if __name__ == "__main__":

@@ -42,18 +42,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path, task):
     one, two = train(tmp_path, task)
     assert_same(one / "last.safetensors", two / "last.safetensors")
     assert_same(one / "ema_last.safetensors", two / "ema_last.safetensors")
-    if task != "classification":  # where every validation image was seen
-        metrics, others = (json.loads((run / "metrics.json").read_text())["last"] for run in (one, two))
-        assert any(name.startswith("val/ema_") for name in metrics)
-        assert others == pytest.approx(metrics, abs=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["sharded", "sharded_segmentation"])
-def test_divided_weights_learn_as_whole_ones(tmp_path, task):
-    one, two = train(tmp_path, task)
-    assert_same(one / "last.safetensors", two / "last.safetensors")
-    checkpoint = torch.load(two / "last.ckpt", weights_only=True)
-    whole = torch.load(one / "last.ckpt", weights_only=True)
-    for name, tensor in whole["state_dict"].items():
-        assert torch.allclose(tensor, checkpoint["state_dict"][name], rtol=0, atol=1e-9), name
+    metrics, others = (json.loads((run / "metrics.json").read_text())["last"] for run in (one, two))
+    scores = {name for name in metrics if name.startswith("val/")}
+    assert any(name.startswith("val/ema_") for name in scores)
+    assert {name: others[name] for name in scores} == pytest.approx({n: metrics[n] for n in scores}, abs=3e-5)

@@ -20,7 +20,7 @@ from gpvit.data.write_shards import write_shards
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.ops.deformable import deformable_sample
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
-from gpvit.tasks.optimizers import no_decay_names
+from gpvit.tasks.param_groups import NO_DECAY
 from gpvit.tasks.schedules import warmup_cosine
 
 IMAGENET, COCO, ADE20K = "imagenet/gpvit_l1", "coco/mask_rcnn_gpvit_l1_1x", "ade20k/upernet_gpvit_l1"
@@ -31,7 +31,7 @@ def _(entry: Entry) -> None:
     pools = [type(shape_of(f"gpvit_l{level}").pool) for level in (1, 2, 3, 4)]
     assert pools == [AttentionPool, AttentionPool, AveragePool, AveragePool]
     assert type(shape_of("gpvit_l1", global_pool="avg").pool) is AveragePool
-    assert settings(IMAGENET, "paper/imagenet_pool.yaml")["model.model_kwargs.global_pool"] == "avg"
+    assert settings(IMAGENET, "paper/imagenet_pool.yaml")["model.global_pool"] == "avg"
     pool = shape_of("gpvit_l2").pool
     assert pool.num_heads == 6
     assert [(name, module.bias) for name, module in pool.named_modules() if isinstance(module, nn.Linear)] == [
@@ -64,9 +64,7 @@ def _(entry: Entry) -> None:
 
 @check("Gradient clip, ImageNet")
 def _(entry: Entry) -> None:
-    clips = [
-        settings(*files)["trainer.gradient_clip_val"] for files in ((IMAGENET, "paper/imagenet_clip.yaml"), (IMAGENET,))
-    ]
+    clips = [settings(*files)["train.clip"] for files in ((IMAGENET, "paper/imagenet_clip.yaml"), (IMAGENET,))]
     assert clips == [5.0, 1.0]
     entry.says(*clips)
     assert entry.parts["Paper"].startswith("5.0")
@@ -76,21 +74,21 @@ def _(entry: Entry) -> None:
 @check("Warm-up, ImageNet")
 def _(entry: Entry) -> None:
     used = settings(IMAGENET)
-    assert (used["model.lr"], used["trainer.max_epochs"]) == (2e-3, 300)
-    facts = [used[f"model.{name}"] for name in ("warmup_epochs", "warmup_ratio", "min_lr_ratio")]
+    assert (used["optim.lr"], used["train.epochs"]) == (2e-3, 300)
+    facts = [used[f"optim.{name}"] for name in ("warmup_epochs", "warmup_ratio", "min_lr_ratio")]
     assert facts == [15, 0.001, 0.01]
     entry.says("2e-3", "300 epochs", "15 epochs", "0.001", "0.01")
     rates = [warmup_cosine(step, 300, 15, 0.001, 0.01) for step in (0, 15, 300)]
     assert rates == pytest.approx([0.001, warmup_cosine(15, 300), 0.01])
     assert rates[1] < 1  # the cosine has run since the first step
-    assert settings(IMAGENET, "--model.warmup_epochs", "20")["model.warmup_epochs"] == 20
+    assert settings(IMAGENET, "--optim.warmup_epochs", "20")["optim.warmup_epochs"] == 20
 
 
 @check("Weight decay, ImageNet")
 def _(entry: Entry) -> None:
-    assert settings(IMAGENET)["model.weight_decay"] == 0.05
+    assert settings(IMAGENET)["optim.weight_decay"] == 0.05
     model = shape_of("gpvit_l1")
-    no_decay = no_decay_names(model)
+    no_decay = NO_DECAY["norms_and_biases"](model)
     names = {name for name, _ in model.named_parameters()}
     assert {"pos_embed", "norm.weight", "stem.first.norm.weight", "blocks.1.group_tokens", "head.bias"} <= no_decay
     assert {"head.weight", "blocks.0.dwconv.weight", "stem.first.conv.weight"} <= names - no_decay
@@ -137,21 +135,21 @@ def _(entry: Entry) -> None:
 
 @check("Batch norm on several GPUs")
 def _(entry: Entry) -> None:
-    shared = {recipe: settings(recipe)["trainer.sync_batchnorm"] for recipe in (IMAGENET, COCO, ADE20K)}
-    assert shared == {IMAGENET: False, COCO: True, ADE20K: True}
+    left_to_the_task = [settings(recipe)["train.sync_batchnorm"] for recipe in (IMAGENET, COCO, ADE20K)]
+    assert left_to_the_task == [None] * 3
     tasks = (ClassificationTask, DetectionTask, SegmentationTask)
     assert [task.sync_batch_norm for task in tasks] == [False, True, True]
     assert settings(IMAGENET)["data.batch_size"] == 128
     entry.says("128 images")
-    assert settings(IMAGENET, "--trainer.sync_batchnorm", "true")["trainer.sync_batchnorm"]
-    assert all(settings(recipe)["model.freeze"] is None for recipe in shared)
+    assert settings(IMAGENET, "--train.sync_batchnorm", "true")["train.sync_batchnorm"]
+    assert all(settings(recipe)["optim.freeze"] is None for recipe in (IMAGENET, COCO, ADE20K))
 
 
 @check("Precision of training")
 def _(entry: Entry) -> None:
-    used = [settings(recipe)["trainer.precision"] for recipe in (IMAGENET, COCO, ADE20K)]
+    used = [settings(recipe)["train.precision"] for recipe in (IMAGENET, COCO, ADE20K)]
     assert used == ["16-mixed", "16-mixed", "32-true"]
-    assert settings(IMAGENET, "--trainer.precision", "bf16-mixed")["trainer.precision"] == "bf16-mixed"
+    assert settings(IMAGENET, "--train.precision", "bf16-mixed")["train.precision"] == "bf16-mixed"
     value, where = tokens(1, 12, 2, 4).half(), torch.rand(1, 5, 2, 1, 3, 2)
     weights = torch.rand(1, 5, 2, 1, 3)
     expected = deformable_sample(value.float(), [(3, 4)], where, weights)

@@ -11,10 +11,9 @@ from torch import nn
 import gpvit
 from gpvit.data.transforms.detection import DetectionAugmentation, RandomSizeCrop, training_transform
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.anchors import FixedStrideAnchors
-from gpvit.models.detection.matching import BestMatcher
+from gpvit.models.detection.assign import BELOW_LOW_THRESHOLD, BestMatcher, FixedStrideAnchors
 from gpvit.models.detection.roi_heads import L1RoIHeads
-from gpvit.tasks.optimizers import detector_groups
+from gpvit.tasks.param_groups import parameter_groups
 from gpvit.tasks.schedules import warmup_multistep
 
 LEVELS = (1, 2, 3, 4)
@@ -32,12 +31,12 @@ def _(entry: Entry) -> None:
     for schedule, (epochs, milestones) in expected.items():
         for detector in DETECTORS:
             used = settings(recipe(detector, schedule=schedule))
-            assert (used["trainer.max_epochs"], used["model.milestones"]) == (epochs, milestones)
-            assert (used["model.warmup_steps"], used["model.warmup_ratio"]) == (500, 0.001)
+            assert (used["train.epochs"], used["optim.milestones"]) == (epochs, milestones)
+            assert (used["optim.warmup_steps"], used["optim.warmup_ratio"]) == (500, 0.001)
     entry.says("12 epochs (1x)", "36 epochs (3x)", "after 8 and again after 11", "27 and 33", "500 steps", "0.001")
     rates = [warmup_multistep(step, [2700, 3300], 500) for step in (0, 500, 2699, 2700, 3299, 3300)]
     assert rates == pytest.approx([0.001, 1, 1, 0.1, 0.1, 0.01])
-    assert settings(recipe("retinanet", schedule="3x"), "--model.milestones", "[24, 33]")["model.milestones"] == [
+    assert settings(recipe("retinanet", schedule="3x"), "--optim.milestones", "[24, 33]")["optim.milestones"] == [
         24,
         33,
     ]
@@ -77,7 +76,7 @@ def _(entry: Entry) -> None:
 @check("Batch, COCO")
 def _(entry: Entry) -> None:
     check_batch(entry, recipe("mask_rcnn"))
-    assert settings(recipe("retinanet"))["model.lr"] == 2e-4
+    assert settings(recipe("retinanet"))["optim.lr"] == 2e-4
     assert 1e-4 / 16 == 2e-4 / 32
     entry.says("2e-4", "1e-4 for 16", "2e-4 for 32")
 
@@ -85,17 +84,18 @@ def _(entry: Entry) -> None:
 @check("Gradient clip, COCO")
 def _(entry: Entry) -> None:
     for schedule in ("1x", "3x"):
-        clips = [settings(recipe(detector, 1, schedule))["trainer.gradient_clip_val"] for detector in DETECTORS]
+        clips = [settings(recipe(detector, 1, schedule))["train.clip"] for detector in DETECTORS]
         assert clips == [None, 35]
     entry.says("none for Mask R-CNN", "35 for RetinaNet")
 
 
 @check("Weight decay, COCO")
 def _(entry: Entry) -> None:
-    assert settings(recipe("mask_rcnn"))["model.weight_decay"] == 0.05
+    used = settings(recipe("mask_rcnn"))
+    assert used["optim.weight_decay"] == 0.05
     model = shape_of("mask_rcnn_gpvit_l1")
     names = {id(parameter): name.removeprefix("backbone.body.") for name, parameter in model.named_parameters()}
-    groups = detector_groups(model, 0.05)
+    groups = parameter_groups(model, lr=1.0, weight_decay=0.05, no_decay=used["optim.no_decay"])
     decay = {names[id(parameter)]: group["weight_decay"] for group in groups for parameter in group["params"]}
     no_decay = {"level_embed", "backbone.pos_embed", "backbone.blocks.1.group_tokens", "norms.8.weight"}
     no_decay |= {"backbone.blocks.0.norm.weight", "backbone.stem.first.norm.bias", "spatial_prior.proj.8.bias"}
@@ -179,8 +179,8 @@ def _(entry: Entry) -> None:
     entry.says("0.5")
     truth = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 7]])
     boxes = torch.tensor([[0.0, 0, 10, 9], [0, 40, 10, 50]])  # the one box is nearer to the first object ...
-    assert matcher(truth, boxes).tolist() == [1, matcher.BELOW_LOW_THRESHOLD]  # ... and the best of the second
-    assert matcher(truth[:1] * torch.tensor([1, 1, 1, 0.4]), boxes)[0] == matcher.BELOW_LOW_THRESHOLD
+    assert matcher(truth, boxes).tolist() == [1, BELOW_LOW_THRESHOLD]  # ... and the best of the second
+    assert matcher(truth[:1] * torch.tensor([1, 1, 1, 0.4]), boxes)[0] == BELOW_LOW_THRESHOLD
 
 
 @check("Parameters of detectors (Tables 3 and 4)")

@@ -17,11 +17,10 @@ from gpvit.data.transforms.segmentation_augmentation import SegmentationAugmenta
 from gpvit.inference.groups import draw_groups
 from gpvit.layers.conv_norm import ConvNorm
 from gpvit.layers.local_attention import CrossShapedAttention
-from gpvit.models.baselines import HEADS
-from gpvit.tasks import ClassificationTask
+from gpvit.tasks import ClassificationTask, OptimConfig
 from gpvit.tasks.detection import detect
-from gpvit.tasks.lr_scaling import peak_lr
 from gpvit.zoo.official import convert_official
+from gpvit.zoo.timm_models import HEADS
 
 
 class Fixed:
@@ -97,11 +96,10 @@ def _(entry: Entry) -> None:
 
 @check("Learning rate for other batches")
 def _(entry: Entry) -> None:
-    trainer = Fixed(datamodule=Fixed(batch_size=2), world_size=8, accumulate_grad_batches=1)
-    assert peak_lr(trainer, 0.1, 32) == pytest.approx(0.05)
-    assert peak_lr(trainer, 0.1, None) == 0.1
+    assert OptimConfig(lr=0.1, base_batch_size=32).peak_lr(16) == pytest.approx(0.05)
+    assert OptimConfig(lr=0.1).peak_lr(16) == 0.1
     coco = "coco/retinanet_gpvit_l1_3x"
-    assert [settings(coco, *more)["model.base_batch_size"] for more in ((), ("--model.base_batch_size", "null"))] == [
+    assert [settings(coco, *more)["optim.base_batch_size"] for more in ((), ("--optim.base_batch_size", "null"))] == [
         32,
         None,
     ]
@@ -110,9 +108,8 @@ def _(entry: Entry) -> None:
 @check("Pairs of Mixup and CutMix")
 def _(entry: Entry) -> None:
     task = ClassificationTask("gpvit_nano")
-    task.trainer = Fixed(datamodule=Fixed(preprocessing=Fixed(input_size=(3, 32, 32)), num_classes=6))
     with torch.device("meta"):
-        task.configure_model()
+        task.build(Fixed(preprocessing=Fixed(input_size=(3, 32, 32)), num_classes=6))
     assert type(task.mixup) is Mixup
     task.mixup.label_smoothing = 0.0
     np.random.seed(0)
@@ -168,7 +165,7 @@ def _(entry: Entry) -> None:
 @check("Loss scale of detectors")
 def _(entry: Entry) -> None:
     used = settings("coco/mask_rcnn_gpvit_l1_1x")
-    assert (used["trainer.precision"], used.get("trainer.plugins")) == ("16-mixed", None)
+    assert used["train.precision"] == "16-mixed"
     scale = torch.amp.GradScaler("cpu").get_scale()
     entry.says(f"{scale:.0f}", "512")
 

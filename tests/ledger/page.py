@@ -12,7 +12,7 @@ from torch import nn
 
 import gpvit
 from gpvit.train.composition import compose, find_recipe
-from gpvit.train.recipes import resolve_recipe
+from gpvit.train.recipes import read_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "paper-vs-code.md"
@@ -72,17 +72,16 @@ def entries() -> dict[str, Entry]:
 
 @cache
 def settings(*arguments: str) -> dict[str, Any]:
-    """Resolve a recipe, with what overrides it, to `{"model.lr": 0.1}`, as the command line names settings."""
+    """Resolve a recipe, with what overrides it, to `{"optim.lr": 0.1}`, as the command line names settings."""
     recipe, *rest = arguments
     files = [recipe, *(f"recipes/{other}" if other.endswith(".yaml") else other for other in rest)]
-    resolved = resolve_recipe([f"recipes/{files[0]}.yaml", *files[1:]])
-    return {name.replace(".init_args", ""): value for name, value in _flat(resolved)}
+    return dict(_flat(read_recipe([f"recipes/{files[0]}.yaml", *files[1:]]).settings))
 
 
 def drop_path_of(recipe: str) -> float:
     """Read what a recipe and its parts say of stochastic depth, which takes less time than to resolve all settings."""
     said = compose([find_recipe(f"recipes/{recipe}.yaml")]).settings
-    return said["model"]["init_args"]["model_kwargs"]["drop_path_rate"]
+    return said["model"]["drop_path_rate"]
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

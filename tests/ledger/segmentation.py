@@ -10,7 +10,7 @@ from PIL import Image
 import gpvit
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.inference.inferers import WholeImage
-from gpvit.tasks.optimizers import head_groups
+from gpvit.tasks.param_groups import parameter_groups
 from gpvit.tasks.schedules import warmup_poly
 from gpvit.tasks.segmentation import pixel_cross_entropy
 from gpvit.zoo.catalog import MODELS
@@ -23,7 +23,7 @@ def decay_of(recipe: str) -> dict[str, float]:
     """Tell the weight decay of each parameter of a recipe's model."""
     used = settings(recipe)
     model = shape_of(used["model.name"])
-    groups = head_groups(model, 1.0, used["model.weight_decay"], used["model.no_decay"])
+    groups = parameter_groups(model, lr=1.0, weight_decay=used["optim.weight_decay"], no_decay=used["optim.no_decay"])
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {names[id(parameter)]: group["weight_decay"] for group in groups for parameter in group["params"]}
 
@@ -31,13 +31,13 @@ def decay_of(recipe: str) -> dict[str, float]:
 @check("Learning rate, ADE20K")
 def _(entry: Entry) -> None:
     rates = [
-        settings(recipe, *more)["model.lr"]
+        settings(recipe, *more)["optim.lr"]
         for recipe in (UPERNET, SEGFORMER)
         for more in ((), ("paper/ade20k_lr.yaml",))
     ]
     assert rates == [1.2e-4, 6e-5] * 2
     entry.says("6e-5", "1.2e-4")
-    assert settings(UPERNET, "--model.lr", "0.00006")["model.lr"] == 6e-5
+    assert settings(UPERNET, "--optim.lr", "0.00006")["optim.lr"] == 6e-5
 
 
 @check("Batch, ADE20K")
@@ -50,9 +50,9 @@ def check_batch(entry: Entry, recipe: str) -> None:
     for more, gpus in (((), 16), (("paper/eight_gpus.yaml",), 8)):
         used = settings(recipe, *more)
         assert used["data.batch_size"] == 2
-        assert used["trainer.num_nodes"] * used["trainer.devices"] == gpus
-        assert used["model.base_batch_size"] == 2 * gpus
-        assert used["model.lr"] == settings(recipe)["model.lr"]
+        assert used["train.global_batch_size"] == 2 * gpus
+        assert used["optim.base_batch_size"] == 2 * gpus
+        assert used["optim.lr"] == settings(recipe)["optim.lr"]
         entry.says(f"{gpus} GPUs", f"{2 * gpus} images")
     assert entry.parts["Ours"] == "32."
 
@@ -61,9 +61,9 @@ def check_batch(entry: Entry, recipe: str) -> None:
 def _(entry: Entry) -> None:
     for recipe, head_scale in ((UPERNET, 1.0), (SEGFORMER, 10.0)):
         used = settings(recipe)
-        assert (used["trainer.max_steps"], used["trainer.gradient_clip_val"]) == (160_000, None)
-        assert (used["model.warmup_steps"], used["model.warmup_ratio"], used["model.power"]) == (1500, 1e-6, 1.0)
-        assert (used["model.head_lr_scale"], used["model.min_lr_ratio"]) == (head_scale, 0.0)
+        assert (used["train.steps"], used["train.clip"]) == (160_000, None)
+        assert (used["optim.warmup_steps"], used["optim.warmup_ratio"], used["optim.power"]) == (1500, 1e-6, 1.0)
+        assert (used["optim.head_lr_scale"], used["optim.min_lr_ratio"]) == (head_scale, 0.0)
     assert [warmup_poly(step, 160_000, 1500) for step in (0, 80_000, 160_000)] == pytest.approx([1e-6, 0.5, 0])
     entry.says("160,000 steps", "1,500 steps", "1e-6", "ten times")
 
@@ -85,7 +85,7 @@ def _(entry: Entry) -> None:
     decaying = {"norm.weight", "norm.bias", "stem.first.norm.weight", "stem.proj.bias", "blocks.0.mlp.fc1.bias"}
     assert {decay[backbone + name] for name in decaying} == {0.01}
     assert {value for name, value in decay.items() if not name.startswith("backbone.")} == {0.01}
-    entry.says(settings(SEGFORMER)["model.no_decay"], "0.01")
+    entry.says(settings(SEGFORMER)["optim.no_decay"], "0.01")
 
 
 @check("Weight decay, SegFormer")
@@ -96,7 +96,7 @@ def _(entry: Entry) -> None:
     assert {decay[backbone + name] for name in no_decay} == {0}
     assert decay[f"{backbone}blocks.0.attn.vertical.lepe.bias"] == 0.01
     assert {value for name, value in decay.items() if not name.startswith("backbone.")} == {0.01}
-    entry.says(settings(UPERNET)["model.no_decay"], "0.01")
+    entry.says(settings(UPERNET)["optim.no_decay"], "0.01")
 
 
 @check("Norms of the features")

@@ -56,7 +56,7 @@ def test_every_option_and_verb_exists():
     text = PAGE.read_text(encoding="utf-8")
     assert set(re.findall(r"gpvit (\w+)[` ]", text.replace("import gpvit", ""))) <= VERBS.keys()
     options = [
-        (e, o) for e in entries().values() for o in re.findall(r"`--((?:model|data|trainer)\.[\w.]+)", str(e.parts))
+        (e, o) for e in entries().values() for o in re.findall(r"`--((?:model|data|optim|train)\.[\w.]+)", str(e.parts))
     ]
     assert len(options) > 15
     for entry, option in options:

@@ -81,7 +81,7 @@ def test_gradient_checkpointing_changes_no_gradient(name):
     torch.testing.assert_close(*gradients)
 
 
-def test_spared_parameters_are_the_backbones():
+def test_parameters_without_decay_are_the_backbones():
     model = gpvit.create_model("segformer_gpvit_nano")
     names = {name for name, _ in model.named_parameters()}
     assert model.no_weight_decay() <= names
@@ -108,7 +108,7 @@ def test_a_new_classifier_is_asked_for(tmp_path, classes, capsys):
     if classes == 5:
         gpvit.create_model("upernet_gpvit_nano", path)
         return
-    with pytest.raises(ValueError, match=r"misshapen: decoder.classifier.weight(.|\n)*new_head=True"):
+    with pytest.raises(ValueError, match=r"size mismatch: decoder.classifier.weight(.|\n)*new_head=True"):
         gpvit.create_model("upernet_gpvit_nano", path, num_classes=classes)
     model = gpvit.create_model("upernet_gpvit_nano", path, num_classes=classes, new_head=True)
     assert model.num_classes == classes

@@ -10,8 +10,7 @@ from golden import fill, official
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import GPViT
 from gpvit.models.variants import VARIANTS
-from gpvit.zoo.official.adapter import rename_in_adapter
-from gpvit.zoo.official.backbone import convert_with_backbone
+from gpvit.zoo.official import convert_with_backbone, rename_in_adapter
 
 SYSTEMS = {"maskrcnn": 4, "retinanet": 3}  # number of outputs
 LEVELS = (1, 2, 3, 4)

@@ -10,7 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
 import gpvit  # noqa: F401  timm learns the models
-from gpvit.models.detection import Detector, MaskRCNN, RetinaNet
+from gpvit.models.detection.detector import Detector
+from gpvit.models.detection.mask_rcnn import MaskRCNN
+from gpvit.models.detection.retinanet import RetinaNet
 from gpvit.zoo.official import convert_official
 
 MODELS = {"maskrcnn": MaskRCNN, "retinanet": RetinaNet}

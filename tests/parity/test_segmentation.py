@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from golden import fill, official
 
 from gpvit.profile.cost import profile_model
-from gpvit.zoo.catalog import create_model
+from gpvit.zoo.factory import create_model
 from gpvit.zoo.files import load_weights
 from gpvit.zoo.official import convert_official
 

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -161,9 +161,9 @@ def test_shared_parameters_count_once():
     assert cost.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_to_dict_holds_totals_and_rows():
+def test_as_data_it_holds_totals_and_rows():
     cost = profile_model(timm.create_model("test_vit", img_size=(64, 32)), (64, 32))
-    record = cost.to_dict()
+    record = asdict(cost)
     assert json.loads(json.dumps(record))["size"] == [64, 32]
     for name in ("parameters", "macs", "macs_without_attention"):
         assert record[name] == sum(row[name] for row in record["rows"]) == getattr(cost, name)

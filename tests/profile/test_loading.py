@@ -13,8 +13,8 @@ from gpvit.data.classification.module import ClassificationData
 from gpvit.data.classification.shards import Shards
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.write_shards import write_shards
-from gpvit.profile.loading import LoadingReport, Stage, measure_loading
-from gpvit.profile.machine import describe_machine
+from gpvit.profile.loading import TrainingStep, measure_loading, verdict
+from gpvit.train.recipes import read_recipe
 
 SECONDS = 0.01
 
@@ -39,71 +39,75 @@ class SlowData(ClassificationData):
 
 
 class Model:
-    """Stands where a training step is timed, with a rate of its own."""
+    """Stands where a training step is timed: an optimiser step of two batches, which is a second."""
 
-    device = "cpu"
+    compiled = False
+    batches = 2
 
-    def __init__(self, rate):
-        self.rate = rate
-
-    def images_per_second(self, data, batch, rounds, warmup):
+    def __init__(self, batch):
         assert batch[0].shape == (8, 1, 8, 8)
-        return self.rate
+
+    def build(self):
+        return lambda: None
 
 
-def test_rates_are_those_of_the_samples():
+def test_every_stage_is_timed(monkeypatch, tmp_path):
+    monkeypatch.setattr("gpvit.profile.measure.duration", lambda step: step() or 1.0)
     data = SlowData()
-    report = measure_loading(data, [0, 2], rounds=3, warmup=1, model=Model(40.0))
-    sample, alone, two = report.stages
-    assert (sample.name, alone.workers, two.workers) == ("samples in memory", 0, 2)
-    limit = 1 / SECONDS
-    assert 0.5 * limit < sample.images_per_second < limit
-    assert 0.5 * limit < alone.images_per_second < limit
-    assert 1.2 * limit < two.images_per_second < 2.4 * limit  # two workers sleep at once
-    assert two.per_core == two.images_per_second / 2
+    report = measure_loading(data, [0, 2], rounds=3, warmup=1, model=Model)
+    sample, alone, two, step = report.rows
+    assert [row["stage"] for row in report.rows] == [
+        *("samples in memory", "whole loader", "whole loader", "training step"),
+    ]
+    assert [row["workers"] for row in report.rows] == [None, 0, 2, None]
+    assert max(row["images_per_second"] for row in (sample, alone)) < 1 / SECONDS
+    assert two["images_per_second_per_core"] == two["images_per_second"] / 2
+    assert step["images_per_second"] == 16
     # without workers, loading and learning take turns; with them, the slower sets the pace
-    assert alone.training_images_per_second == pytest.approx(1 / (1 / alone.images_per_second + 1 / 40))
-    assert two.training_images_per_second == 40
+    assert alone["training_images_per_second"] == pytest.approx(1 / (1 / alone["images_per_second"] + 1 / 16))
+    assert two["training_images_per_second"] == min(two["images_per_second"], 16)
     assert data.num_workers == 3
-
-
-def report_of(step, device="cpu", **loaders):
-    stages = [Stage("whole loader", rate, int(name[1:])) for name, rate in loaders.items()]
-    step = None if step is None else Stage("training step", step)
-    return LoadingReport(describe_machine(), 8, device, (Stage("decoding", 100.0), *stages), step)
+    with report.write(tmp_path, "loading")[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["workers"] for row in rows] == ["", "0", "2", ""]
+    assert {row["torch"] for row in rows} == {torch.__version__}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(report)
+    assert "whole loader" in capture.get()
+    assert "batch 8, cpu" in capture.get()
 
 
 def test_the_bottleneck_is_named_with_what_helps():
-    model = report_of(150.0, w0=90.0, w1=100.0, w2=200.0, w4=300.0).verdict()
+    model = verdict({0: 90.0, 1: 100.0, 2: 200.0, 4: 300.0}, 150.0, "cpu")
     assert model.startswith("The model is the bottleneck: with num_workers 2 the loader gives 200 images/s")
     assert "share the cores" in model
-    loader = report_of(1000.0, "cuda:0", w0=90.0, w2=200.0).verdict()
+    loader = verdict({0: 90.0, 2: 200.0}, 1000.0, "cuda:0")
     assert loader.startswith("The loader is the bottleneck: with num_workers 2 it gives 200 images/s")
     assert "About 10 workers would keep up" in loader
-    assert "share" not in loader
-    assert "Give a recipe" in report_of(None, w0=90.0).verdict()
-    # fast as it is, a loader without workers makes the model wait
-    assert report_of(50.0, w0=90.0).verdict().startswith("The loader is the bottleneck")
+    assert "share the cores" not in loader
+    assert "Give a recipe" in verdict({0: 90.0}, None, "cpu")
 
 
-def test_the_table_is_printed_and_written(tmp_path):
-    report = report_of(150.0, w0=90.0, w2=200.0)
-    console = Console(width=100)
-    with console.capture() as capture:
-        console.print(report)
-    assert all(text in capture.get() for text in ("decoding", "whole loader", "training step", "The model is the"))
-    path = report.write(tmp_path / "new")
-    assert [path] == list(path.parent.iterdir())
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["stage"] for row in rows] == ["decoding", "whole loader", "whole loader", "training step"]
-    assert [row["workers"] for row in rows] == ["", "0", "2", ""]
-    assert [row["images_per_second_per_core"] for row in rows] == ["100.0", "90.0", "100.0", ""]
-    assert {row["torch"] for row in rows} == {torch.__version__}
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_a_training_step_is_the_recipes_without_its_loading(precision, monkeypatch):
+    options = ["--data.batch_size=4", "--data.image_size=32", "--train.accumulate=2", f"--train.precision={precision}"]
+    task, data, config = read_recipe(["recipes/digits/classify.yaml", *options, "--train.devices=8"]).build()
+    data.setup("fit")
+    taken = []
+    own = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args, **kw: taken.append(own(self, *args, **kw)))
+    case = TrainingStep(task, data, config, "cpu", next(iter(data.train_dataloader())))
+    before = [parameter.clone() for parameter in task.parameters()]
+    step = case.build()
+    step()
+    step()
+    assert (case.batches, len(taken)) == (2, 2)
+    assert not any(torch.equal(old, new) for old, new in zip(before, task.parameters(), strict=True))
 
 
 def slow_transform(image):
-    time.sleep(0.05)
+    time.sleep(SECONDS)
     return torch.zeros(3, 8, 8)
 
 
@@ -120,9 +124,10 @@ def test_decoding_is_timed_apart_from_augmentation(tmp_path):
         data = kind(tmp_path / root, **small)
         data.setup("fit")
         data.train_set.dataset.transform = slow_transform
-        decoding, augmented, loader = measure_loading(data, [0], rounds=3, warmup=1).stages
-        assert (decoding.name, augmented.name, loader.name) == ("decoding", "decoding + augmentation", "whole loader")
-        assert augmented.images_per_second < 50 < 2 * decoding.images_per_second
+        rows = measure_loading(data, [0], rounds=1, warmup=0).rows
+        assert [row["stage"] for row in rows] == ["decoding", "decoding + augmentation", "whole loader"]
+        assert rows[1]["images_per_second"] < 1 / SECONDS
+        assert data.train_set.dataset.transform is slow_transform
 
 
 @pytest.mark.parametrize("options", [{"rounds": 0}, {"warmup": -1}, {"num_workers": []}, {"num_workers": [-1]}])

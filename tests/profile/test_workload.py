@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import nn
 
-from gpvit.profile.workload import Case, build, check, create_for_size, format_size, parse_size
+from gpvit.profile.workload import Case, create_for_size, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_impossible_settings_are_refused(setting, message):
 
 def test_unknown_model_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="resnet18"):
-        check(Case("resnet81"))
+        Case("resnet81").check()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_absent_device_is_refused():
     with pytest.raises(ValueError, match="choose 'cpu'"):
-        check(Case("resnet18", device="cuda:99"))
+        Case("resnet18", device="cuda:99").check()
 
 
 def test_absent_compiler_is_refused(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler -O2")
     with pytest.raises(FileNotFoundError, match="no-such-compiler"):
-        check(Case("resnet18", compiled=True))
-    check(Case("resnet18"))
+        Case("resnet18", compiled=True).check()
+    Case("resnet18").check()
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "gpvit_nano"])
@@ -68,7 +68,7 @@ def test_models_are_made_for_the_size(name, size):
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_systems_are_cases_too(mode):
-    build(Case("segformer_gpvit_nano", (32, 64), 2, mode))()
+    Case("segformer_gpvit_nano", (32, 64), 2, mode).build()()
     assert create_for_size("segformer_vit_tiny_patch16_224", (32, 64)).eval()(torch.zeros(1, 3, 32, 64)).shape[2:] == (
         32,
         64,
@@ -104,7 +104,7 @@ def probe(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_forward_is_inference(probe, dtype):
     before = probe.conv.weight.clone()
-    build(Case("probe", (8, 16), 2, dtype=dtype))()
+    Case("probe", (8, 16), 2, dtype=dtype).build()()
     assert probe.seen == [(False, True, getattr(torch, dtype), torch.Size([2, 3, 8, 16]))]
     assert torch.equal(probe.conv.weight, before)
 
@@ -112,7 +112,7 @@ def test_forward_is_inference(probe, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_changes_every_parameter(probe, dtype):
     before = [p.clone() for p in probe.parameters()]
-    build(Case("probe", (8, 8), 2, mode="train", dtype=dtype))()
+    Case("probe", (8, 8), 2, mode="train", dtype=dtype).build()()
     assert probe.seen == [(True, False, getattr(torch, dtype), torch.Size([2, 3, 8, 8]))]
     assert not any(torch.equal(a, b) for a, b in zip(before, probe.parameters(), strict=True))
     assert all(p.grad is None and p.dtype == torch.float32 for p in probe.parameters())
@@ -121,7 +121,7 @@ def test_training_changes_every_parameter(probe, dtype):
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_lack_of_memory_is_a_memory_error(mode):
     with pytest.raises(MemoryError):
-        build(Case("test_resnet", (4096, 4096), 10**7, mode=mode))
+        Case("test_resnet", (4096, 4096), 10**7, mode=mode).build()
 
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="compiling needs a C++ compiler")
@@ -132,7 +132,7 @@ def test_compiled_models_are_compiled_for_one_shape(probe):
     counters = torch._dynamo.utils.counters
     counters.clear()
     for side in (8, 16):
-        step = build(Case("probe", (side, side), 2, compiled=True))
+        step = Case("probe", (side, side), 2, compiled=True).build()
         step()
         step()
     assert counters["stats"]["unique_graphs"] == 2

@@ -3,19 +3,14 @@ from copy import deepcopy
 import pytest
 import torch
 from lightning import Callback
-from tasks.objects import Rectangles
-from tasks.patches import Patches
+from tasks.plain import SMALL, TASKS, optim, train
 from torch import nn
 
 import gpvit
-from gpvit.data import Digits
-from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from gpvit.tasks.freezing import freeze
 from gpvit.tasks.layer_ids import find_transformer
-from gpvit.tasks.optimizers import detector_groups, head_groups, parameter_groups
-from gpvit.train import build_trainer
+from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
 
-SMALL = {"min_size": 64, "channels": 16}
 NETWORKS = {
     "gpvit_nano": {},
     "segformer_gpvit_nano": {},
@@ -80,28 +75,15 @@ def test_frozen_batch_norms_keep_their_statistics_whatever_the_mode(name, part):
         assert bool(changed) == (part == 5 or name != "gpvit_nano")  # batch norms of what learns do move
 
 
-def test_frozen_parameters_are_in_no_group():
-    for name, groups in (
-        ("gpvit_nano", lambda m: parameter_groups(m, 1.0, 0.1)),
-        ("gpvit_nano", lambda m: parameter_groups(m, 1.0, 0.1, layer_decay=0.5)),
-        ("segformer_gpvit_nano", lambda m: head_groups(m, 1.0, 0.1, "layer_norms")),
-        ("mask_rcnn_gpvit_nano", lambda m: detector_groups(m, 0.1)),
-    ):
-        model = network(name)
-        freeze(model, "backbone")
-        grouped = {id(p) for group in groups(model) for p in group["params"]}
-        assert grouped == {id(p) for p in model.parameters() if p.requires_grad}
-
-
-TASKS = {
-    "gpvit_nano": (ClassificationTask, {}, lambda: Digits(image_size=32, batch_size=4)),
-    "upernet_gpvit_nano": (SegmentationTask, {"warmup_steps": 0}, Patches),
-    "mask_rcnn_gpvit_nano": (
-        DetectionTask,
-        {"model_kwargs": SMALL, "milestones": None, "warmup_steps": 0},
-        Rectangles,
-    ),
-}
+@pytest.mark.parametrize("name", ["gpvit_nano", "segformer_gpvit_nano", "mask_rcnn_gpvit_nano"])
+def test_frozen_parameters_are_in_no_group(name):
+    model = network(name)
+    freeze(model, "backbone")
+    for settings in ({"layer_decay": 0.5}, *({"no_decay": rule} for rule in NO_DECAY)):
+        groups = parameter_groups(model, lr=1.0, weight_decay=0.1, **settings)
+        assert {id(p) for group in groups for p in group["params"]} == {
+            id(p) for p in model.parameters() if p.requires_grad
+        }
 
 
 class Watch(Callback):
@@ -116,13 +98,12 @@ class Watch(Callback):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_training_moves_what_learns_and_nothing_else(name, tmp_path):
-    kind, options, data = TASKS[name]
-    task, watch = kind(name, lr=0.01, freeze="backbone", **options), Watch()
-    settings = {"max_steps": 3, "limit_val_batches": 1, "val_check_interval": 1, "num_sanity_val_steps": 0}
-    trainer = build_trainer(tmp_path, [watch], accelerator="cpu", logger=False, enable_progress_bar=False, **settings)
+def test_training_moves_what_learns_and_nothing_else(name):
+    kind, arguments, data = TASKS[name]
+    task, watch = kind(name, optim=optim(kind, lr=0.01, freeze="backbone"), **arguments), Watch()
+    settings = {"callbacks": [watch], "max_steps": 3, "limit_val_batches": 1, "val_check_interval": 1}
     with pytest.warns(UserWarning, match="freeze: backbone keeps random values"):
-        trainer.fit(task, datamodule=data())
+        trainer = train(task, data(), **settings)
     assert trainer.global_step == 3
     names, (prefix, _) = learning(task.network), find_transformer(task.network)
     assert watch.with_gradient == names  # several processes would wait for one without

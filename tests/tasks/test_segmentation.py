@@ -1,35 +1,22 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning import Trainer
 from tasks.patches import Patches
+from tasks.plain import optim, train
 
 import gpvit
-from gpvit.data.segmentation import SegmentationData
 from gpvit.tasks import SegmentationTask
 from gpvit.tasks.metrics.mean_iou import SegmentationScores
 from gpvit.tasks.segmentation import pixel_cross_entropy
 
-PLAIN = {"warmup_steps": 0}
-
-
-def run(task: SegmentationTask, data: SegmentationData, **options) -> Trainer:
-    quiet = {
-        "max_epochs": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    trainer = Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, **{**quiet, **options})
-    trainer.fit(task, datamodule=data)
-    return trainer
+PLAIN = {"optim": optim(SegmentationTask)}
+STILL = {"optim": optim(SegmentationTask, lr=0.0)}
 
 
 @pytest.mark.parametrize("decoder", ["upernet", "segformer"])
 def test_the_network_takes_classes_and_channels_from_the_data(decoder):
-    task = SegmentationTask(f"{decoder}_gpvit_nano", {"drop_path_rate": 0.1}, **PLAIN)
-    trainer = run(task, Patches(num_classes=7, channels=1), limit_train_batches=1, limit_val_batches=1)
+    task = SegmentationTask(f"{decoder}_gpvit_nano", drop_path_rate=0.1, **PLAIN)
+    trainer = train(task, Patches(num_classes=7, channels=1), limit_train_batches=1, limit_val_batches=1)
     assert (task.network.num_classes, task.network.in_chans) == (7, 1)
     assert task.eval()(torch.rand(1, 1, 64, 32)).shape == (1, 7, 64, 32)
     assert {"train/loss", "val/miou", "val/macc", "val/aacc"} <= trainer.callback_metrics.keys()
@@ -44,22 +31,22 @@ def test_every_parameter_takes_part_in_the_loss(name):  # distributed training w
 
 
 def test_any_timm_backbone_can_be_trained():
-    task = SegmentationTask("upernet_resnet10t", {"decoder_kwargs": {"channels": 16}}, **PLAIN)
-    trainer = run(task, Patches(), limit_train_batches=1, limit_val_batches=1)
+    task = SegmentationTask("upernet_resnet10t", decoder_kwargs={"channels": 16}, **PLAIN)
+    trainer = train(task, Patches(), limit_train_batches=1, limit_val_batches=1)
     assert trainer.callback_metrics["train/loss"] > 0
 
 
 def test_it_learns_a_few_pictures_by_heart():
     torch.manual_seed(0)
-    task = SegmentationTask("segformer_gpvit_nano", lr=1e-3, head_lr_scale=10, **PLAIN)
-    trainer = run(task, Patches(), max_epochs=20, limit_val_batches=0)
+    task = SegmentationTask("segformer_gpvit_nano", optim=optim(SegmentationTask, lr=1e-3, head_lr_scale=10))
+    trainer = train(task, Patches(), max_epochs=20, limit_val_batches=0)
     assert trainer.callback_metrics["train/loss"] < 0.1
 
 
 def test_scores_count_each_picture_at_its_own_size():
-    task = SegmentationTask("segformer_gpvit_nano", lr=0.0, **PLAIN)
+    task = SegmentationTask("segformer_gpvit_nano", **STILL)
     data = Patches()
-    trainer = run(task, data, limit_train_batches=1)
+    trainer = train(task, data, limit_train_batches=1)
     scores = SegmentationScores(3)
     network = task.network.eval()
     for pair in data.val_pairs():
@@ -71,12 +58,6 @@ def test_scores_count_each_picture_at_its_own_size():
     for name, value in scores.compute().items():
         if name in ("miou", "macc", "aacc"):
             assert trainer.callback_metrics[f"val/{name}"] == pytest.approx(value.item(), abs=1e-6)
-
-
-def test_each_validation_starts_from_nothing():
-    task = SegmentationTask("segformer_gpvit_nano", lr=0.0, **PLAIN)
-    run(task, Patches(), max_epochs=2, limit_train_batches=1)
-    assert task.val_scores.confmat.sum() == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -92,66 +73,20 @@ def test_the_loss_is_a_mean_over_all_pixels(seed):
     assert pixel_cross_entropy(logits, torch.full_like(masks, 255)) == 0
 
 
-def test_the_auxiliary_head_has_its_share_of_the_loss(monkeypatch):
+def test_the_auxiliary_head_has_its_share_of_the_loss():
     task = SegmentationTask("upernet_gpvit_nano", auxiliary_weight=0.25, **PLAIN)
-    run(task, Patches(), limit_train_batches=1, limit_val_batches=0)
+    train(task, Patches(), limit_train_batches=1, limit_val_batches=0)
     task.network.eval()
     images, masks = torch.rand(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
-    monkeypatch.setattr(task, "log_step", lambda loss, batch_size: loss)
     main, auxiliary = (pixel_cross_entropy(logits, masks) for logits in task.network.forward_with_auxiliary(images))
-    assert task.training_step((images, masks), 0).item() == pytest.approx((main + 0.25 * auxiliary).item())
-
-
-def test_the_rates_follow_the_schedule():
-    task = SegmentationTask("segformer_gpvit_nano", lr=0.1, head_lr_scale=10, warmup_steps=4, warmup_ratio=0.5)
-    trainer = run(task, Patches(), max_steps=2, max_epochs=-1, limit_val_batches=0)
-    schedule = trainer.lr_scheduler_configs[0].scheduler
-    factor = schedule.lr_lambdas[0]
-    assert [factor(step) for step in range(3)] == pytest.approx([0.5, 0.5 * 0.625, 0])  # falls while it warms up
-    assert sorted(set(schedule.base_lrs)) == pytest.approx([0.1, 1.0])
-    assert {group["lr"] for group in trainer.optimizers[0].param_groups} == {0}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"name": "segformer_gpvit_nan"}, "did you mean segformer_gpvit_nano"),
-        ({"name": "gpvit_nano"}, "gpvit_nano is a model for classification, not for segmentation"),
-        ({"name": "upernet_gpvit_nano", "model_kwargs": {"drop_path": 0.1}}, "did you mean drop_path_rate"),
-    ],
-)
-def test_a_wrong_model_is_refused_at_once(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        SegmentationTask(**arguments)
-
-
-def test_what_the_data_say_is_not_said_again():
-    with pytest.raises(ValueError, match="states num_classes; the data says so"):
-        run(SegmentationTask("segformer_gpvit_nano", {"num_classes": 2}), Patches())
-
-
-def test_a_loss_that_is_not_finite_ends_the_run():
-    class Broken(SegmentationTask):
-        def configure_model(self) -> None:
-            super().configure_model()
-            torch.nn.init.constant_(self.network.decoder.classifier.bias, float("nan"))
-
-    with pytest.raises(ValueError, match=r"the loss is nan at step 0.*lower lr, or clip gradients"):
-        run(Broken("segformer_gpvit_nano", **PLAIN), Patches())
-
-
-def test_a_run_without_end_is_refused():
-    with pytest.raises(ValueError, match=r"set trainer\.max_epochs or trainer.max_steps"):
-        run(SegmentationTask("segformer_gpvit_nano", **PLAIN), Patches(), max_epochs=-1)
+    assert task.training_step((images, masks), 0)["loss"].item() == pytest.approx((main + 0.25 * auxiliary).item())
 
 
 def test_training_starts_from_a_classifiers_backbone(tmp_path, capsys):
     start = gpvit.create_model("gpvit_nano", num_classes=4)
     gpvit.save(start, tmp_path / "start.safetensors")
-    task = SegmentationTask(
-        "segformer_gpvit_nano", backbone_weights=str(tmp_path / "start.safetensors"), lr=0.0, **PLAIN
-    )
-    run(task, Patches(), limit_train_batches=1, limit_val_batches=0)
+    task = SegmentationTask("segformer_gpvit_nano", backbone_weights=str(tmp_path / "start.safetensors"), **STILL)
+    train(task, Patches(), limit_train_batches=1, limit_val_batches=0)
     assert "loaded into the backbone" in capsys.readouterr().err
     ours = dict(task.network.backbone.model.named_parameters())
     assert all(
@@ -162,8 +97,8 @@ def test_training_starts_from_a_classifiers_backbone(tmp_path, capsys):
 def test_finetuning_renews_only_the_classifier(tmp_path, capsys):
     start = gpvit.create_model("segformer_gpvit_nano", num_classes=5)
     gpvit.save(start, tmp_path / "start.safetensors")
-    task = SegmentationTask("segformer_gpvit_nano", weights=str(tmp_path / "start.safetensors"), lr=0.0, **PLAIN)
-    run(task, Patches(), limit_train_batches=1, limit_val_batches=0)
+    task = SegmentationTask("segformer_gpvit_nano", weights=str(tmp_path / "start.safetensors"), **STILL)
+    train(task, Patches(), limit_train_batches=1, limit_val_batches=0)
     assert "decoder.classifier.weight (5, 128, 1, 1) left out" in capsys.readouterr().err
     assert task.network.num_classes == 3
     assert torch.equal(task.network.decoder.fuse.conv.weight, start.decoder.fuse.conv.weight)

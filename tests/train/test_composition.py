@@ -35,42 +35,64 @@ def test_the_recipe_is_found_in_the_checkout_and_in_an_installed_package(tmp_pat
 def test_later_files_win_over_earlier_ones_and_a_recipe_over_its_bases(tmp_path):
     a, b, _, _ = write(
         tmp_path,
-        a="base: [c.yaml, d.yaml]\ntrainer: {max_epochs: 3}",
-        b="trainer: {devices: 4}\nmodel: null",
-        c="trainer: {max_epochs: 1, devices: 1, precision: c}\nlist: [1, 2]",
-        d="trainer: {max_epochs: 2, devices: 2}\nlist: [3]\nmodel: {lr: 1e-4}",
+        a="base: [c.yaml, d.yaml]\ntrain: {epochs: 3}",
+        b="train: {devices: 4}\nmodel: null",
+        c="train: {epochs: 1, devices: 1, precision: c}\nlist: [1, 2]",
+        d="train: {epochs: 2, devices: 2}\nlist: [3]\noptim: {lr: 1e-4}",
     )
     assert compose([a]).settings == {
-        "trainer": {"max_epochs": 3, "devices": 2, "precision": "c"},
+        "train": {"epochs": 3, "devices": 2, "precision": "c"},
         "list": [3],
-        "model": {"lr": 0.0001},  # a number here as on the command line, though YAML 1.1 has it a text
+        "optim": {"lr": 0.0001},  # a number here as on the command line, though YAML 1.1 has it a text
     }
     both = compose([a, b])
-    assert both.settings["trainer"] == {"max_epochs": 3, "devices": 4, "precision": "c"}
+    assert both.settings["train"] == {"epochs": 3, "devices": 4, "precision": "c"}
     assert both.settings["model"] is None
-    assert [both.origin(("trainer", key)).stem for key in ("max_epochs", "devices", "precision")] == ["a", "b", "c"]
-    assert both.origin(("trainer", "strategy")) is None
+    assert [both.place(("train", key)) for key in ("epochs", "devices", "precision")] == [
+        (a, 2),
+        (b, 1),
+        (tmp_path / "c.yaml", 1),
+    ]
+    assert both.place(("train", "strategy")) is None
+
+
+def test_options_lie_over_the_files_and_are_in_none_of_them(tmp_path):
+    a, b = write(tmp_path, a="train: {epochs: 3, clip: 1.0}", b="base: a.yaml\ntrain: {clip: 2.0}")
+    options = {"train.clip": "3", "data.augmentation.scale": 2}
+    composed = compose([b]).overridden(options)
+    assert composed.settings == {"train": {"epochs": 3, "clip": "3"}, "data": {"augmentation": {"scale": 2}}}
+    assert composed.where(("train", "epochs")) == f"{a}, line 1: "
+    assert composed.where(("train", "clip")) == composed.where(("data", "augmentation")) == ""
 
 
 def test_a_base_is_relative_to_its_recipe_or_a_recipe_of_the_package(tmp_path, monkeypatch):
     inner = tmp_path / "inner"
     inner.mkdir()
-    write(tmp_path, shared="seed_everything: 7")
+    write(tmp_path, shared="train: {seed: 7}")
     (own,) = write(inner, own="base: [recipes/digits/classify.yaml, ../shared.yaml]")
     monkeypatch.chdir(inner.parent.parent)
     composed = compose([own])
-    assert composed.settings["seed_everything"] == 7
-    assert composed.settings["model"]["init_args"]["name"] == "gpvit_nano"
+    assert composed.settings["train"]["seed"] == 7
+    assert composed.settings["model"]["name"] == "gpvit_nano"
 
 
 def test_another_class_begins_anew():
-    lower = {"data": {"class_path": "A", "init_args": {"root": 1, "size": 2}}}
-    assert merge(lower, {"data": {"init_args": {"size": 3}}})["data"]["init_args"] == {"root": 1, "size": 3}
-    same = {"class_path": "A", "init_args": {"size": 3}}
-    assert merge(lower, {"data": same})["data"]["init_args"] == {"root": 1, "size": 3}
-    other = {"class_path": "B", "init_args": {"size": 3}}
+    lower = {"data": {"class": "A", "root": 1, "size": 2}}
+    assert merge(lower, {"data": {"size": 3}})["data"] == {"class": "A", "root": 1, "size": 3}
+    assert merge(lower, {"data": {"class": "A", "size": 3}})["data"] == {"class": "A", "root": 1, "size": 3}
+    other = {"class": "B", "size": 3}
     assert merge(lower, {"data": other})["data"] == other
-    assert lower["data"]["init_args"] == {"root": 1, "size": 2}
+    assert lower == {"data": {"class": "A", "root": 1, "size": 2}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("epochs", "steps"), ("global_batch_size", "accumulate"), ("warmup_epochs", "warmup_steps")]
+)
+def test_what_says_the_same_takes_the_place_of_the_other(one, other):
+    assert merge({one: 1}, {other: 2}) == {other: 2}
+    assert merge({other: 1}, {one: 2}) == {one: 2}
+    assert merge({one: 1}, {other: None}) == {one: 1, other: None}
+    assert merge({one: 1}, {one: 2, other: 3}) == {one: 2, other: 3}  # the class refuses it, or says what counts
 
 
 def test_merging_is_associative_and_keeps_what_is_repeated():
@@ -94,8 +116,8 @@ def test_merging_is_associative_and_keeps_what_is_repeated():
             FileNotFoundError,
             r"a.yaml: its base absent.yaml is not at .*absent.yaml; name it",
         ),
-        ({"a": "base: 3"}, ValueError, r"a.yaml: base 3: name a recipe"),
-        ({"a": "base: {b: c}"}, ValueError, r"a.yaml: base .*: name a recipe"),
+        ({"a": "base: 3"}, ValueError, r"a.yaml, line 1: base 3: name a recipe"),
+        ({"a": "base: {b: c}"}, ValueError, r"a.yaml, line 1: base .*: name a recipe"),
         ({"a": "base: b.yaml", "b": "x: 1\ny: [1, 2\nz: 3"}, ValueError, r"b.yaml, line 3 is not YAML"),
         ({"a": "x: 1\n\tb: 2"}, ValueError, r"a.yaml, line 2 is not YAML"),
         ({"a": "x: {lr: 1}\ny: {lr: 2, \n    lr: 3}"}, ValueError, r"a.yaml, line 3: y.lr stands in line 2 already"),
@@ -114,7 +136,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
         compose([tmp_path / "a.yaml"])
 
 
-@pytest.mark.parametrize(("text", "settings"), [("", {}), ("# words\n", {}), ("trainer:\n", {"trainer": None})])
+@pytest.mark.parametrize(("text", "settings"), [("", {}), ("# words\n", {}), ("train:\n", {"train": None})])
 def test_files_that_say_next_to_nothing(text, settings, tmp_path):
     assert compose(write(tmp_path, a=text)).settings == settings
 
@@ -122,15 +144,6 @@ def test_files_that_say_next_to_nothing(text, settings, tmp_path):
 def test_two_bases_may_share_theirs(tmp_path):
     a, *_ = write(tmp_path, a="base: [b.yaml, c.yaml]", b="base: d.yaml\nx: 1", c="base: d.yaml\ny: 1", d="z: 1")
     assert compose([a]).settings == {"x": 1, "y": 1, "z": 1}
-
-
-def test_keys_are_found_for_messages(tmp_path):
-    a, *_ = write(tmp_path, a="base: b.yaml\nx: 1\ny:\n  z: 2", b="callbacks:\n  - q: 1\nx: 2\n")
-    composed = compose([a])
-    assert composed.where(("z",)) == composed.where(("y", "z")) == f"{a}, line 4"
-    assert composed.where(("q",)) == f"{tmp_path / 'b.yaml'}, line 2"
-    assert composed.where(("x",)) == f"{a}, line 2"  # which wins
-    assert composed.where(("x", "z")) is None
 
 
 def test_every_recipe_of_the_package_can_be_composed_and_read_as_yaml():

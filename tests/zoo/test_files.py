@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import random
 import resource
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from golden import official
 from safetensors.torch import save_file
 
 import gpvit
+from gpvit.errors import UserError
 from gpvit.zoo.files import load_weights, read_checkpoint
 
 
@@ -79,7 +81,7 @@ def test_every_misfit_is_listed(nano):
         "missing: stem.first.conv.weight",
         "unexpected: neck.weight",
         "unexpected: neck.bias",
-        "misshapen: norm.bias is (5,), the model has (72,)",
+        "size mismatch: norm.bias is (5,), the model has (72,)",
     ):
         assert f"\n  {line}\n" in str(caught.value)
 
@@ -87,7 +89,9 @@ def test_every_misfit_is_listed(nano):
 def test_a_new_head_is_asked_for_by_name_and_announced(nano, tmp_path, capsys):
     path = tmp_path / "model.safetensors"
     gpvit.save(nano, path)
-    with pytest.raises(ValueError, match=r"misshapen: head\.weight is \(3, 72\), the model has \(7, 72\)") as caught:
+    with pytest.raises(
+        ValueError, match=r"size mismatch: head\.weight is \(3, 72\), the model has \(7, 72\)"
+    ) as caught:
         gpvit.create_model("gpvit_nano", weights=path, num_classes=7)
     assert "new_head=True" in str(caught.value)
     model = gpvit.create_model("gpvit_nano", weights=path, num_classes=7, new_head=True)
@@ -201,7 +205,7 @@ def test_a_missing_position_embedding_is_listed_like_any_other(nano):
 def test_a_file_of_a_later_version_says_so(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata={"gpvit": json.dumps({"version": "9.0", "surprise": 1})})
-    with pytest.raises(ValueError, match=r"written by gpvit 9\.0 and says more .*surprise"):
+    with pytest.raises(ValueError, match=r"model\.safetensors sets 'surprise' in its metadata.* of another version"):
         read_checkpoint(path)
 
 
@@ -210,3 +214,32 @@ def test_any_existing_file_is_taken_for_a_file(tmp_path):
     torch.save({"state_dict": {}}, path)
     with pytest.raises(ValueError, match=r"best\.safetensors"):
         gpvit.create_model("gpvit_nano", weights=str(path))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_damaged_file_is_always_told_by_name(tmp_path, suffix):
+    whole, damaged = tmp_path / f"whole{suffix}", tmp_path / f"damaged{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": {"backbone.patch_embed.projection.weight": torch.zeros(2, 2)}}, whole)
+    else:
+        description = {"name": "gpvit_nano", "kwargs": {"img_size": 64}, "inputs": {"mean": [0.5]}}
+        save_file({"x": torch.zeros(2)}, whole, metadata={"gpvit": json.dumps(description)})
+    content, generator = whole.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(400):
+        bad = bytearray(content)
+        for _ in range(generator.randint(1, 4)):
+            bad[generator.randrange(len(bad))] = generator.randrange(256)
+        damaged.write_bytes(bad)
+        refused += refusal(damaged)
+    assert refused > 100
+
+
+def refusal(path: Path) -> bool:
+    """Tell whether a file is refused, as it must be: by its name."""
+    try:
+        read_checkpoint(path)
+    except UserError as error:
+        return str(error).startswith(str(path)) or pytest.fail(f"not named: {error}")
+    return False

@@ -1,6 +1,8 @@
 """Fetching from a real server on this machine, which serves a file made by the golden rule."""
 
+import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,7 +13,9 @@ import torch
 from golden import official
 
 import gpvit
-from gpvit.zoo.hub import cache_folder, published_weights
+from gpvit.errors import UserError
+from gpvit.zoo.hub import cache_folder, identify, published_weights
+from gpvit.zoo.official import convert_official
 
 FILENAME = "gpvit_l1_in1k_300e.pth"
 
@@ -46,7 +50,7 @@ def release(official_l1) -> Iterator[Release]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     release.address = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield release
     server.shutdown()
@@ -87,11 +91,41 @@ def test_weights_are_fetched_converted_and_kept(cache, release):
         logits = model(official.image("rect")).numpy()
     assert abs(logits - expected).max() < 1e-5 * abs(expected).max()
     assert release.requests == [f"/{FILENAME}"]
-    assert [file.name for file in cache.iterdir()] == ["gpvit_l1.in1k.safetensors"]
+    assert sorted(file.name for file in cache.iterdir()) == ["gpvit_l1.in1k.safetensors", f"{FILENAME}.sha256"]
     gpvit.load(cache / "gpvit_l1.in1k.safetensors")
     gpvit.create_model("gpvit_l1", weights="in1k")
     timm.create_model("gpvit_l1", pretrained=True)
     assert len(release.requests) == 1
+
+
+def test_another_file_of_that_name_is_refused_from_then_on(cache, release):
+    published_weights("gpvit_l1", "in1k")
+    (cache / "gpvit_l1.in1k.safetensors").unlink()
+    assert published_weights("gpvit_l1", "in1k").is_file()
+    (cache / "gpvit_l1.in1k.safetensors").unlink()
+    release.content = changed(release.content)
+    with pytest.raises(UserError, match=rf"{FILENAME} is not the file that was used first.*delete that record"):
+        published_weights("gpvit_l1", "in1k")
+    assert [file.name for file in cache.iterdir()] == [f"{FILENAME}.sha256"]
+    (cache / f"{FILENAME}.sha256").unlink()
+    assert published_weights("gpvit_l1", "in1k").is_file()
+
+
+def changed(content: bytes) -> bytes:
+    """Change a weight of an official file."""
+    checkpoint = torch.load(io.BytesIO(content), weights_only=True)
+    checkpoint["state_dict"]["head.fc.bias"] += 1
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    return file.getvalue()
+
+
+def test_many_may_fetch_at_once(cache, release):
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: published_weights("gpvit_l1", "in1k"), range(4)))
+    assert set(paths) == {cache / "gpvit_l1.in1k.safetensors"}
+    assert sorted(file.name for file in cache.iterdir()) == ["gpvit_l1.in1k.safetensors", f"{FILENAME}.sha256"]
+    gpvit.load(paths[0])
 
 
 @pytest.mark.parametrize("part", [0, 1000, 20_000_000])
@@ -162,3 +196,26 @@ class TestTimmPretrained:
             expected = whole.forward_intermediates(image, indices=(0, 3), intermediates_only=True)
         for feature, reference in zip(features, expected, strict=True):
             torch.testing.assert_close(feature, reference)
+
+
+@pytest.mark.parametrize(
+    ("system", "prefix"),
+    [
+        ("cls", ""),
+        ("upernet", "upernet_"),
+        ("segformer", "segformer_"),
+        ("maskrcnn", "mask_rcnn_"),
+        ("retinanet", "retinanet_"),
+    ],
+)
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_every_official_model_is_found_by_its_shapes(system, prefix, level):
+    weights = convert_official(official.meta_state_dict(f"{system}_L{level}"))
+    assert identify(weights, "file") == f"{prefix}gpvit_l{level}"
+
+
+def test_an_unknown_width_is_told_with_those_there_are():
+    weights = convert_official(official.meta_state_dict("cls_L2"))
+    weights = {name: tensor for name, tensor in weights.items() if not name.startswith("stem.extra")}
+    with pytest.raises(ValueError, match=r"348 channels and 0 extra convolutions(.|\n)*gpvit_l2: 348 channels and 1"):
+        identify(weights, "file")

@@ -17,12 +17,11 @@ from gpvit.errors import UserError
 from gpvit.version import __version__
 
 VERBS: dict[str, str] = {
-    "demo": "train a small GPViT on real digits and write a report with pictures",
+    "demo": "train a small GPViT on real digits and write a report with images",
     "models": "list the models, their size and their published scores",
     "train": "train from a recipe (YAML), any setting overridable",
-    "sanity": "try a recipe out in minutes: shapes, labels, one batch by heart, time and memory",
-    "evaluate": "score a checkpoint on a data set",
-    "verify": "evaluate weights, compare with the published score, write a certificate",
+    "sanity": "try a recipe out in minutes: check shapes and labels, overfit one batch, estimate time and memory",
+    "evaluate": "score a checkpoint on a dataset, and compare with the published score",
     "predict": "classify or segment images, or detect objects in them",
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
@@ -30,6 +29,9 @@ VERBS: dict[str, str] = {
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
     "convert": "turn an official checkpoint into a self-describing file",
 }
+
+PARSE_THEMSELVES = ("train", "sanity")
+"""Verbs whose options are those of a recipe: functions of the list of arguments."""
 
 
 class CommandError(Exception):
@@ -62,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
     try:
-        if verb in ("train", "sanity"):  # LightningCLI parses for itself
+        if verb in PARSE_THEMSELVES:
             function(rest)
         else:
             function(**parse(function, rest))
@@ -98,7 +100,7 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
         required = parameter.default is parameter.empty
         common: dict[str, Any] = {"help": help_of.get(name)}
         if get_origin(parameter.annotation) is list and required:
-            parser.add_argument(name, type=parameter.annotation.__args__[0], nargs="*", **common)
+            parser.add_argument(name, type=parameter.annotation.__args__[0], nargs="*", default=[], **common)
         elif parameter.annotation is bool:
             parser.add_argument(_flag(name), action="store_true", **common)
         elif required:

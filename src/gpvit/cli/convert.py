@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpvit.zoo.conversion import convert_file
+from gpvit.zoo.hub import convert_file
 
 
 def convert(official: str, out: str, model: str | None = None, force: bool = False) -> None:

@@ -1,26 +1,23 @@
 """The verb `gpvit evaluate`."""
 
 import json as json_format
+import shlex
 import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gpvit.cli import CommandError
 from gpvit.errors import UserError
 from gpvit.inference.inferers import choose_inferer
-from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
-from gpvit.tasks.evaluation import (
-    evaluate_classifier,
-    evaluate_detector,
-    evaluate_segmenter,
-    open_data,
-    open_detection_data,
-    open_segmentation_data,
-)
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.inference.metadata import task_of
+from gpvit.io import write_text
+from gpvit.tasks import certificates
+from gpvit.tasks.evaluate import OWN_DATA, open_data
+from gpvit.tasks.evaluate import evaluate as score
+from gpvit.zoo.factory import is_untrained, open_model
 
 _MODELS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
 
@@ -37,66 +34,84 @@ def evaluate(
     results: str | None = None,
     device: str | None = None,
     json: str | None = None,
+    expect: float | Literal["published"] | None = None,
+    metric: str | None = None,
+    tolerance: float = certificates.TOLERANCE,
+    certificate: str | None = None,
 ) -> None:
-    """Score a checkpoint on a data set, its images prepared as the checkpoint says.
+    """Score a checkpoint on a dataset, its images prepared as the checkpoint says.
+
+    With an expected score, the verb fails where the measured one is out of tolerance.
 
     Args:
-        checkpoint: A .safetensors file of a run, or published weights as `gpvit_l1.in1k`.
+        checkpoint: A .safetensors file of a run, or published weights such as `gpvit_l1.in1k`.
         data: For a classifier `digits`, the default, a folder with val/CLASS/ images, or a folder of WebDataset shards;
             for a segmenter `digit_scenes`, the default, ADE20K's folder, or one with images/val/ and masks/val/; for a
             detector `digit_scenes`, the default, COCO's folder, or one with val/ and annotations/val.json.
         batch_size: Images that a classifier computes at once, by default 64, or that a detector does where all are of
             one size, by default 1; a segmenter takes them one by one.
-        num_workers: Processes that load images for a classifier or a detector, by default 4.
-        window: Of a segmenter, the side in pixels of windows that slide over the image at its own size.
-        overlap: Part of a window's side that its neighbour sees as well; a third if left out.
-        scales: Of a segmenter, factors of the image's size to average over, as `0.5,1.0,1.5`.
-        flip: Of a segmenter, average over the image and its mirror image.
-        results: Of a detector, file to write all detections to, in COCO's result format.
+        num_workers: Processes that load images.
+        window: Segmenters only: side in pixels of windows that slide over the image at its own size.
+        overlap: Segmenters only: part of a window's side that its neighbour sees as well; by default a third.
+        scales: Segmenters only: factors of the image's size to average over, such as `0.5,1.0,1.5`.
+        flip: Segmenters only: average over the image and its mirror image.
+        results: Detectors only: file to write all detections to, in COCO's result format.
         device: `cpu` or `cuda`; by default a GPU if there is one.
         json: File to write the scores to; `-` prints them in place of the table.
+        expect: The score that is expected, from 0 to 1, or `published` for the authors' scores of these weights.
+        metric: Which score is expected: by default `top1`, `miou` or `box_ap`.
+        tolerance: How far a score may be from the expected one, either way; 0.002 is 0.2 points of percent.
+        certificate: File to write scores, versions, machine and the weights' SHA-256 to; by default against the
+            published scores.
     """
+    options = {name: value for name, value in locals().items() if value is not None and value is not False}
     model: Any = open_model(checkpoint)
     if is_untrained(checkpoint):
         raise UserError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
-    progress = sys.stderr.isatty()
-    scores: dict[str, Any]
     task = task_of(model)
-    if task != "segmentation":
+    if task == "segmentation":
+        _refuse("a segmenter takes its images one by one", batch_size=batch_size)
+    else:
         reason = f"it is for segmenters, and this is a {_MODELS[task]}"
         _refuse(reason, window=window, overlap=overlap, scales=scales, flip=flip or None)
     if task != "detection":
         _refuse(f"it is for detectors, and this is a {_MODELS[task]}", results=results)
-    workers = 4 if num_workers is None else num_workers
-    if task == "segmentation":
-        _refuse("a segmenter takes its images one by one", batch_size=batch_size, num_workers=num_workers)
-        method = choose_inferer(window, overlap, flip, scales)
-        data = data or "digit_scenes"
-        pairs = open_segmentation_data(data, segmentation_preprocessing_of(model))
-        scores = evaluate_segmenter(model, pairs, method, device, progress)
-    elif task == "detection":
-        data = data or "digit_scenes"
-        pictures = open_detection_data(data, model.has_masks, 1 if batch_size is None else batch_size, workers)
-        scores = evaluate_detector(model, pictures, device, progress, results)
-    else:
-        data = data or "digits"
-        images = open_data(data, preprocessing_of(model), 64 if batch_size is None else batch_size, workers)
-        scores = evaluate_classifier(model, images, device, progress)
+    if expect is None and metric is not None:
+        raise UserError(f"leave out --metric, or say by --expect what {metric} should be")
+    expected: dict[str, float] = {}
+    images = None
+    if expect == "published" or (expect is None and certificate is not None):
+        expected, images = certificates.published_scores(checkpoint)
+    elif isinstance(expect, float):
+        expected = {metric or certificates.MAIN_SCORE[task]: expect}
+    certificates.check_expected(expected, tolerance)
+    inferer = choose_inferer(window, overlap, flip, scales) if task == "segmentation" else None
+    data = data or OWN_DATA[task]
+    opened = open_data(task, data, model, batch_size=batch_size, num_workers=num_workers)
+    scores = score(model, opened, inferer=inferer, results=results, device=device, progress=sys.stderr.isatty())
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
     if json == "-":
         print(report)
+    else:
+        _show(f"{checkpoint} on {data}", scores)
+        if json is not None:
+            write_text(json, report + "\n")
+    if not expected:
         return
-    console = Console()
-    console.print(f"{checkpoint} on {data}", soft_wrap=True)
-    classes: Any = scores.pop("classes", None)
-    if classes is not None:
-        console.print(_class_table(classes))
-    table = Table("score", "value")
-    for name, value in scores.items():
-        table.add_row(name, _percent(value) if name not in ("loss", "images") else f"{value:.4g}")
-    console.print(table)
-    if json is not None:
-        Path(json).write_text(report + "\n", encoding="utf-8")
+    evidence = certificates.certify(
+        checkpoint, data, scores, expected, tolerance=tolerance, images=images, device=next(model.parameters()).device
+    )
+    evidence["expectation"] = "stated by the caller" if isinstance(expect, float) else "published by the authors"
+    for row in evidence["compared"]:
+        verdict = "agrees" if row["agrees"] else "differs"
+        figures = ", ".join(f"{name} {row[name]:.2%}" for name in ("measured", "expected", "tolerance"))
+        print(f"{row['score']} {verdict}: {figures}", file=sys.stderr if json == "-" else sys.stdout)
+    if certificate is not None:
+        flags = [f"--{name.replace('_', '-')}" + ("" if v is True else f"={v}") for name, v in options.items()][1:]
+        evidence["command"] = shlex.join(["gpvit", "evaluate", checkpoint, *flags])
+        write_text(certificate, json_format.dumps(evidence, indent=1) + "\n")
+    if evidence["faults"]:
+        raise CommandError("\n".join(evidence["faults"]))
 
 
 def _refuse(reason: str, **options: object) -> None:
@@ -106,16 +121,24 @@ def _refuse(reason: str, **options: object) -> None:
         raise UserError(f"leave out {' and '.join(given)}: {reason}")
 
 
-def _class_table(classes: dict[str, dict[str, float | None]]) -> Table:
-    """Lay out what is known of each class; the worst by the first score stands out."""
-    scores = list(next(iter(classes.values())))
-    known = [facts[scores[0]] for facts in classes.values() if facts[scores[0]] is not None]
-    table = Table("class", *scores, "")
-    for name, facts in classes.items():
-        is_worst = bool(known) and facts[scores[0]] == min(known)  # type: ignore[type-var]
-        row = (Text(name), *map(_percent, facts.values()), "worst" if is_worst else "")
-        table.add_row(*row, style="bold" if is_worst else None)
-    return table
+def _show(title: str, scores: dict[str, Any]) -> None:
+    """Print scores as a table, below those of each class; the worst class by the first score stands out."""
+    console = Console()
+    console.print(title, soft_wrap=True)
+    if classes := scores.get("classes"):
+        names = list(next(iter(classes.values())))
+        worst = min((each[names[0]] for each in classes.values() if each[names[0]] is not None), default=-1)
+        table = Table("class", *names, "")
+        for name, each in classes.items():
+            is_worst = each[names[0]] == worst
+            row = (Text(name), *map(_percent, each.values()), "worst" if is_worst else "")
+            table.add_row(*row, style="bold" if is_worst else None)
+        console.print(table)
+    table = Table("score", "value")
+    for name, value in scores.items():
+        if name != "classes":
+            table.add_row(name, _percent(value) if name not in ("loss", "images") else f"{value:.4g}")
+    console.print(table)
 
 
 def _percent(value: float | None) -> str:

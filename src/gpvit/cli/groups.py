@@ -8,7 +8,7 @@ from gpvit.data.images import ImageError, list_images, read_image
 from gpvit.devices import choose_device
 from gpvit.inference.groups import draw_groups
 from gpvit.inference.inputs import image_names
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 
 def groups(

@@ -16,7 +16,7 @@ from gpvit.inference.batch import BatchPredictor, Plan
 from gpvit.inference.inputs import Images
 from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Precision
-from gpvit.zoo.opening import is_untrained
+from gpvit.zoo.factory import is_untrained
 
 _OPTIONS = {
     "classification": ("classifies images", {"top"}),

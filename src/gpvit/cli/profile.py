@@ -1,6 +1,7 @@
 """The verb `gpvit profile`."""
 
 import json as json_format
+from dataclasses import asdict
 
 import torch
 from rich.console import Console
@@ -31,7 +32,7 @@ def profile(
     params, macs = (entry.published_params_m, entry.published_gmacs) if entry else (None, None)
     if json:
         published = {"published_params_m": params, "published_gmacs": macs}
-        print(json_format.dumps({"model": model, **cost.to_dict(), **published}, indent=1))
+        print(json_format.dumps({"model": model, **asdict(cost), **published}, indent=1))
         return
     console = Console()
     console.print(cost.table(f"{model}, batch {batch_size} of {in_chans}x{size}"))

@@ -1,21 +1,29 @@
-"""The demo: train a small GPViT to read, to label and to find digits, and write a page about it."""
+"""The demo: train a small GPViT to read, to label and to find digits, and write a report about it."""
 
+import base64
+import io
 import json
-import os
 import shlex
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from gpvit.demo.experiments.detection import run_detection
-from gpvit.demo.experiments.digits import run_digits
-from gpvit.demo.experiments.run import remove_runs
-from gpvit.demo.experiments.segmentation import run_segmentation
-from gpvit.demo.page.parts import Chapter
-from gpvit.demo.page.writing import render, write_page
-from gpvit.demo.results import DemoResults
-from gpvit.demo.sections import cost, detection, groups, learning, overview, segmentation, setting
+import jinja2
+from markupsafe import Markup
+from PIL import Image
 
-_TITLE = "A small GPViT reads, labels and finds"
-_LEAD = "What it learned, how well, where its group tokens look, and what it costs, on the machine it ran on."
+from gpvit.demo.facts import credits, detection_facts, digits_facts, segmentation_facts
+from gpvit.demo.inside import cost_facts, group_facts
+from gpvit.demo.runs import remove_runs, train
+from gpvit.io import write_text
+
+# Some 100 s each on two cores. The detector's backbone starts from the segmenter's: from random weights it would find
+# next to nothing in so short a time.
+_SEGMENT = ("--train.steps", "400", "--train.validate_every", "100", "--data.test_scenes", "100")
+_SEGMENT += ("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]", "--train.epochs", "null")
+_DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50", "--train.epochs", "null")
+_QUICK = ("--train.steps", "4", "--train.validate_every", "4", "--train.epochs", "null")
+_QUICK_SCENES = (*_QUICK, "--data.train_scenes", "16", "--data.test_scenes", "8")
 
 
 def run_demo(out: str | Path, seed: int = 0, quick: bool = False) -> Path:
@@ -23,68 +31,78 @@ def run_demo(out: str | Path, seed: int = 0, quick: bool = False) -> Path:
 
     Args:
         out: Folder for the report, the figures as JSON, and the runs with their weights and logs.
-        seed: Of all that is random.
+        seed: Of everything random.
         quick: Train hardly at all, to see what the report looks like.
 
     Returns:
         The report's path.
 
     Raises:
-        ValueError: If the folder of a run holds what is not an earlier demo's.
+        UserError: If the folder of a run holds what is not an earlier demo's; nothing is removed then.
     """
     out = Path(out)
     command = shlex.join(["gpvit", "demo", "--out", str(out), "--seed", str(seed), *(["--quick"] if quick else [])])
-    # `run` is the reader's: README's group pictures are of its weights.
-    folders = [out / name for name in ("run", "segmentation", "detection")]
-    remove_runs(folders)
+    run, segmentation, detection = (out / name for name in ("run", "segmentation", "detection"))
+    remove_runs([run, segmentation, detection])
     print("1 of 3: reading the handwritten digits that come with scikit-learn", flush=True)
-    digits = run_digits(folders[0], seed, quick)
+    reader = train("recipes/digits/classify.yaml", run, seed, _QUICK if quick else ())
     print("2 of 3: labelling every pixel of scenes with such digits", flush=True)
-    labelling = run_segmentation(folders[1], seed, quick)
+    labeller = train("recipes/digit_scenes/segment.yaml", segmentation, seed, _QUICK_SCENES if quick else _SEGMENT)
     print("3 of 3: finding each digit in such scenes", flush=True)
-    finding = run_detection(folders[2], labelling.run.weights, seed, quick)
-    return write_report(DemoResults(command, digits, labelling, finding), out)
-
-
-def chapters(results: DemoResults) -> list[Chapter]:
-    """Write the report's chapters, in reading order."""
-    digits, labelling, finding = results.digits, results.segmentation, results.detection
-    reading_sections = (learning.summary, learning.data, learning.curves, learning.confusion, learning.examples)
-    labelling_sections = (
-        segmentation.summary,
-        segmentation.data,
-        segmentation.curves,
-        segmentation.examples,
-        segmentation.classes,
-        segmentation.large,
+    backbone = ("--model.backbone_weights", str(labeller.weights))
+    finder = train(
+        "recipes/digit_scenes/detect.yaml", detection, seed, (*backbone, *(_QUICK_SCENES if quick else _DETECT))
     )
-    finding_sections = (detection.summary, detection.curves, detection.examples, detection.classes)
-    group_sections = (groups.explanation, groups.digits, groups.photographs)
-    return [
-        Chapter("glance", "At a glance", [overview.overview(results)]),
-        Chapter("reading", "Reading one digit", [section(digits) for section in reading_sections]),
-        Chapter("labelling", "Labelling every pixel", [section(labelling) for section in labelling_sections]),
-        Chapter("finding", "Finding every digit", [section(finding) for section in finding_sections]),
-        Chapter("inside", "Inside the reader: group tokens", [section(digits) for section in group_sections]),
-        Chapter("price", "What it costs", [cost.parts(digits), cost.speed(digits)]),
-        Chapter("next", "Your turn", [setting.setting(results), setting.further(results)]),
-    ]
+    facts = {
+        "command": command,
+        "digits": digits_facts(reader),
+        "segmentation": segmentation_facts(labeller),
+        "detection": detection_facts(finder),
+        "groups": group_facts(reader),
+        "cost": cost_facts(reader, quick),
+    }
+    return write_report(facts, out)
 
 
-def write_report(results: DemoResults, out: Path) -> Path:
-    """Write `report.html` and `metrics.json`.
+def write_report(facts: dict[str, Any], out: Path) -> Path:
+    """Write `report.html`, which needs no other file, and `metrics.json`.
 
     Args:
-        results: What to report of.
+        facts: What came of the trainings, by chapter.
         out: Folder to write into.
 
     Returns:
         The report's path.
     """
-    figures = out / ".metrics.json"
-    figures.write_text(json.dumps(results.to_dict(), indent=1) + "\n", encoding="utf-8")
-    os.replace(figures, out / "metrics.json")
-    report = out / "report.html"
-    footer = f"Written by {results.command}, gpvit {results.digits.speed.machine.gpvit}."
-    write_page(render(_TITLE, _LEAD, chapters(results), footer), report)
-    return report
+    shown = ("model", "training", "test")
+    figures = {name: {key: facts[name][key] for key in shown} for name in ("digits", "segmentation", "detection")}
+    figures |= {"command": facts["command"], "speed": facts["cost"]["speed"]}
+    write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gpvit.demo", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"url": data_url, "percent": lambda share: f"{share:.1%}"}
+    here = files("gpvit.demo")
+    drawings = {name: Markup(here.joinpath(name).read_text("utf-8")) for name in ("report.css", "group_propagation.svg")}
+    page = environment.get_template("report.html.j2").render(
+        **facts, style=drawings["report.css"], drawing=drawings["group_propagation.svg"], credits=credits
+    )
+    write_text(out / "report.html", page)
+    return out / "report.html"
+
+
+def data_url(content: Image.Image | bytes, photograph: bool = False) -> str:
+    """Encode an image as an address that holds it: bytes are SVG; an image becomes PNG, or JPEG as a photograph."""
+    if isinstance(content, bytes):
+        return f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"
+    buffer = io.BytesIO()
+    if photograph:
+        content.convert("RGB").save(buffer, "JPEG", quality=85, optimize=True)
+    else:
+        content.save(buffer, "PNG", optimize=True)
+    kind = "jpeg" if photograph else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -18,7 +18,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult, labels_named
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.io import sha256
-from gpvit.zoo.opening import open_model
+from gpvit.zoo.factory import open_model
 
 _WRITERS = 2  # threads that draw and write
 _SUFFIXES = {"picture": "_predicted", "labels": "_labels"}

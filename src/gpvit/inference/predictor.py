@@ -20,7 +20,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.inference.task_predictors import TASKS
-from gpvit.zoo.opening import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult
 Precision = Literal["float32", "bfloat16", "float16"]

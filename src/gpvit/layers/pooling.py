@@ -34,9 +34,17 @@ class AttentionPool(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, dim))
         self.norm = nn.LayerNorm(dim)
         self.key = nn.Linear(dim, dim, bias=False)
+        nn.init.trunc_normal_(self.key.weight, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Gather the grid into one vector."""
         x = x.flatten(1, 2)
         query = self.norm(self.token).expand(x.shape[0], -1, -1)
         return attend(query, self.key(x), x, self.num_heads).squeeze(1)
+
+
+def build_pool(name: str, dim: int, num_heads: int) -> nn.Module:
+    """Build ``"avg"``, the mean, ``"attn"``, attention pooling, or ``""``, which keeps the grid."""
+    if name not in ("avg", "attn", ""):
+        raise UserError(f"global_pool must be 'avg', 'attn' or ''; got {name!r}")
+    return AttentionPool(dim, num_heads) if name == "attn" else AveragePool() if name == "avg" else nn.Identity()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models._features import FeatureInfo
+from timm.models import FeatureInfo
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 

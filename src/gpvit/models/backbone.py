@@ -11,15 +11,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from timm.models._features import feature_take_indices
 from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
-from gpvit.layers.pooling import AttentionPool, AveragePool
+from gpvit.layers.pooling import build_pool
 from gpvit.layers.stem import ConvStem
-from gpvit.models.activation_checkpointing import recompute
-from gpvit.models.variants import Layout, build_block, layout
+from gpvit.models.activation_checkpointing import checkpoint_block
+from gpvit.models.variants import Layout, block_indices, build_block, layout
 from gpvit.ops.position_embedding import resize_pos_embed
 
 STRIDE = 8
@@ -124,7 +123,7 @@ class GPViT(nn.Module):
         """
         if global_pool is not None or not hasattr(self, "pool"):
             self.global_pool = self.global_pool if global_pool is None else global_pool
-            self.pool = _build_pool(self.global_pool, self.embed_dim, self.pool_heads).to(self.pos_embed)
+            self.pool = build_pool(self.global_pool, self.embed_dim, self.pool_heads).to(self.pos_embed)
         self.num_classes = num_classes
         self.head = (nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()).to(self.pos_embed)
         if isinstance(self.head, nn.Linear):
@@ -202,11 +201,11 @@ class GPViT(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise UserError(f"output_fmt must be 'NCHW' or 'NHWC'; got {output_fmt!r}")
-        taken, last = feature_take_indices(len(self.blocks), indices)
+        taken = block_indices(indices, len(self.blocks))
         grid = self._grid(x)
         x = self._embed(x)
         intermediates = []
-        for i, block in enumerate(self.blocks[: last + 1] if stop_early or intermediates_only else self.blocks):
+        for i, block in enumerate(self.blocks[: max(taken) + 1] if stop_early or intermediates_only else self.blocks):
             x = self._run(block, x)
             if i in taken:
                 feature = _crop(x, grid)
@@ -230,8 +229,8 @@ class GPViT(nn.Module):
         Returns:
             The blocks taken, counted from the start.
         """
-        taken, last = feature_take_indices(len(self.blocks), indices)
-        self.blocks = self.blocks[: last + 1]
+        taken = block_indices(indices, len(self.blocks))
+        self.blocks = self.blocks[: max(taken) + 1]
         self.gpvit_config = None  # a file of it could not be built up again
         if prune_norm:
             self.norm = nn.Identity()
@@ -295,20 +294,8 @@ class GPViT(nn.Module):
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-            return recompute(block, x)
+            return checkpoint_block(block, x)
         return block(x)
-
-
-def _build_pool(name: str, dim: int, num_heads: int) -> nn.Module:
-    if name == "avg":
-        return AveragePool()
-    if name == "attn":
-        pool = AttentionPool(dim, num_heads)
-        _init_linear(pool.key)
-        return pool
-    if name == "":
-        return nn.Identity()
-    raise UserError(f"global_pool must be 'avg', 'attn' or ''; got {name!r}")
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gpvit.errors import UserError
-from gpvit.models.activation_checkpointing import recompute
+from gpvit.models.activation_checkpointing import checkpoint_block
 from gpvit.models.backbone import GPViT
 from gpvit.ops.position_embedding import resize_pos_embed
 
@@ -87,7 +87,7 @@ def embed(backbone: Plain, image: torch.Tensor) -> Tokens:
         return Tokens((x + resize_pos_embed(backbone.pos_embed, grid)).flatten(1, 2), grid)
     x = backbone.patch_embed(image)
     grid = (x.shape[1], x.shape[2])
-    embedded = backbone._pos_embed(x)
+    embedded = backbone._pos_embed(x)  # no public function does it; tested with timm 1.0.26 to 1.0.31
     x, rotation = embedded if isinstance(embedded, tuple) else (embedded, None)
     return _divide(backbone.norm_pre(x), Tokens(x, grid, rotation=rotation))
 
@@ -104,7 +104,7 @@ def run_blocks(backbone: Plain, indices: Iterable[int], tokens: Tokens, recomput
     if isinstance(backbone, GPViT):
         x = tokens.patches.unflatten(1, tokens.grid)
         for i in indices:
-            x = recompute(backbone.blocks[i], x) if recomputing else backbone.blocks[i](x)
+            x = checkpoint_block(backbone.blocks[i], x) if recomputing else backbone.blocks[i](x)
         return tokens._replace(patches=x.flatten(1, 2))
     assert tokens.prefix is not None
     x = torch.cat([tokens.prefix, tokens.patches], dim=1)

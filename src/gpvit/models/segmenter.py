@@ -35,8 +35,8 @@ class Segmenter(nn.Module):
         num_classes: Number of classes, ``K``.
         in_chans: Channels of the image.
         drop_path_rate: Stochastic depth of the backbone.
-        backbone_kwargs: More arguments of the backbone, as ``img_size`` or ``out_indices``.
-        decoder_kwargs: More arguments of the decoder, as ``channels``.
+        backbone_kwargs: More arguments of the backbone, such as ``img_size`` or ``out_indices``.
+        decoder_kwargs: More arguments of the decoder, such as ``channels``.
 
     Attributes:
         backbone: The features (timm's ``features_only``).

@@ -72,3 +72,12 @@ def build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
     if kind not in BLOCKS:
         raise UserError(f"unknown kind of block {kind!r}; choose one of {', '.join(BLOCKS)}")
     return BLOCKS[kind](**arguments)
+
+
+def block_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]:
+    """Count blocks from the start: all if None, the last ``n`` if an int, negative ones from the end; as timm does."""
+    chosen = range(depth) if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    taken = [i if i >= 0 else depth + i for i in chosen]
+    if not taken or not all(0 <= i < depth for i in taken):
+        raise UserError(f"indices must name some of {depth} blocks, from {-depth} to {depth - 1}; got {indices}")
+    return taken

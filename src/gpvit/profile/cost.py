@@ -8,7 +8,7 @@ without attention products.
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,18 +29,22 @@ WEIGHT_OPERATIONS = {
 
 _PROPOSALS, _DETECTIONS = 1000, 100  # of an image, that Mask R-CNN classifies and makes masks of at the most
 
+TOTALS = {
+    "parameters": ("parameters (M)", 1e6),
+    "macs": ("MACs (G)", 1e9),
+    "macs_without_attention": ("without attention (G)", 1e9),
+}
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-OWN = "(own)"
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """The cost of one part of a model.
+    """The cost of one part of a model, of the whole batch.
 
-    Args:
+    Attributes:
         part: Dotted name of the submodule; `(own)` is what a module holds or computes outside its listed parts.
         parameters: Number of parameters; one shared by several parts counts in the first.
-        macs: Multiply-accumulates of the whole batch, attention products included.
+        macs: Multiply-accumulates, attention products included.
         macs_without_attention: The same without attention products.
     """
 
@@ -52,39 +56,25 @@ class CostRow:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one forward pass of a model, by part.
+    """The cost of one forward pass of a model: one row per part, and as attributes their sums.
 
-    Args:
-        size: Image height and width in pixels.
-        in_chans: Image channels.
-        batch_size: Images in the batch.
-        rows: One row per part; they add up to the totals.
+    Attributes:
+        parameters: Number of parameters of the whole model.
+        macs: Multiply-accumulates of the whole model, attention products included.
+        macs_without_attention: The same without attention products.
     """
 
     size: tuple[int, int]
     in_chans: int
     batch_size: int
     rows: tuple[CostRow, ...]
+    parameters: int = field(init=False)
+    macs: int = field(init=False)
+    macs_without_attention: int = field(init=False)
 
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of the whole model."""
-        return sum(row.parameters for row in self.rows)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the whole model, attention products included."""
-        return sum(row.macs for row in self.rows)
-
-    @property
-    def macs_without_attention(self) -> int:
-        """Multiply-accumulates of the whole model without attention products."""
-        return sum(row.macs_without_attention for row in self.rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return totals and rows as plain data for JSON."""
-        totals = {name: getattr(self, name) for name in ("parameters", "macs", "macs_without_attention")}
-        return {**asdict(self), **totals}
+    def __post_init__(self) -> None:
+        for name in TOTALS:
+            object.__setattr__(self, name, sum(getattr(row, name) for row in self.rows))
 
     def table(self, title: str) -> Table:
         """Return the rows and their totals as a table to print.
@@ -94,15 +84,10 @@ class Cost:
         """
         table = Table("part", title=title, show_footer=True)
         table.columns[0].footer = "total"
-        for header, name, unit in (
-            ("parameters (M)", "parameters", 1e6),
-            ("MACs (G)", "macs", 1e9),
-            ("without attention (G)", "macs_without_attention", 1e9),
-        ):
+        for name, (header, unit) in TOTALS.items():
             table.add_column(header, f"{getattr(self, name) / unit:.3f}", justify="right")
         for row in self.rows:
-            macs = (f"{count / 1e9:.3f}" for count in (row.macs, row.macs_without_attention))
-            table.add_row(row.part, f"{row.parameters / 1e6:.3f}", *macs)
+            table.add_row(row.part, *(f"{getattr(row, name) / unit:.3f}" for name, (_, unit) in TOTALS.items()))
         return table
 
 
@@ -142,7 +127,7 @@ def profile_model(
         flops = _flops_inside(module, ".".join(filter(None, [type(shadow).__name__, name])), counts)
         weighted = sum(count for operation, count in flops.items() if operation in WEIGHT_OPERATIONS)
         row = CostRow(
-            part=".".join(filter(None, [name, OWN])) if below or not name else name,
+            part=".".join(filter(None, [name, "(own)"])) if below or not name else name,
             parameters=sum(parameter.numel() for parameter in claimed),
             macs=flops.total() // 2 - sum(row.macs for row in below),
             macs_without_attention=weighted // 2 - sum(row.macs_without_attention for row in below),
@@ -170,10 +155,8 @@ def _flops_inside(module: nn.Module, name: str, counts: dict[str, dict[Any, int]
     if name in counts:
         return Counter(counts[name])
     # Not called itself: a list, or a model that is entered by another method than forward.
-    flops: Counter[Any] = Counter()
-    for child_name, child in module.named_children():
-        flops.update(_flops_inside(child, f"{name}.{child_name}", counts))
-    return flops
+    inside = (_flops_inside(child, f"{name}.{own}", counts) for own, child in module.named_children())
+    return sum(inside, Counter())
 
 
 def _on_meta(model: nn.Module) -> nn.Module:

@@ -1,8 +1,7 @@
 """What a benchmark times: one model in one setting, made into a plain function to call."""
 
-import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -10,9 +9,11 @@ import timm
 import torch
 from torch import nn
 
+import gpvit
 from gpvit.devices import choose_device, require_compiler
 from gpvit.errors import UserError
-from gpvit.zoo.catalog import create_model, find, split_system
+from gpvit.profile.measure import Memory, Step, measure_memory, memory_errors
+from gpvit.zoo.catalog import find, split_system
 
 Mode = Literal["forward", "train"]
 Precision = Literal["float32", "bfloat16"]
@@ -31,7 +32,7 @@ class Case:
         compiled: Whether torch.compile turns the model into kernels for this one shape first.
         dtype: `float32`, or `bfloat16` for autocast over float32 weights.
         device: `cpu` or `cuda`, with an index if need be.
-        baseline: Name of the model that this one is set against in the same setting, or None.
+        baseline: Name of the model that this one is compared with in the same setting, or None.
     """
 
     model: str
@@ -64,16 +65,59 @@ class Case:
     def __str__(self) -> str:
         return f"{self.model} ({self.setting})"
 
+    def check(self) -> None:
+        """Refuse a model, a device or a compilation that there is not here, which is quick to tell."""
+        _require_model(self.model)
+        choose_device(self.device)
+        if self.compiled:
+            require_compiler()
+
+    def memory(self) -> Memory:
+        """Measure the memory of the case in a process of its own."""
+        # AdamW allocates its state at the end of a step, so the second one is the first with everything in place.
+        return measure_memory(self.build, steps=2 if self.mode == "train" else 1, device=self.device)
+
+    def build(self) -> Step:
+        """Create model and images from random numbers, and return the function that runs one step."""
+        device = torch.device(self.device)
+        torch.manual_seed(0)
+        model = create_for_size(self.model, self.size, features=self.features).train(self.mode == "train")
+        with memory_errors():
+            model.to(device)
+            # A static shape: otherwise the second size of an architecture would run kernels made for any size.
+            run = torch.compile(model, dynamic=False) if self.compiled else model
+            images = torch.randn(self.batch_size, 3, *self.size, device=device)
+            if self.mode == "forward":
+                return forward_step(run, images, self.dtype)
+            # A label for every pixel, or for the image.
+            labelled = images.shape[2:] if getattr(model, "task", "") == "segmentation" else ()
+            labels = torch.randint(cast(int, model.num_classes), (self.batch_size, *labelled), device=device)
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+        @memory_errors()
+        def step() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+                loss = nn.functional.cross_entropy(run(images), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+
+def forward_step(run: Callable[..., Any], inputs: torch.Tensor, dtype: Precision) -> Step:
+    """Return the function that runs a module, in evaluation mode, once on its inputs."""
+
+    @memory_errors()
+    def step() -> None:
+        with torch.inference_mode(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            run(inputs)
+
+    return step
+
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return height and width from text.
-
-    Args:
-        text: `HxW` in pixels, or one number for a square.
-
-    Raises:
-        ValueError: If the text is neither.
-    """
+    """Return height and width from `HxW` in pixels, or from one number for a square."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise UserError(f"size is {text!r}; write height x width in pixels, such as 224x224 or 800x1280")
@@ -81,11 +125,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def format_size(size: tuple[int, int]) -> str:
-    """Return height and width as `HxW`.
-
-    Args:
-        size: Height and width.
-    """
+    """Return height and width as `HxW`."""
     return "{}x{}".format(*size)
 
 
@@ -103,107 +143,13 @@ def create_for_size(name: str, size: tuple[int, int], in_chans: int = 3, feature
     """
     _require_model(name)
     system, backbone = split_system(name)
-    if system:
-        if features:
-            raise UserError(f"{name} is no backbone; for its features name {backbone}")
-        return create_model(name, in_chans=in_chans, backbone_kwargs=_size_argument(backbone, size))
-    return timm.create_model(name, in_chans=in_chans, features_only=features, **_size_argument(name, size))
-
-
-def _size_argument(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    config = timm.get_pretrained_cfg(name)
-    return {"img_size": size} if config is not None and config.fixed_input_size else {}
-
-
-def check(case: Case) -> None:
-    """Raise if a case cannot be run here at all, which is quick to tell.
-
-    Args:
-        case: What is to be run.
-
-    Raises:
-        ValueError: If the model or the device does not exist.
-        FileNotFoundError: If the case is compiled and there is no compiler.
-    """
-    _require_model(case.model)
-    choose_device(case.device)
-    if case.compiled:
-        require_compiler()
-
-
-def build(case: Case) -> Callable[[], None]:
-    """Return the function that runs one step of a case and waits for its end.
-
-    The returned function raises MemoryError where the step does not fit into memory.
-
-    Args:
-        case: What to run, as passed by `check`; weights and inputs are random.
-
-    Raises:
-        MemoryError: If model and inputs do not fit into memory.
-    """
-    device = torch.device(case.device)
-    torch.manual_seed(0)
-    model = create_for_size(case.model, case.size, features=case.features).train(case.mode == "train")
-    with memory_errors():
-        model.to(device)
-        images = torch.randn(case.batch_size, 3, *case.size, device=device)
-        step = _training_step(case, model, images) if case.mode == "train" else _forward_step(case, model, images)
-
-    @memory_errors()
-    def finished_step() -> None:
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return finished_step
-
-
-def _forward_step(case: Case, model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    run = _compiled(model) if case.compiled else model
-
-    def step() -> None:
-        with torch.inference_mode(), _autocast(case, images.device):
-            run(images)
-
-    return step
-
-
-def _training_step(case: Case, model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    run = _compiled(model) if case.compiled else model
-    labelled = images.shape[2:] if getattr(model, "task", "") == "segmentation" else ()  # every pixel, or the image
-    labels = torch.randint(cast(int, model.num_classes), (case.batch_size, *labelled), device=images.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-
-    def step() -> None:
-        with _autocast(case, images.device):
-            loss = nn.functional.cross_entropy(run(images), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def _autocast(case: Case, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=case.dtype == "bfloat16")
-
-
-def _compiled(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    # A static shape: otherwise the second size of one architecture would be timed with kernels made for any size.
-    return torch.compile(model, dynamic=False)
-
-
-@contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn torch's different words for a lack of memory into one MemoryError."""
-    try:
-        yield
-    except RuntimeError as error:
-        # torch has a class of its own for a full GPU; a full main memory is an ordinary RuntimeError.
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise MemoryError(str(error)) from error
-        raise
+    config = timm.get_pretrained_cfg(backbone)
+    sized: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    if not system:
+        return timm.create_model(name, in_chans=in_chans, features_only=features, **sized)
+    if features:
+        raise UserError(f"{name} is no backbone; for its features name {backbone}")
+    return gpvit.create_model(name, in_chans=in_chans, backbone_kwargs=sized)
 
 
 def _require_model(name: str) -> None:

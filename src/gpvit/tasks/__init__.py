@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "classification": ["ClassificationTask"],
         "detection": ["DetectionTask"],
-        "evaluation": ["evaluate_classifier", "evaluate_detector", "evaluate_segmenter"],
+        "optim": ["OptimConfig"],
         "segmentation": ["SegmentationTask"],
     },
 )

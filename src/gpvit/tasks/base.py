@@ -1,165 +1,197 @@
-"""What all tasks share: a network for the data, a loss that must be finite, a schedule that knows its end."""
+"""What all tasks share: a network for the data, an optimiser with its schedule, and what a Trainer logs."""
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from lightning import LightningModule
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from gpvit.devices import require_compiler
 from gpvit.errors import UserError
-from gpvit.train.compilation import compile_network
-from gpvit.train.nan_guard import NanGuard
-from gpvit.zoo.catalog import create_model, find
-from gpvit.zoo.options import check_options
+from gpvit.tasks.freezing import freeze
+from gpvit.tasks.optim import OptimConfig, create_optimizer
+from gpvit.zoo.build import check_arguments
+from gpvit.zoo.catalog import find
+from gpvit.zoo.factory import create_model
 
-_SKIPPED = "gpvit_skipped_steps"
+_COMPILED_PARTS = {"segmentation": ("backbone", "decoder", "auxiliary"), "detection": ("backbone",)}
 
 
 class Task(LightningModule):
-    """Trains a model of the catalog.
+    """Trains a model of the catalog, under `gpvit train` or any `lightning.Trainer`.
 
-    A subclass takes `name`, `model_kwargs` and `weights`, and perhaps `backbone_weights`, `max_skipped_steps`,
-    `grad_checkpointing` and `compile`, as hyperparameters.
+    Args:
+        name: A model of the catalog, such as `gpvit_l1`.
+        weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
+            A classifier of other classes is left out, and that is printed.
+        backbone_weights: The same for the backbone alone, such as `in1k`.
+        optim: Optimiser and schedule; None takes `default_optim`.
+        grad_checkpointing: Keep only each block's input for the backward pass and compute the rest again, for less
+            memory and more time.
+        compile: Have torch.compile make kernels for the network, which takes minutes at first and a C++ compiler.
+        **model_kwargs: More arguments of the model, such as `drop_path_rate`.
 
     Attributes:
         best_metric: The metric that tells the best weights; higher is better.
+        default_optim: The settings of the released training.
         sync_batch_norm: Whether batch norms see the batches of all processes, on GPUs.
-        network: What is trained; there is none before the Trainer knows the data.
-        validated_step: Optimiser steps taken when the weights were last validated.
-        loss_guard: Counts the losses that were passed over.
-        batch_shape: Of the last batch `(B, C, H, W)`, H and W those of its largest image; None before the first.
-    """
-
-    best_metric: str
-    sync_batch_norm = False
-    network: nn.Module
-    validated_step = -1
-    batch_shape: tuple[int, ...] | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loss_guard = NanGuard()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Compute the network's logits of images `(B, C, H, W)`."""
-        return self.network(images)
-
-    def create_network(self, **facts: Any) -> nn.Module:
-        """Create the network that the hyperparameters name.
-
-        Args:
-            **facts: Arguments of the model that the data say.
-
-        Raises:
-            ValueError: If the hyperparameters say one of them too.
-        """
-        options: Any = self.hparams
-        kwargs = dict(options.model_kwargs or {})
-        if stated_twice := sorted(facts.keys() & kwargs.keys()):
-            raise UserError(f"model_kwargs states {', '.join(stated_twice)}; the data says so already: leave it out")
-        backbone_weights = options.get("backbone_weights")
-        network: Any = create_model(
-            options.name, options.weights, backbone_weights=backbone_weights, new_head=True, **facts, **kwargs
-        )
-        if options.get("grad_checkpointing"):
-            network.set_grad_checkpointing()
-        if options.get("compile"):
-            compile_network(network)
-        return network
-
-    def log_step(self, loss: torch.Tensor, batch_size: int) -> torch.Tensor | None:
-        """Log the loss of a training step, and give it back.
-
-        Returns:
-            None if the loss is not finite and may be passed over: `training_step` is to return that, too. All processes
-            then skip the batch; no weight moves, unless other batches were accumulated for the same step.
-
-        Raises:
-            TrainingError: If the loss is not finite, and `max_skipped_steps` such were passed over already.
-        """
-        limit = int(self.hparams.get("max_skipped_steps", 0))
-        is_fine = self.loss_guard.passes(self.trainer, loss, limit)
-        if limit:
-            self.log("train/skipped_steps", float(self.loss_guard.skipped), on_step=False, on_epoch=True, reduce_fx=max)
-        if not is_fine:
-            return None
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
-        self.log("loss", loss, prog_bar=True)
-        return loss
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Remember the size of the batch."""
-        self.batch_shape = _shape(batch[0])
-
-    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Remember the size of the batch."""
-        self.batch_shape = _shape(batch[0])
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how many losses were passed over."""
-        checkpoint[_SKIPPED] = self.loss_guard.skipped
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Count on."""
-        self.loss_guard.skipped = checkpoint.get(_SKIPPED, 0)
-
-    def on_validation_epoch_end(self) -> None:
-        """Remember what was validated."""
-        if not self.trainer.sanity_checking:
-            self.validated_step = self.global_step
-
-    def total_steps(self) -> int:
-        """Count the optimiser steps of the whole run.
-
-        Raises:
-            ValueError: If the run has no end.
-        """
-        steps = self.trainer.estimated_stepping_batches
-        if math.isinf(steps):
-            raise UserError("the schedule needs an end: set trainer.max_epochs or trainer.max_steps")
-        return int(steps)
-
-    def epoch_steps(self) -> int:
-        """Count the optimiser steps of an epoch; an epoch's last batches make a step, however few they are."""
-        self.trainer.fit_loop.setup_data()  # counts the batches
-        return math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-
-
-def _shape(images: torch.Tensor | Sequence[torch.Tensor]) -> tuple[int, ...]:
-    """Give the shape of a batch of images: a tensor, or a list of images of their own sizes."""
-    if isinstance(images, torch.Tensor):
-        return tuple(images.shape)
-    return (len(images), *(max(sides) for sides in zip(*(image.shape for image in images), strict=True)))
-
-
-def scheduled(optimizer: Optimizer, factor: Callable[[int], float]) -> Any:
-    """Give an optimiser a schedule that moves at every step, as Lightning takes them.
-
-    Args:
-        optimizer: Holds the peak learning rates.
-        factor: Computes the factor of a step.
-    """
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
-
-
-def check_model(name: str, task: str, model_kwargs: dict[str, Any] | None, model_class: type[nn.Module]) -> None:
-    """Check, before any data are read, that a model fits a task and knows its options.
-
-    Args:
-        name: Name of the model, perhaps with a tag.
-        task: What it must be for, as the catalog calls it.
-        model_kwargs: Arguments for it.
-        model_class: What takes them.
+        network: What is trained; it exists after `build`.
+        optim: Optimiser and schedule.
 
     Raises:
-        ValueError: If it does not; the nearest option is proposed.
+        UserError: If the model is unknown or for another task, or has no such argument; the nearest is proposed.
+
+    Example:
+        >>> task = ClassificationTask("gpvit_nano", optim=OptimConfig(lr=3e-4), drop_path_rate=0.1)
+        >>> lightning.Trainer(max_epochs=3, callbacks=[MyCallback()]).fit(task, datamodule=gpvit.data.Digits())
+        >>> gpvit.save(task.network, "digits.safetensors")
     """
-    entry = find(name.partition(".")[0])
-    if entry.task != task:
-        raise UserError(f"{name} is a model for {entry.task}, not for {task}; choose one that `gpvit models` lists so")
-    check_options("model_kwargs: the model", model_kwargs or {}, inspect.signature(model_class).parameters)
+
+    kind: ClassVar[str]
+    """The task, as the catalog calls it."""
+    best_metric: str
+    default_optim: ClassVar[OptimConfig]
+    sync_batch_norm: bool = False
+    logged: tuple[str, ...]
+    """Names of the scores that validation gives."""
+    network: nn.Module
+    val_scores: Any
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        backbone_weights: str | None = None,
+        *,
+        optim: OptimConfig | None = None,
+        grad_checkpointing: bool = False,
+        compile: bool = False,
+        **model_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        entry = find(name.partition(".")[0])
+        if entry.task != self.kind:
+            raise UserError(
+                f"{name} is a model for {entry.task}, not for {self.kind}; `gpvit models` lists those that are"
+            )
+        check_arguments(entry, model_kwargs)
+        self.name, self.weights, self.backbone_weights = name, weights, backbone_weights
+        self.optim = optim or self.default_optim
+        self.grad_checkpointing, self.compiles = grad_checkpointing, compile
+        self.model_kwargs = model_kwargs
+
+    def build(self, data: Any) -> None:
+        """Create the network for the data, and the metrics, once: further calls do nothing.
+
+        Args:
+            data: A data module, which knows its classes, and the channels and sizes of images, before it is set up.
+
+        Raises:
+            UserError: If an argument is given that the data decide, or the model does not suit them.
+        """
+        raise NotImplementedError
+
+    def create_network(self, **decided: Any) -> nn.Module:
+        """Create the network, frozen and compiled as the settings say.
+
+        Args:
+            **decided: Arguments of the model that the data decide.
+
+        Raises:
+            UserError: If one of them is among the task's own.
+        """
+        if stated_twice := sorted(decided.keys() & self.model_kwargs.keys()):
+            raise UserError(f"leave out {', '.join(stated_twice)} of the model: the data decide that")
+        arguments = {**decided, **self.model_kwargs}
+        weights = {"weights": self.weights, "backbone_weights": self.backbone_weights}
+        network: Any = create_model(self.name, **weights, new_head=True, **arguments)
+        if self.grad_checkpointing:
+            network.set_grad_checkpointing()
+        if self.compiles:
+            compile_network(network)
+        freeze(network, self.optim.freeze, is_trained="." in self.name or any(weights.values()))
+        return network
+
+    def configure_model(self) -> None:
+        """Build the network for a Trainer's data module."""
+        self.build(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the network's logits of images `(B, C, H, W)`."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Compute the losses of a batch: `loss`, which has a graph, and perhaps parts of it, which have none."""
+        raise NotImplementedError
+
+    def validation_metrics(self) -> dict[str, float]:
+        """Compute the metrics of all validation batches since the last call; all processes must call it together.
+
+        Returns:
+            By name, such as `val/top1`; alike in all processes.
+        """
+        scores = self.val_scores.compute()
+        self.val_scores.reset()
+        return {f"val/{name}": float(scores[name]) for name in self.logged if name in scores}
+
+    def create_optimizer(
+        self, *, total_steps: int, epoch_steps: float, images_per_step: int
+    ) -> tuple[Optimizer, LambdaLR]:
+        """Create the optimiser and its schedule, see `gpvit.tasks.optim.create_optimizer`."""
+        return create_optimizer(
+            self.network,
+            self.optim,
+            total_steps=total_steps,
+            epoch_steps=epoch_steps,
+            images_per_step=images_per_step,
+        )
+
+    def configure_optimizers(self) -> Any:
+        """Create the optimiser and its schedule for a Trainer.
+
+        Raises:
+            UserError: If the run has no end.
+        """
+        trainer: Any = self.trainer
+        trainer.fit_loop.setup_data()  # counts the batches
+        if math.isinf(trainer.estimated_stepping_batches):
+            raise UserError("the schedule needs an end: set max_epochs or max_steps of the Trainer")
+        accumulated = trainer.accumulate_grad_batches
+        optimizer, scheduler = self.create_optimizer(
+            total_steps=int(trainer.estimated_stepping_batches),
+            epoch_steps=math.ceil(trainer.num_training_batches / accumulated),  # the last ones make a step, however few
+            images_per_step=trainer.datamodule.batch_size * trainer.world_size * accumulated,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the losses of a step under a Trainer, such as `train/loss`."""
+        divided = self.trainer.accumulate_grad_batches  # Lightning has divided the loss, and it alone
+        losses = {f"train/{name}": loss * (divided if name == "loss" else 1) for name, loss in outputs.items()}
+        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the validation under a Trainer."""
+        self.log_dict(self.validation_metrics(), prog_bar=True, sync_dist=True)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Have torch compile a network in place when it first runs; names and values of its weights stay.
+
+    Of segmenters and detectors, which training does not call as one function of a tensor, every part is compiled that
+    is one: backbone with pyramid, decoder, auxiliary head. What detectors do with single objects stays as it is.
+
+    Args:
+        network: A model of the catalog.
+
+    Raises:
+        FileNotFoundError: If there is no C++ compiler.
+    """
+    require_compiler()
+    names = _COMPILED_PARTS.get(getattr(network, "task", ""))
+    for part in [network] if names is None else [getattr(network, name, None) for name in names]:
+        if part is not None:
+            part.compile()

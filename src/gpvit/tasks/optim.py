@@ -1,9 +1,24 @@
-"""Settings of optimiser and schedule, alike for all tasks."""
+"""Settings of optimiser and schedule, alike for all tasks, and what they create."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from timm.optim import Muon
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from gpvit.errors import UserError
 from gpvit.tasks.freezing import Frozen
+from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
+from gpvit.tasks.schedules import warmup_cosine, warmup_multistep, warmup_poly
+
+OptimizerName = Literal["adamw", "muon"]
+ScheduleName = Literal["cosine", "poly", "multistep"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,35 +29,125 @@ class OptimConfig:
         lr: Peak learning rate.
         base_batch_size: Images of a step that `lr` is for; with others, the rate is scaled in proportion, and that is
             printed. None takes `lr` as it is.
-        optimizer: `adamw`, or `muon` for short training from random weights.
+        optimizer: `adamw`, or `muon` for short training from random weights (Jordan et al. 2024; timm's): it moves
+            matrices along orthogonalised momentum, and the rest as AdamW at 0.3 of the rate.
         betas: Coefficients of the running averages.
         weight_decay: Weight decay.
-        no_decay: What does not decay beside the position embedding and group tokens; each task knows some rules.
+        no_decay: Rule for what does not decay: `norms_and_biases`, `layer_norms`, `backbone_norms_and_biases` or
+            `biases_and_layer_norms`, see `gpvit.tasks.param_groups`.
         head_lr_scale: Factor of the learning rate outside the backbone.
         layer_decay: Factor of the learning rate from each layer to the one below it; None for one rate.
         freeze: What does not learn: `backbone`, or N for the stem and the first N blocks.
         schedule: `cosine`, `poly` or `multistep`.
         warmup_steps: Steps of linear warm-up.
-        warmup_epochs: The same in epochs; it takes the place of `warmup_steps` where it is given.
+        warmup_epochs: The same in epochs, in place of `warmup_steps`.
         warmup_ratio: Factor of the learning rate that the warm-up starts from.
         milestones: For `multistep`: epochs after each of which the rate is a tenth.
         power: For `poly`: power of the remaining part of the run.
-        min_lr_ratio: Factor of the learning rate at the end of the schedule.
+        min_lr_ratio: For `cosine` and `poly`: factor of the learning rate at the end of the run.
+
+    Raises:
+        UserError: If a name is unknown, `base_batch_size` not positive, or the warm-up given twice.
     """
 
     lr: float
     base_batch_size: int | None = None
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.05
     no_decay: str = "norms_and_biases"
     head_lr_scale: float = 1.0
     layer_decay: float | None = None
     freeze: Frozen | None = None
-    schedule: Literal["cosine", "poly", "multistep"] = "cosine"
+    schedule: ScheduleName = "cosine"
     warmup_steps: int = 0
     warmup_epochs: float | None = None
     warmup_ratio: float = 1e-3
     milestones: tuple[int, ...] = ()
     power: float = 1.0
     min_lr_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.base_batch_size is not None and self.base_batch_size < 1:
+            raise UserError(
+                f"base_batch_size {self.base_batch_size}: give the images of a step that lr is for, 1 or more, or null"
+            )
+        if self.warmup_steps and self.warmup_epochs is not None:
+            raise UserError(
+                f"warmup_steps {self.warmup_steps} and warmup_epochs {self.warmup_epochs}: set one of them to null or 0"
+            )
+        choices = {
+            "optimizer": get_args(OptimizerName),
+            "schedule": get_args(ScheduleName),
+            "no_decay": tuple(NO_DECAY),
+        }
+        for field, names in choices.items():
+            if (given := getattr(self, field)) not in names:
+                raise UserError(f"{field} {given!r}: choose one of {', '.join(names)}")
+
+    def peak_lr(self, images_per_step: int) -> float:
+        """Scale the learning rate in proportion to the images of a step, of all devices and accumulated batches."""
+        return self.lr if self.base_batch_size is None else self.lr * images_per_step / self.base_batch_size
+
+
+def create_optimizer(
+    network: nn.Module, config: OptimConfig, *, total_steps: int, epoch_steps: float, images_per_step: int
+) -> tuple[Optimizer, LambdaLR]:
+    """Create an optimiser over what learns in a network, and its schedule, which moves at every optimiser step.
+
+    A learning rate that is scaled is printed, by the first process alone.
+
+    Args:
+        network: Has timm's `no_weight_decay`, and `head_names`.
+        config: The settings.
+        total_steps: Optimiser steps of the whole run.
+        epoch_steps: Optimiser steps of an epoch.
+        images_per_step: Images of a step, of all devices and accumulated batches.
+    """
+    lr = config.peak_lr(images_per_step)
+    if lr != config.lr:
+        line = f"learning rate {lr:.3g} for {images_per_step} images a step, from {config.lr:.3g} for"
+        rank_zero_only(print)(line, config.base_batch_size, flush=True)
+    groups = parameter_groups(
+        network,
+        lr=lr,
+        weight_decay=config.weight_decay,
+        no_decay=config.no_decay,
+        head_lr_scale=config.head_lr_scale,
+        layer_decay=config.layer_decay,
+        muon=config.optimizer == "muon",
+    )
+    optimizer: Optimizer
+    if config.optimizer == "muon":
+        optimizer = Muon(groups, lr=lr, betas=config.betas, nesterov=True)
+    else:
+        optimizer = AdamW(groups, lr=lr, betas=config.betas)
+    return optimizer, LambdaLR(optimizer, lr_factor(config, total_steps, epoch_steps))
+
+
+def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Callable[[int], float]:
+    """Make the schedule: the factor of the peak learning rate as a function of the steps taken.
+
+    It warns where the run is too short for its warm-up or its milestones.
+    """
+    warmup_steps = config.warmup_steps if config.warmup_epochs is None else round(config.warmup_epochs * epoch_steps)
+    if warmup_steps >= total_steps > 0:
+        warnings.warn(
+            f"the warm-up of {warmup_steps} steps is not shorter than the run of {total_steps}, so that lr is never "
+            "reached: set optim.warmup_steps (or warmup_epochs) lower, or train longer",
+            stacklevel=2,
+        )
+    warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_ratio": config.warmup_ratio}
+    if config.schedule == "multistep":
+        milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
+        if max(milestones, default=0) >= total_steps > 0:
+            warnings.warn(
+                f"the run ends before its learning rate falls after the epochs {list(config.milestones)}: set "
+                "optim.milestones to earlier ones, or optim.schedule to poly, which falls to zero by the end",
+                stacklevel=2,
+            )
+        return partial(warmup_multistep, milestones=milestones, **warmup)
+    end: dict[str, Any] = {"total_steps": total_steps, "min_lr_ratio": config.min_lr_ratio}
+    if config.schedule == "cosine":
+        return partial(warmup_cosine, **end, **warmup)
+    return partial(warmup_poly, power=config.power, **end, **warmup)

@@ -4,11 +4,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={
-        "ema": ["ModelEMA"],
-        "recipes": ["train_recipe"],
-        "trainer": ["build_trainer"],
-        "training": ["fit"],
-        "weights": ["WeightsWriter"],
-    },
+    submod_attrs={"config": ["TrainConfig"], "loop": ["fit"], "recipes": ["train_recipe"]},
 )

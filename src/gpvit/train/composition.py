@@ -1,10 +1,10 @@
-"""Recipes made of several files: a recipe names what it builds on, and later files win over earlier ones."""
+"""Reads recipes: YAML files that build on others, laid one over the other, with the file and line of every key."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from jsonargparse import get_loader
@@ -14,54 +14,65 @@ from gpvit.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
 
+_INSTEAD = {"epochs": "steps", "global_batch_size": "accumulate", "warmup_epochs": "warmup_steps"}
+_INSTEAD |= {other: name for name, other in _INSTEAD.items()}
+
 Keys = tuple[str, ...]
+
+
+class Part(NamedTuple):
+    """What one file says itself, without its bases; `file` is None for the command line."""
+
+    file: Path | None
+    settings: dict[str, Any]
+    lines: Mapping[Keys, int]
 
 
 @dataclass(frozen=True)
 class Composition:
-    """Settings of recipes that were read one over the other.
+    """Recipes read one over the other.
 
     Args:
-        parts: The files in the order in which they were read, each with what it says itself. Later ones win.
-
-    Attributes:
-        parts: As given.
-        settings: What they say together.
+        parts: In the order in which they were read; later ones win.
     """
 
-    parts: tuple[tuple[Path, dict[str, Any]], ...]
+    parts: tuple[Part, ...]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the files say together."""
-        return reduce(merge, (own for _, own in self.parts), {})
+        """What the parts say together."""
+        return reduce(merge, (part.settings for part in self.parts), {})
 
-    def origin(self, keys: Keys) -> Path | None:
-        """Name the file that decides a setting.
+    @property
+    def files(self) -> str:
+        """The names of the files."""
+        return ", ".join(str(part.file) for part in self.parts if part.file)
 
-        Args:
-            keys: Where the setting stands, from the outside in: `("trainer", "max_epochs")`.
-
-        Returns:
-            The file; None if none speaks of it.
-        """
-        saying = [file for file, own in self.parts if _has(own, keys)]
-        return saying[-1] if saying else None
-
-    def where(self, keys: Keys) -> str | None:
-        """Find keys that stand within each other, at whatever depth, for a message.
-
-        Args:
-            keys: From the outside in.
+    def place(self, keys: Keys) -> tuple[Path, int] | None:
+        """Find the file and the line that decide a setting, given by its keys from the outside in.
 
         Returns:
-            As `mine.yaml, line 3`; None if they are in no file.
+            None if no file names it, or the command line decides it.
         """
-        for file, _ in reversed(self.parts):
-            for path, line in _keys(yaml.compose(file.read_text(encoding="utf-8"))):
-                if path[-len(keys) :] == keys:
-                    return f"{file}, line {line}"
+        for part in reversed(self.parts):
+            if keys in part.lines:
+                return (part.file, part.lines[keys]) if part.file else None
         return None
+
+    def where(self, keys: Keys) -> str:
+        """Name that place in front of a message: `mine.yaml, line 3: `, or nothing."""
+        place = self.place(keys)
+        return f"{place[0]}, line {place[1]}: " if place else ""
+
+    def overridden(self, options: Mapping[str, Any]) -> "Composition":
+        """Lay options of the command line over the recipes: `{"train.epochs": 3}`."""
+        settings: dict[str, Any] = {}
+        lines = {}
+        for option, value in options.items():
+            keys = tuple(option.split("."))
+            lines.update({keys[:depth]: 0 for depth in range(1, len(keys) + 1)})
+            settings = merge(settings, reduce(lambda inner, key: {key: inner}, reversed(keys), value))
+        return Composition((*self.parts, Part(None, settings, lines)))
 
 
 def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
@@ -78,28 +89,30 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
         if place.is_file():
             return place
-    raise FileNotFoundError(f"no recipe at {name}; a recipe is a YAML file, as {EXAMPLE}")
+    raise FileNotFoundError(f"no recipe at {name}; a recipe is a YAML file, such as {EXAMPLE}")
 
 
 def compose(files: Sequence[Path]) -> Composition:
     """Read recipes one over the other, each after what its `base` names.
 
-    `base: FILE`, or a list of files, is relative to the recipe that says it, or the name of a recipe of this package.
+    `base: FILE`, or a list of files, is relative to the recipe that names it, or the name of a recipe of this package.
     Mappings are merged key by key; lists and single values replace what was there, and so does a mapping that names
-    another class by `class_path`, for a class's settings are its own.
+    another `class`, for a class's settings are its own.
 
     Args:
         files: The recipes; later ones win.
 
     Raises:
         FileNotFoundError: If a base is missing; both files are named.
-        ValueError: If a file is no YAML, says a key twice, or leads back to itself; the file and the line are named.
+        UserError: If a file is not YAML, gives a key twice, or leads back to itself; the file and the line are named.
     """
     return Composition(tuple(part for file in files for part in _read(file)))
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay settings over others, as `compose` says; neither is changed.
+    """Lay settings over others, as `compose` describes; neither is changed.
+
+    What says the same as another setting takes its place: `steps` that of `epochs`.
 
     Example:
         >>> merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}, "d": None})
@@ -108,38 +121,37 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _another_class(below, value):
-            value = merge(below, value)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            another_class = value.get("class", below.get("class")) != below.get("class")
+            value = dict(value) if another_class else merge(below, value)
+        if value is not None and _INSTEAD.get(key) not in upper:
+            merged.pop(_INSTEAD.get(key, ""), None)
         merged[key] = value
     return merged
 
 
-def _another_class(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> bool:
-    return "class_path" in upper and lower.get("class_path", upper["class_path"]) != upper["class_path"]
-
-
-def _read(file: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _read(file: Path, above: tuple[Path, ...] = ()) -> Iterator[Part]:
     chain = (*above, file)
     if file.resolve() in {each.resolve() for each in above}:
         raise UserError(f"{' -> '.join(map(str, chain))}: a recipe is its own base; remove one of these `base` lines")
-    own = _load(file)
-    bases = own.pop("base", [])
+    part = _load(file)
+    bases = part.settings.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
-        raise UserError(f"{file}: base {bases!r}: name a recipe, or several in a list")
+        raise UserError(f"{file}, line {part.lines['base',]}: base {bases!r}: name a recipe, or several in a list")
     for base in bases:
         try:
             found = find_recipe(base, beside=file.parent)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{file}: its base {base} is not at {file.parent / base}; name it relative to {file.name}'s folder, or "
-                "a recipe of this package, as recipes/imagenet/gpvit_l1.yaml"
+                "a recipe of this package, such as recipes/imagenet/gpvit_l1.yaml"
             ) from error
         yield from _read(found, chain)
-    yield file, own
+    yield part
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Path) -> Part:
     try:
         text = file.read_text(encoding="utf-8")
         tree = yaml.compose(text)
@@ -151,18 +163,17 @@ def _load(file: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{file} is not YAML: {error}") from error
     if tree is None:
-        return {}
+        return Part(file, {}, {})
     if not isinstance(tree, yaml.MappingNode):
-        raise UserError(f"{file} holds no settings; a recipe is lines of `key: value`, as {EXAMPLE}")
+        raise UserError(f"{file} holds no settings; a recipe is lines of `key: value`, such as {EXAMPLE}")
     lines: dict[Keys, int] = {}
-    for path, line in _keys(tree):
-        where = ".".join(path)
-        if first := lines.get(path):
-            raise UserError(f"{file}, line {line}: {where} stands in line {first} already; keep one of them")
-        lines[path] = line
+    for keys, line in _keys(tree):
+        if first := lines.get(keys):
+            raise UserError(f"{file}, line {line}: {'.'.join(keys)} stands in line {first} already; keep one of them")
+        lines[keys] = line
     # jsonargparse's reader takes 1e-4 for a number, as on the command line; a file of lone keys, `key:`, for a text
     settings = get_loader("yaml")(text)
-    return settings if isinstance(settings, dict) else {key: None for (key,) in lines}
+    return Part(file, settings if isinstance(settings, dict) else {key: None for (key,) in lines}, lines)
 
 
 def _keys(node: Any) -> Iterator[tuple[Keys, int]]:
@@ -174,11 +185,3 @@ def _keys(node: Any) -> Iterator[tuple[Keys, int]]:
     elif isinstance(node, yaml.SequenceNode):
         for index, entry in enumerate(node.value):
             yield from (((str(index), *inner), line) for inner, line in _keys(entry))
-
-
-def _has(settings: Any, keys: Keys) -> bool:
-    for key in keys:
-        if not isinstance(settings, Mapping) or key not in settings:
-            return False
-        settings = settings[key]
-    return True

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gpvit.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -26,9 +28,13 @@ class TrainConfig:
         compile: Have torch.compile make kernels for the network.
         grad_checkpointing: Keep only each block's input for the backward pass: less memory, more time.
         sync_batchnorm: Whether batch norms see the images of all GPUs; None leaves it to the task.
-        max_skipped_steps: Batches with a loss that is not finite that are passed over; one more ends the run.
+        max_skipped_steps: Steps with a loss that is not finite that are skipped; one more ends the run. With 1 or
+            more, each step waits for its loss before the weights move.
         loggers: Beside `metrics.csv`: `tensorboard`, `wandb`.
         seed: Of everything random.
+
+    Raises:
+        UserError: If settings contradict each other or are out of range.
     """
 
     epochs: int | None = None
@@ -49,3 +55,44 @@ class TrainConfig:
     max_skipped_steps: int = 0
     loggers: tuple[str, ...] = ("tensorboard",)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise UserError(f"epochs {self.epochs} and steps {self.steps}: give one of the two, the run's length")
+        if self.global_batch_size is not None and self.accumulate is not None:
+            raise UserError(
+                "global_batch_size and accumulate: give one of the two; accumulation follows from the first"
+            )
+        counts = ("epochs", "steps", "global_batch_size", "accumulate", "nodes", "validate_every", "checkpoint_every")
+        for name in counts:
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} {value}: give 1 or more")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UserError(f"ema {self.ema}: give a decay between 0 and 1, such as 0.9998, or null")
+        if unknown := set(self.loggers) - {"tensorboard", "wandb"}:
+            raise UserError(f"loggers {', '.join(sorted(unknown))}: choose of tensorboard and wandb")
+
+    def batch_layout(self, batch_size: int, processes: int) -> tuple[int, int]:
+        """Divide the images of a step among processes and batches.
+
+        Args:
+            batch_size: Images that a device takes at a time.
+            processes: Devices of all machines together.
+
+        Returns:
+            Images of a batch, lowered where that divides evenly (to an even number if it can), and batches of a step.
+
+        Raises:
+            UserError: If the processes cannot share the images.
+        """
+        if self.global_batch_size is None:
+            return batch_size, self.accumulate or 1
+        images, rest = divmod(self.global_batch_size, processes)
+        if rest or not images:
+            raise UserError(
+                f"train.global_batch_size {self.global_batch_size} cannot be shared by {processes} devices: "
+                f"give a multiple of {processes}, or other train.devices"
+            )
+        divisors = [size for size in range(1, min(batch_size, images) + 1) if images % size == 0]
+        size = max(divisors, key=lambda size: (size == batch_size, size % 2 == 0, size))
+        return size, images // size

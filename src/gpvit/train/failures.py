@@ -1,25 +1,32 @@
-"""What ends a run from outside its own code: memory, worker processes and other processes that are gone, in words."""
+"""What ends a run, in words: losses that are not finite, too little memory, loader processes that are gone."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import torch
-from lightning import LightningModule, Trainer
+from typing import Any
 
 from gpvit.errors import UserError
-from gpvit.train.memory_advice import memory_advice
+from gpvit.io import write_text
+from gpvit.train.launch import gather
 
-# Of torch's messages; each stands for errors that differ in their other words.
-_WORKER_GONE = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal|exited unexpectedly)"
-_SIGNAL = r"is killed by signal: (\w[\w ]*)"
-_SHARED_MEMORY = r"unable to (?:mmap|write to file|open shared memory|allocate shared memory)|torch_shm_manager"
-_NO_MEMORY = r"not enough memory|can't allocate memory|[Oo]ut of memory|_STATUS_ALLOC_FAILED"
-_PEER_GONE = (
-    r"[Cc]onnection (?:closed|reset|refused|was likely closed)|[Bb]roken pipe|[Tt]imed out waiting|NCCL communicator|"
-    r"remote process (?:has terminated|exited)|ncclRemoteError|store->|DDP expects|recvBytes|sendBytes"
+_SHOWN = 3  # images named in a message
+_WORKER = (
+    "a loader process is gone, or shared memory is full: lower data.num_workers, each of which holds two batches and "
+    "its own copy of what was read (0 loads in this process); in a container, give /dev/shm more room: docker run "
+    "--shm-size=8g, or --ipc=host. A process that was killed tells of too little memory (see dmesg)."
 )
+_MEMORY = (
+    "memory ran out with batches of {batch_size} images on {device}. What helps, alone or together:\n"
+    "  1. smaller batches, as many images a step: half of data.batch_size, twice train.accumulate\n"
+    "  2. --train.grad_checkpointing true: about 70 % less for activations, a third more time\n"
+    "  3. --train.precision bf16-mixed: 20 to 40 % less for activations; faster on GPUs, too"
+)
+_ADVICE = {  # by what torch's messages have in common, tried in this order
+    r"DataLoader worker \(pid|MemoryError in DataLoader worker|torch_shm_manager|"
+    r"unable to (mmap|write to file|\w+ shared memory)": _WORKER,
+    r"not enough memory|can't allocate memory|[Oo]ut of memory|_STATUS_ALLOC_FAILED|MemoryError": _MEMORY,
+}
 
 
 class TrainingError(UserError):
@@ -27,12 +34,11 @@ class TrainingError(UserError):
 
 
 @contextmanager
-def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
-    """Put into words what ends training within: no memory left, a worker process or another process of the run gone.
+def explained(run: Any) -> Iterator[None]:
+    """Say what helps where memory runs out, or a loader process is gone.
 
     Args:
-        trainer: Of the run.
-        task: What is trained.
+        run: A `gpvit.train.loop.Run`.
 
     Raises:
         TrainingError: In place of torch's error, which is its cause. Any other error passes as it is.
@@ -40,69 +46,51 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        message = _explanation(error, trainer, task)
-        if message is None:
+        text = f"{type(error).__name__}: {error} {error.__cause__ or ''}"  # torch names a worker's signal in the cause
+        advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, text)), None)
+        if advice is None:
             raise
-        raise TrainingError(message) from error
+        advice = advice.format(batch_size=run.batch_size, device=run.fabric.device)
+        reason = f"{' '.join(text.split())[:200]} (step {run.step + 1})"
+        raise TrainingError(f"{advice}\n{reason}\n{how_to_resume(run.folder)}") from error
 
 
-def how_to_go_on(trainer: Trainer) -> str:
-    """Name the last whole checkpoint of a run, and what goes on from it."""
-    folder = Path(trainer.default_root_dir)
+def how_to_resume(folder: Path) -> str:
+    """Name the last whole checkpoint of a run, and what resumes from it."""
     for name in ("last.ckpt", "previous.ckpt"):
         if (folder / name).is_file():
-            return f"The last good checkpoint is {folder / name}: gpvit train RECIPE --out {folder} --resume goes on."
+            return f"The last good checkpoint is {folder / name}: gpvit train --resume {folder} continues from it."
     return f"There is no checkpoint in {folder} yet."
 
 
-def _explanation(error: Exception, trainer: Trainer, task: LightningModule) -> str | None:
-    text = f"{error} {error.__cause__ or ''}"  # torch names the signal that ended a worker process in the cause
-    in_worker = "DataLoader worker" in text
-    if gone := re.search(_WORKER_GONE, text):
-        ended_by = re.search(_SIGNAL, text)
-        return f"{_worker_gone(gone[1], ended_by and ended_by[1])} {_worker_remedies(trainer)} {how_to_go_on(trainer)}"
-    if re.search(_SHARED_MEMORY, text):
-        return (
-            f"shared memory, by which loader processes hand over images, is full ({_first_line(text)}). "
-            f"{_worker_remedies(trainer)} {how_to_go_on(trainer)}"
-        )
-    if isinstance(error, MemoryError) and in_worker:
-        return (
-            f"a loader process found no memory left on this machine. {_worker_remedies(trainer)} "
-            f"{how_to_go_on(trainer)}"
-        )
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(_NO_MEMORY, text):
-        return f"{memory_advice(trainer, task, _first_line(text))}\n{how_to_go_on(trainer)}"
-    if trainer.world_size > 1 and (isinstance(error, torch.distributed.DistError) or re.search(_PEER_GONE, text)):
-        return (
-            f"process {trainer.global_rank} of {trainer.world_size} lost another process of this run "
-            f"({_first_line(text)}). It ended or was ended, or its machine is not to be reached any more: its own "
-            f"message, before or after this one, tells why; without one, memory may have run out on its machine "
-            f"(dmesg tells). {how_to_go_on(trainer)}"
-        )
-    return None
+def report_not_finite(run: Any) -> None:
+    """Say which losses of the step that was sent last are not finite, in all processes, and of which images.
 
+    Args:
+        run: A `gpvit.train.loop.Run`, which counts this step among those that are skipped.
 
-def _worker_gone(pids: str, signal: str | None) -> str:
-    how = f"was ended by a signal ({signal})" if signal else "ended without a word"
-    cause = ""
-    if signal and "Killed" in signal:
-        cause = " Systems do so when the machine's memory runs out (dmesg tells)."
-    if signal and "Bus error" in signal:
-        cause = " Shared memory, by which loader processes hand over images, was full."
-    return f"the loader process {pids.strip()} {how}.{cause}"
-
-
-def _worker_remedies(trainer: Trainer) -> str:
-    workers = getattr(trainer.datamodule, "num_workers", None)  # type: ignore[attr-defined]
-    now = "" if workers is None else f" (now {workers}, in each of {trainer.world_size} processes)"
-    return (
-        f"Lower data.num_workers{now}: each process holds two batches and its own copy of what was read; 0 loads in "
-        "the training process. In a container, give /dev/shm more room: docker run --shm-size=8g, or --ipc=host."
+    Raises:
+        TrainingError: If more are skipped than may be.
+    """
+    step, taken = run.taken
+    sampler, dataset = run.loader.batch_sampler, run.loader.dataset
+    own, names, several = "", [], run.fabric.world_size > 1
+    for index, losses in taken:
+        if not losses["loss"].isfinite():
+            images = sampler.batch(step // run.epoch_steps, index) if hasattr(sampler, "batch") else []
+            names += [getattr(dataset, "name", "sample {}".format)(image) for image in images]
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            own = f"the loss{f' of process {run.fabric.global_rank}' if several else ''} is {losses['loss'].item()} at "
+            own += f"step {step + 1}, of the images {', '.join(names[:_SHOWN])}{more}"
+    everywhere = gather(run.fabric, (own, names))
+    message, limit = "; ".join(own for own, _ in everywhere if own), run.config.max_skipped_steps
+    if run.skipped <= limit:
+        return run.log.print(f"{message}: skipped, {run.skipped} of at most {limit}")
+    listed = run.folder / "not_finite.txt"
+    if run.fabric.is_global_zero:
+        write_text(listed, "".join(f"{name}\n" for _, names in everywhere for name in names))
+    before = f"; {limit} steps were skipped before" if limit else ""
+    raise TrainingError(
+        f"{message} (all in {listed}){before}. Look at these images; lower optim.lr, or clip gradients: --train.clip "
+        f"1.0; or skip some such steps: --train.max_skipped_steps 10.\n{how_to_resume(run.folder)}"
     )
-
-
-def _first_line(text: str) -> str:
-    """Shorten an error's message to its first sentence."""
-    line = next(iter(text.strip().splitlines()), "").strip() or "no further word"
-    return line if len(line) <= 200 else line[:200] + "…"

@@ -1,215 +1,253 @@
-"""Recipes: YAML files that say what is trained, on what and how, in the words of the classes' signatures."""
+"""Recipes: YAML files that say what is trained, on what and how; the signatures of the classes are their schema."""
 
-import contextlib
-import io
-import json
 import re
-from collections.abc import Sequence
-from contextvars import copy_context
+import sys
+from argparse import SUPPRESS
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import partial
+from inspect import Parameter, signature
+from itertools import takewhile
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, get_loader
-from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from jsonargparse import ArgumentError, ArgumentParser, get_loader
+from lightning import LightningDataModule, LightningModule
+from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
+from gpvit.tasks.optim import OptimConfig
 from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge
-from gpvit.train.config_errors import plain, report
-from gpvit.train.resume import check_same_run
-from gpvit.train.trainer import TRAINER_DEFAULTS, build_trainer, quiet
-from gpvit.train.training import fit
+from gpvit.train.config import TrainConfig
+from gpvit.train.config_errors import explain, refuse_unknown
+from gpvit.train.loop import fit
+from gpvit.zoo.catalog import find
 
-_DESCRIPTION = """Train from a recipe. Every setting below can stand in the recipe, or on the command line, which wins:
-`gpvit train recipes/digits/classify.yaml --trainer.max_epochs 3 --model.lr 0.001`. Several recipes are laid one over
-the other: `gpvit train recipes/imagenet/gpvit_l1.yaml recipes/paper/imagenet_clip.yaml`. What a class takes is shown by
-`--model.help gpvit.tasks.ClassificationTask` or `--data.help gpvit.data.ImageFolder`."""
+_PUBLIC = ("gpvit.tasks", "gpvit.data", "gpvit.data.segmentation", "gpvit.data.detection")
+_ELSEWHERE = {"optim", "grad_checkpointing", "compile"}  # arguments of a task that stand in optim and train
+_CHANCE = 1.2  # times the accuracy of guessing
 
 
-class RecipeCLI(LightningCLI):
-    """Reads a recipe and what overrides it, and builds the task, the data and the Trainer from it.
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe with everything that overrides it, checked; no network and no data are read yet.
 
-    Args:
-        arguments: As on the command line: recipes, as `find_recipe` takes them, then what overrides them. A recipe may
-            also be given as `--config`.
-        folder: The run folder, unless the arguments or the recipe name one as `out`; by default a new one, named after
-            the recipes, in `runs`.
+    Attributes:
+        settings: Every setting of the groups model, data, optim and train, defaults as well, as plain values; written
+            to a file, they are a recipe.
+        out: The run folder.
+        resume: True to continue the run in `out`; or the run folder or checkpoint that a new folder starts from.
+        create_task: Creates the task, a LightningModule.
+        create_data: Creates the data module.
+        config: The settings of the run.
     """
 
-    def __init__(self, arguments: Sequence[str], folder: Path | None = None) -> None:
-        files, arguments = _recipes_first(arguments)
-        self.composition: Composition | None = compose(files) if files else None
-        self.folder = folder or _new_folder(files)
-        if self.composition:
-            nested, arguments = _nested(arguments)
-            # as JSON, whose texts and numbers cannot be mistaken for each other
-            settings = json.dumps(merge(self.composition.settings, nested), ensure_ascii=False)
-            arguments = ["--config", settings, *arguments]
-        # jsonargparse leaves settings in the context that change what its next parser does
-        copy_context().run(
-            super().__init__,
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs={
-                "prog": "gpvit train",
-                "usage": "gpvit train RECIPE [RECIPE ...] [--out FOLDER] [--resume [RUN]] [--KEY VALUE ...]",
-                "description": _DESCRIPTION,
-                "exit_on_error": False,
-                "allow_abbrev": False,
-            },
-            args=arguments,
-            run=False,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
+    settings: dict[str, Any]
+    out: Path
+    resume: bool | Path
+    create_task: Callable[[], Any]
+    create_data: Callable[[], Any]
+    config: TrainConfig
+    _parser: ArgumentParser
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what is ours beside Lightning's settings."""
-        parser.add_argument(
-            "--out", type=str | None, default=None, help="Run folder; by default a new one in runs/RECIPE/."
-        )
-        parser.add_argument(
-            "--resume",
-            type=bool | str | None,
-            nargs="?",
-            const=True,
-            default=None,
-            help="Alone, go on with the run in the folder that --out names, exactly where it was saved last. Or start "
-            "a new run folder from a run's folder or checkpoint.",
-        )
-        parser.add_argument(
-            "--checkpoint_every",
-            type=int | None,
-            default=None,
-            help="Optimiser steps from one checkpoint to the next within an epoch, beside those at its end.",
-        )
+    def build(self) -> tuple[Any, Any, TrainConfig]:
+        """Create the task, whose network comes with `Task.build`, the data module and the settings of the run."""
+        return self.create_task(), self.create_data(), self.config
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Read the arguments; Lightning's own method would warn that they do not come from sys.argv."""
-        try:
-            self.config = parser.parse_args(args)
-        except ArgumentError as error:
-            if "arguments are required" in str(error) or "class_path 'lightning." in str(error):
-                raise UserError(_incomplete(self.composition)) from error
-            raise UserError(report(error, parser, self.composition)) from error
-
-    def instantiate_classes(self) -> None:
-        """Build what the recipe names."""
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            raise UserError(plain(error)) from error
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Create the Trainer around the run folder, which will also hold the resolved settings."""
-        options = {**self.config_init.trainer, **kwargs}
-        if options.pop("default_root_dir") is not None:
-            raise UserError("trainer.default_root_dir: the run folder is set by --out FOLDER")
-        callbacks = options.pop("callbacks") or []
-        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        goes_on = self.config.resume is True
-        save_config = SaveConfigCallback(self.parser, self.config, overwrite=goes_on)
-        if goes_on:
-            if self.config.out is None:
-                raise UserError("--resume alone goes on with the run in --out FOLDER: name that folder")
-            check_same_run(Path(self.config.out), yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
-        return build_trainer(
-            self.config.out or self.folder,
-            [*callbacks, save_config],
-            checkpoint_every=self.config.checkpoint_every,
-            goes_on=goes_on,
-            **options,
-        )
+    def explain(self) -> str:
+        """List every setting with its meaning, its type and its value."""
+        return _explain(self._parser)
 
 
 def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """Train as the command line does.
 
     Args:
-        arguments: Recipes, as `find_recipe` takes them, then what overrides them:
-            `["recipe.yaml", "--trainer.max_epochs", "3"]`. Of several recipes later ones win.
+        arguments: As `read_recipe` takes them.
 
     Returns:
-        The run folder, and what `fit` returns.
+        The run folder, and the summary that `fit` returns.
 
     Raises:
         FileNotFoundError: If there is no such recipe, or a base of it is missing.
-        ValueError: If a setting is unknown or wrong; it is named.
+        UserError: If a setting is unknown or wrong; it is named.
     """
-    with quiet():
-        cli = RecipeCLI(arguments)
-    summary = fit(cli.trainer, cli.model, cli.datamodule, cli.config.resume)
-    return Path(cli.trainer.default_root_dir), summary
+    recipe = read_recipe(arguments)
+    task, data, config = recipe.build()
+    summary = fit(task, data, config, recipe.out, resume=recipe.resume, settings=recipe.settings)
+    top1, classes = summary["best"].get("val/top1"), getattr(data, "num_classes", 0)
+    if top1 is not None and top1 * classes <= _CHANCE:
+        rank_zero_only(print)(f"val/top1 {top1:.3g} is at chance ({1 / classes:.2g} for {classes} classes)")
+    return recipe.out, summary
 
 
-def resolve_recipe(arguments: Sequence[str]) -> dict[str, Any]:
-    """Give every setting of a recipe, those that it leaves to the classes' defaults, too; nothing is built.
+def read_recipe(arguments: Sequence[str]) -> Recipe:
+    """Read recipes and what overrides them, and check every setting against the signatures of their classes.
 
     Args:
-        arguments: As `train_recipe` takes them.
+        arguments: Recipes, as `find_recipe` takes them, later ones winning, then options: `["recipe.yaml",
+            "--train.epochs", "3", "--out", "runs/mine"]`. `--resume RUN` needs no recipe: it reads the run's own.
 
     Raises:
-        FileNotFoundError: As `train_recipe` does.
-        ValueError: As `train_recipe` does.
+        FileNotFoundError: If there is no such recipe, or a base of it is missing.
+        UserError: If a setting is unknown or wrong; it is named, with its file and line.
     """
-    printed = io.StringIO()
-    with quiet(), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        RecipeCLI([*arguments, "--print_config"])
-    settings: dict[str, Any] = yaml.safe_load(printed.getvalue())
-    return settings
+    names, options = split_arguments(arguments)
+    out, resume, names = _run_folder(names, options)
+    if not names:
+        raise UserError(f"give a recipe, such as {EXAMPLE}")
+    files = [find_recipe(name) for name in names]
+    recipes = compose(files)
+    composition = recipes.overridden(options)
+    task, data = _find_classes(composition)
+    parser = _create_parser(task, data, composition.settings["model"])
+    known = {"model.class", "data.class", *vars(parser.get_defaults().as_flat())}
+    # what the classes declare is read by its type; what is within a mapping of theirs, as in a file
+    composition = recipes.overridden(
+        {key: text if key in known else get_loader("yaml")(text) for key, text in options.items()}
+    )
+    refuse_unknown(composition, known)
+    given = {group: dict(settings) for group, settings in composition.settings.items()}
+    classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
+    if hasattr(task, "default_optim"):
+        given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
+    if given.get("train", {}).get("steps"):
+        given["train"].setdefault("validate_every", None)  # whose default counts epochs
+    try:
+        checked = parser.parse_object(given)
+    except ArgumentError as error:
+        raise UserError(explain(error, composition)) from error
+    parser.set_defaults(vars(checked.as_flat()))
+    built = parser.instantiate(checked)
+    create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
+    try:
+        create()  # which knows what its network takes
+    except UserError as error:
+        key = next((key for key in vars(built.model) if f"'{key}'" in str(error)), "name")
+        raise UserError(f"{composition.where(('model', key))}{error}") from error
+    plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
+    settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
+    create_data = partial(data, **vars(built.data))
+    return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, parser)
 
 
-def _recipes_first(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Part the recipes from what overrides them."""
-    rest = list(arguments)
-    names = []
-    while rest and not rest[0].startswith("-"):
-        names.append(rest.pop(0))
-    while "--config" in rest[:-1]:
-        place = rest.index("--config")
-        names.append(rest[place + 1])
-        del rest[place : place + 2]
-    return [find_recipe(name) for name in names], rest
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Part recipes from the options after them, whose names lose their dashes; a missing value is an empty text."""
+    names = list(takewhile(lambda text: not text.startswith("-"), arguments))
+    rest = list(arguments[len(names) :])
+    options: dict[str, str] = {}
+    while rest:
+        name, has_value, value = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            raise UserError(f"{name}: recipes come first, then what overrides them, each as --KEY VALUE")
+        if not has_value and rest and not rest[0].startswith("--"):
+            value = rest.pop(0)
+        options[name[2:]] = value
+    return names, options
 
 
-def _nested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Part what jsonargparse would get wrong of options within options of a class, as settings, from all others.
-
-    It takes null for a text there, or refuses it; and an option within a mapping, as `model_kwargs` has them, would
-    replace the mapping.
-    """
-    option = re.compile(r"--(model|data)\.(?!init_args\.|class_path)((?:\w+\.)+\w+)")
-    settings: dict[str, Any] = {}
-    rest = list(arguments)
-    for place in reversed(range(len(rest))):
-        name, given, text = rest[place].partition("=")
-        end = place + 1 if given else place + 2
-        text = text if given else "".join(rest[place + 1 : end])
-        found = option.fullmatch(name)
-        within_mapping = found and found[2].startswith("model_kwargs.") and text and not text.startswith("--")
-        if found and (text == "null" or within_mapping):
-            value = get_loader("yaml")(text)
-            for key in reversed([found[1], "init_args", *found[2].split(".")]):
-                value = {key: value}
-            settings = merge(value, settings)  # of what is said twice, the last counts
-            del rest[place:end]
-    return settings, rest
+def _run_folder(names: list[str], options: dict[str, str]) -> tuple[Path | None, bool | Path, list[str]]:
+    """Take `--out` and `--resume` from the options; a run to resume brings its own recipe."""
+    out = Path(options.pop("out")) if "out" in options else None
+    if (resume := options.pop("resume", None)) is None:
+        return out, False, names
+    run = Path(resume) if resume else out
+    if run is None:
+        raise UserError("--resume: name the run folder, --resume RUN")
+    folder = run.parent if run.is_file() else run
+    if not names and not (folder / "config.yaml").is_file():
+        raise FileNotFoundError(f"{folder} holds no config.yaml; name the folder of a run, or give its recipe")
+    is_same = out is None or out == folder
+    return (folder if is_same else out, True if is_same else run, names or [str(folder / "config.yaml")])
 
 
 def _new_folder(recipes: Sequence[Path]) -> Path:
-    first = [part for recipe in recipes[:1] for part in (recipe.parent.name, recipe.stem) if part]
-    name = "+".join(["-".join(first) or "run", *(recipe.stem for recipe in recipes[1:])])
+    """Name a run folder after the recipes and the time; of several processes, the first one's is used."""
+    first = "-".join(part for part in (recipes[0].parent.name, recipes[0].stem) if part)
+    name = "+".join([first, *(recipe.stem for recipe in recipes[1:])])
     return Path("runs", name, datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
 
 
-def _incomplete(composition: Composition | None) -> str:
-    if composition is None:
-        return f"give a recipe, as {EXAMPLE}"
-    files = ", ".join(str(file) for file, _ in composition.parts)
-    return f"{files}: no model or no data is named; is it a part that other recipes build on? Give one, as {EXAMPLE}"
+def _find_classes(composition: Composition) -> tuple[type, type]:
+    """Find the task, which follows from the model's name unless a class is named, and the data module."""
+    groups = [composition.settings.get(group) for group in ("model", "data")]
+    model, data = (group if isinstance(group, Mapping) else {} for group in groups)
+    if not {"class", "name"} & {*model} or "class" not in data:
+        raise UserError(f"{composition.files}: model.name or data.class is missing; is it a part of other recipes?")
+    keys = ("model", "class" if "class" in model else "name")
+    try:
+        kind = model.get("class") or find(str(model["name"]).partition(".")[0]).task.capitalize() + "Task"
+        task = find_class(kind, LightningModule)
+        keys = ("data", "class")
+        return task, find_class(data["class"], LightningDataModule)
+    except UserError as error:
+        raise UserError(f"{composition.where(keys)}{'.'.join(keys)}: {error}") from error
+
+
+def find_class(name: str, base: type) -> type:
+    """Import a class: the public name of one of ours, or a dotted path, which may start in the working folder."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    found = [locate(name)] if "." in name else [*_public(base, [name]).values()]
+    found = [each for each in found if isinstance(each, type) and issubclass(each, base)]
+    if len(found) != 1:
+        problem = "is the name of several classes" if found else f"is no {base.__name__}"
+        raise UserError(f"{name!r} {problem}; give the path of one, such as {', '.join(_public(base))}")
+    return found[0]
+
+
+def _public(base: type, names: Sequence[str] = ()) -> dict[str, type]:
+    """Find the public classes of ours of a kind, of given names or all, by their paths."""
+    paths = [f"{module}.{name}" for module in _PUBLIC for name in (names or dir(locate(module)))]
+    return {path: each for path in paths if isinstance(each := locate(path), type) and issubclass(each, base)}
+
+
+def _create_parser(task: type, data: type, model: Mapping[str, Any]) -> ArgumentParser:
+    """Describe what the classes take, and what else is given for the model, which the task checks itself."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False, usage=SUPPRESS)
+    own = _add_task(parser, task)
+    if any(each.kind is Parameter.VAR_KEYWORD for each in own.values()):
+        elsewhere = {each.name for config in (OptimConfig, TrainConfig) for each in fields(config)}
+        group = parser.add_argument_group("More arguments of the model")
+        for key in model:
+            if key not in {*own, *elsewhere, "class"}:
+                group.add_argument(f"--model.{key}", type=Any)
+    parser.add_class_arguments(data, "data", instantiate=False)
+    if hasattr(task, "default_optim") or "optim" in own:
+        parser.add_class_arguments(OptimConfig, "optim")
+    parser.add_class_arguments(TrainConfig, "train")
+    return parser
+
+
+def _add_task(parser: ArgumentParser, task: type) -> Mapping[str, Parameter]:
+    """Describe what a task itself takes; jsonargparse would follow its **kwargs, wherever they lead."""
+
+    def stand_in() -> None: ...
+
+    own = signature(task)
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    named = [each for each in own.parameters.values() if each.kind not in variadic and each.name not in _ELSEWHERE]
+    vars(stand_in)["__signature__"], stand_in.__doc__ = own.replace(parameters=named), task.__doc__
+    parser.add_function_arguments(stand_in, "model")
+    return own.parameters
+
+
+def explain_all() -> str:
+    """List the settings of all tasks and data modules with their meaning, type and default."""
+    sections = []
+    for path, each in {**_public(LightningModule), **_public(LightningDataModule)}.items():
+        parser = ArgumentParser(add_help=False, usage=SUPPRESS)
+        _add_task(parser, each) if issubclass(each, LightningModule) else parser.add_class_arguments(each, "data")
+        sections.append(f"{path}\n{_explain(parser)}")
+    for group, config in (("optim", OptimConfig), ("train", TrainConfig)):
+        parser = ArgumentParser(add_help=False, usage=SUPPRESS)
+        parser.add_class_arguments(config, group)
+        sections.append(_explain(parser))
+    return "\n".join(sections)
+
+
+def _explain(parser: ArgumentParser) -> str:
+    return re.sub(r"  --[\w.]+ CONFIG .*\n", "", parser.format_help())  # which would be a file for a group alone

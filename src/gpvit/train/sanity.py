@@ -1,77 +1,35 @@
-"""A recipe tried out in minutes, before it runs for days."""
+"""Tries a recipe out in minutes: checks shapes and labels, overfits one batch, estimates time and memory."""
 
-import os
+import math
+import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
+from itertools import islice
 from statistics import median
 from typing import Any
 
-from lightning import Trainer
-from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+import torch
 
-from gpvit.data.classification.module import ClassificationData
-from gpvit.data.classification.preview import preview_sheet
-from gpvit.data.module import ImageData
+from gpvit.devices import peak_memory
 from gpvit.errors import UserError
-from gpvit.train.batch_stats import Look, describe, look_at
-from gpvit.train.budget import Plan, bytes_on_disk, plan
-from gpvit.train.failures import TrainingError, explained
-from gpvit.train.overfit_one_batch import OneBatch, Overfit
-from gpvit.train.recipes import RecipeCLI
-from gpvit.train.trainer import quiet
+from gpvit.train.failures import explained
+from gpvit.train.launch import launch
+from gpvit.train.loop import Run
+from gpvit.train.recipes import read_recipe, split_arguments
 
 PART = 0.3
-"""What the loss of one batch must fall to."""
+"""What the loss of one batch must fall to, as a part of the first loss."""
 
-_KEPT = ("accelerator", "precision", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark")
+_WARMUP_STEPS = 5
+_SETTLED = 3  # losses in a row, since heads that draw samples have a loss that jumps
+_BATCHES = 8  # that are loaded and looked at
 _VAL_BATCHES = 3
+_SHOWN = 6  # classes in a line
+_IGNORED = 255
 _GIB = 2**30
-_DESCRIPTION = """Try a recipe out before it runs for long: learns one batch by heart, looks at shapes, labels and the
-speed of loading, draws a sheet of training images, and estimates memory, time and disk. Exit code 1 says that something
-is suspicious. Takes what `gpvit train` takes."""
-
-
-class SanityCLI(RecipeCLI):
-    """Reads a recipe as training does, but builds a Trainer for one device that neither logs nor writes."""
-
-    planned: dict[str, Any]
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what is this verb's own."""
-        super().add_arguments_to_parser(parser)
-        parser.prog, parser.description = "gpvit sanity", _DESCRIPTION
-        parser.usage = "gpvit sanity RECIPE [RECIPE ...] [--steps N] [--out FOLDER] [--KEY VALUE ...]"
-        parser.add_argument("--steps", type=int, default=200, help="Steps in which one batch must be learned.")
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Create the Trainer, and remember what the recipe would have made."""
-        self.planned = {**self.config_init.trainer, **kwargs}
-        if self.config.steps < 5:
-            raise UserError(f"steps {self.config.steps}: give 5 or more")
-        self.overfit = Overfit(PART)
-        devices = self.planned.get("devices")
-        own: dict[str, Any] = {name: self.planned[name] for name in _KEPT if self.planned.get(name) is not None}
-        try:
-            return Trainer(
-                **own,
-                devices=devices[:1] if isinstance(devices, list) else 1,
-                default_root_dir=self.config.out or self.folder,
-                callbacks=[self.overfit],
-                max_epochs=1,
-                check_val_every_n_epoch=2,  # so never in this one
-                limit_val_batches=_VAL_BATCHES,
-                num_sanity_val_steps=0,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-        except (MisconfigurationException, ModuleNotFoundError) as error:  # of an accelerator without its library
-            raise UserError(f"trainer: {error}") from error
 
 
 @dataclass
@@ -80,131 +38,172 @@ class SanityReport:
 
     Attributes:
         facts: Lines to print, each with what it is about.
-        suspicions: What is hardly meant to be so; empty if all is well.
+        problems: What should be looked at before training; empty if all is well.
     """
 
-    facts: list[tuple[str, str]]
-    suspicions: list[str]
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def try_recipe(arguments: Sequence[str]) -> SanityReport:
-    """Try a recipe out, and draw a preview sheet into a run folder.
+    """Try a recipe out on one device, and write the preview sheet of its data into a run folder.
 
     Args:
-        arguments: As for training, and `--steps`.
+        arguments: As `read_recipe` takes them, and `--steps`, within which one batch must be overfitted (default 200).
 
     Raises:
         FileNotFoundError: If there is no such recipe.
-        ValueError: If a setting is unknown or wrong, or memory runs out; it is named.
+        UserError: If a setting is unknown or wrong, or memory runs out; it is named.
     """
-    with quiet():
-        cli: Any = SanityCLI(arguments)
-    data, task, overfit, trainer = cli.datamodule, cli.model, cli.overfit, cli.trainer
-    folder = Path(trainer.default_root_dir)
-    data.setup("fit")
-    planned = plan(cli.planned, len(data.train_set), data.batch_size, len(data.val_dataloader()))
-    look = look_at(data)
-    sheet = _sheet(data, look, folder)
-    if "base_batch_size" in task.hparams:
-        task.hparams.base_batch_size = None  # the rate is that of the recipe, not scaled to the batch of one device
-    said: list[str] = []
-    one_batch = OneBatch(data, look.batch, cli.config.steps)
-    with quiet(), explained(trainer, task), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the run ends before its learning rate falls")  # not the run that is meant
-        try:
-            trainer.fit(task, datamodule=one_batch)
-            trainer.validate(task, datamodule=one_batch, verbose=False)
-        except TrainingError as error:
-            if overfit.output or "the loss is" not in str(error):
-                raise
-            said.append(str(error))
-    facts = [
-        *_facts_of_data(data, look, sheet),
-        *_facts_of_learning(overfit, look),
-        *_facts_of_run(planned, data, look, overfit),
+    names, options = split_arguments(arguments)
+    steps = options.pop("steps", "200")
+    if not steps.isdecimal() or int(steps) < _WARMUP_STEPS:
+        raise UserError(f"steps {steps}: give {_WARMUP_STEPS} or more")
+    recipe = read_recipe([*names, *(f"--{name}={value}" for name, value in options.items())])
+    task, data, config = recipe.build()
+    config = replace(config, devices=1, nodes=1)
+    report = SanityReport()
+    with warnings.catch_warnings(record=True) as warned:  # such as of a warm-up that is longer than the run
+        warnings.simplefilter("always", UserWarning)
+        run = Run(launch(config), task, data, config, recipe.out, start=None)
+    report.problems += [str(each.message) for each in warned if each.category is UserWarning]
+    if hasattr(data, "write_report"):
+        data.write_report(recipe.out)
+        report.facts.append(("sheet", str(recipe.out / "data.png")))
+    with explained(run):
+        batch, loading = _check_data(run, report)
+        if learning := _overfit(run, batch, int(steps), report):
+            _estimate(run, learning, loading, report)
+    return report
+
+
+def _check_data(run: Run, report: SanityReport) -> tuple[Any, float]:
+    """Load training batches and describe them; return one of them, and the seconds to load one."""
+    data, labels, images = run.data, Counter[str](), 0
+    loader, ahead, begin = iter(run.loader), max(data.num_workers, 1), time.perf_counter()
+    for index in range(min(len(run.loader), _BATCHES * ahead)):
+        batch = next(loader)
+        if index == ahead - 1:  # the workers' first batches come together
+            begin = time.perf_counter()
+        images += len(batch[0])
+        labels.update(_count(batch[1], data.class_names))
+    loading = (time.perf_counter() - begin) / max(index + 1 - ahead, 1)
+    ranked = [f"{name} {count / labels.total():.1%}" for name, count in labels.most_common()]
+    shown = ranked if len(ranked) <= _SHOWN else [*ranked[: _SHOWN - 1], "...", ranked[-1]]
+    sizes = f"{len(data.train_set):,} training images, {len(data.val_set):,} validation images"
+    report.facts += [
+        ("data", f"{sizes}, {data.num_classes} classes"),
+        ("input", describe(batch[0])),
+        ("target", describe(batch[1])),
+        ("labels", f"{len(ranked)} classes in the {images} images examined: {', '.join(shown)}"),
     ]
-    return SanityReport(facts, [*look.suspicions(), *said, *_doubts(overfit, look, planned)])
+    pixels = torch.cat([image.flatten() for image in batch[0]]).float()
+    for is_wrong, problem in (
+        (not labels, f"{images} training images have no label at all, so nothing can be learned from them"),
+        (len(labels) == 1 < data.num_classes, f"every label of {images} training images is {', '.join(labels)!r}"),
+        (not pixels.isfinite().all(), "the images hold values that are not finite"),
+        (pixels.std() < 1e-3, "the images are all of one colour: do the files hold what they should?"),
+        (pixels.abs().max() > 50, f"the images' values reach {pixels.abs().max():.0f}: they should be normalised"),
+    ):
+        report.problems += [problem] if is_wrong else []
+    return batch, loading
 
 
-def _sheet(data: Any, look: Look, folder: Path) -> Path:
-    """Draw the preview sheet; data that have a report of their own draw it, and write what they counted."""
-    if isinstance(data, ClassificationData):
-        folder.mkdir(parents=True, exist_ok=True)
-        images, labels = look.batch
-        preview_sheet(images, labels, data).save(temporary := folder / ".data.png")
-        os.replace(temporary, folder / "data.png")
+def _count(targets: Any, class_names: Sequence[str]) -> Counter[str]:
+    """Count labels of a batch: of images `(B,)`, of pixels `(B, H, W)`, or of objects, from 1."""
+    if isinstance(targets, torch.Tensor):
+        labels = targets[targets != _IGNORED]
     else:
-        data.report(folder)
-    return folder / "data.png"
+        labels = torch.cat([target["labels"] for target in targets]) - 1
+    counts = torch.bincount(labels, minlength=len(class_names)).tolist()
+    return Counter({name: count for name, count in zip(class_names, counts, strict=True) if count})
 
 
-def _facts_of_data(data: ImageData, look: Look, sheet: Path) -> list[tuple[str, str]]:
-    counts = [len(part) for part in (data.train_set, data.val_set)]  # type: ignore[arg-type]
-    return [
-        ("data", f"{counts[0]:,} training images, {counts[1]:,} validation images, {data.num_classes} classes"),
-        ("input", describe(look.batch[0])),
-        ("target", describe(look.batch[1])),
-        ("labels", look.describe_labels()),
-        ("sheet", str(sheet)),
-    ]
+def describe(value: Any) -> str:
+    """Describe a batch, a target or an output: shapes, types and the range of numbers.
+
+    Example:
+        >>> describe([torch.zeros(2, 3), torch.tensor([1, 4])])
+        '2 times, first (2, 3) float32 from 0 to 0'
+    """
+    if isinstance(value, torch.Tensor):
+        span = f" from {value.min().item():.3g} to {value.max().item():.3g}" if value.numel() else ""
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}{span}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} {tuple(getattr(each, 'shape', ()))}" for name, each in value.items()) + "}"
+    return f"{len(value)} times, first {describe(value[0])}" if value else "none"
 
 
-def _facts_of_learning(overfit: Overfit, look: Look) -> list[tuple[str, str]]:
-    if not overfit.output:
-        return []
-    first, last = overfit.losses[0], overfit.losses[-1]
-    memory = "not known" if overfit.memory is None else f"{overfit.memory / _GIB:.2f} GiB at the peak"
-    each = _step_seconds(overfit)
-    return [
-        ("output", overfit.output),
-        ("overfit", f"loss {first:.3g} to {last:.3g} in {len(overfit.losses)} steps of one batch, lr {overfit.lr:.3g}"),
-        ("memory", memory),
-        ("step", f"{each:.3g} s for {look.size} images, {look.size / each:.3g} images/s on one device"),
-        ("loading", f"{look.seconds:.3g} s a batch"),
-    ]
-
-
-def _facts_of_run(planned: Plan, data: ImageData, look: Look, overfit: Overfit) -> list[tuple[str, str]]:
-    if not overfit.output:
-        return []
-    seconds = planned.seconds(_step_seconds(overfit), look.seconds, data.num_workers, median(overfit.val_seconds))
-    disk = bytes_on_disk(overfit.weights_bytes, overfit.optimizer_bytes)
-    on = "on one device" if planned.devices == 1 else f"on {planned.devices} devices as this one"
-    return [
-        (
-            "run",
-            f"{planned.steps:,} steps, {planned.epochs:.4g} epochs {on}: about {timedelta(seconds=round(seconds))}",
-        ),
-        ("disk", f"up to {disk / _GIB:.2g} GiB"),
-    ]
-
-
-def _doubts(overfit: Overfit, look: Look, planned: Plan) -> list[str]:
-    """Say what is suspicious of how it learned and how fast."""
-    if not overfit.output:
-        return []
-    said = []
-    if not overfit.has_fallen:
-        first, last = overfit.losses[0], overfit.losses[-1]
-        said.append(
-            f"the loss of one batch went from {first:.3g} to {last:.3g} in {len(overfit.losses)} steps; it should fall "
-            f"to {PART * first:.3g}: look at the labels on the sheet, try another model.lr (the highest here was "
-            f"{overfit.lr:.3g}), or give more --steps"
+def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | None:
+    """Train on one batch, without what hinders that: mixing, smoothing, dropout; return the seconds of a step."""
+    vars(run.task).update(mixup=None, label_smoothing=0.0)
+    for module in run.task.network.modules():
+        vars(module).update(dict.fromkeys({"p", "drop_prob", "drop_rate"} & vars(module).keys(), 0.0))
+    run.module.train()
+    batch, losses, seconds = run.fabric.to_device(batch), list[float](), list[float]()
+    while len(losses) < steps and (len(losses) <= _SETTLED or max(losses[-_SETTLED:]) > PART * losses[0]):
+        begin = time.perf_counter()
+        for group in run.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * min((len(losses) + 1) / _WARMUP_STEPS, 1)
+        loss = run.module.training_step(batch, 0)["loss"]
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            report.problems.append(f"the loss is {losses[-1]} in step {len(losses)} of one batch")
+            return None
+        run.fabric.backward(loss)
+        idle = [name for name, each in run.task.named_parameters() if each.requires_grad and each.grad is None]
+        if run.config.clip:
+            run.fabric.clip_gradients(run.module, run.optimizer, max_norm=run.config.clip)
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+        seconds.append(time.perf_counter() - begin)
+    if max(losses[-_SETTLED:]) > PART * losses[0]:
+        report.problems.append(
+            f"the loss of one batch went from {losses[0]:.3g} to {losses[-1]:.3g} in {steps} steps; it should fall to "
+            f"{PART * losses[0]:.3g}: look at the labels on the sheet, try another optim.lr (the highest here is "
+            f"{run.lr:.3g}), or give more --steps"
         )
-    if overfit.without_gradient:
-        names = overfit.without_gradient
-        said.append(
-            f"{len(names)} parameters that should learn got no gradient, {', '.join(names[:3])} first: several "
+    if idle:
+        report.problems.append(
+            f"{len(idle)} parameters that should learn got no gradient, such as {', '.join(idle[:3])}: several "
             "processes would wait for them for ever"
         )
-    if look.seconds > (step := _step_seconds(overfit)):
-        said.append(
-            f"loading a batch takes {look.seconds:.3g} s, learning from it {step:.3g} s: {planned.devices} "
-            f"device{'s' * (planned.devices > 1)} would wait for data; raise data.num_workers, or prepare smaller files"
+    each = median(seconds[1:] or seconds)  # the first step sets things up
+    peak = peak_memory(run.fabric.device)
+    with torch.no_grad(), run.fabric.autocast():
+        output = describe(run.task.network.eval()(batch[0]))
+    report.facts += [
+        ("output", output),
+        ("overfit", f"loss {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of one batch, lr {run.lr:.3g}"),
+        ("memory", "not known" if peak is None else f"{peak / _GIB:.2f} GiB at the peak"),
+        ("step", f"{each:.3g} s for {len(batch[0])} images, {len(batch[0]) / each:.3g} images/s"),
+    ]
+    return each
+
+
+def _estimate(run: Run, learning: float, loading: float, report: SanityReport) -> None:
+    """Estimate what the whole run takes, from the seconds to learn from a batch and to load one."""
+    seconds, begin = list[float](), time.perf_counter()
+    run.module.eval()
+    for index, batch in enumerate(islice(run.val_loader, _VAL_BATCHES)):
+        with torch.no_grad():
+            run.module.validation_step(run.fabric.to_device(batch), index)
+        seconds.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+    every = run.row_steps * ((run.config.validate_every or math.inf) if run.config.epochs else 1)
+    validations = max(run.total_steps // every, 1) * len(run.val_loader) * median(seconds)
+    each = max(learning, loading) if run.data.num_workers else learning + loading
+    total = timedelta(seconds=round(run.total_steps * run.accumulate * each + validations))
+    weights = sum(tensor.nbytes for tensor in run.task.network.state_dict().values())
+    states = [value for state in run.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+    averages = sum(tensor.nbytes for tensor in states)
+    report.facts += [
+        ("loading", f"{loading:.3g} s a batch"),
+        ("run", f"{run.total_steps:,} steps: about {total} on one device such as this"),
+        ("disk", f"up to {(6 * weights + 3 * averages) / _GIB:.2g} GiB"),  # three checkpoints, three files of weights
+    ]
+    if loading > learning:
+        report.problems.append(
+            f"loading a batch takes {loading:.3g} s, learning from it {learning:.3g} s, so that the device waits for "
+            "data: raise data.num_workers, or prepare smaller files"
         )
-    return said
-
-
-def _step_seconds(overfit: Overfit) -> float:
-    """Take the median of all steps but the first, which sets things up."""
-    return median(overfit.seconds[1:] or overfit.seconds)

@@ -1,16 +1,12 @@
-"""Every model by name: how to build it, what weights are published for it, and how well they score."""
+"""Every model by name, as data alone: its task and size, what weights are published, and how well they score."""
 
-import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-from gpvit.errors import UserError
+from gpvit.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    from torch import nn
+RELEASE = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
+"""Where the authors' weights are."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +24,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """What is known about a model beside its code.
+    """What is known about a model besides its code.
 
     Attributes:
         task: What the model does: ``"classification"``, ``"segmentation"`` or ``"detection"``.
-        origin: ``"paper"``, or ``"ours"`` for sizes that are not the paper's.
+        origin: ``"paper"``, ``"ours"`` for sizes that are not the paper's, ``"timm"`` for a system on another backbone.
         weights: Published weights by tag; the first is the default.
+        system: What stands on the backbone, a key of ``SYSTEMS``; empty for a classifier.
+        backbone: Name of the backbone, as timm knows it.
+        parameters: Number of parameters, as ``gpvit profile`` counts them (which takes seconds).
+        macs: Multiply-accumulates of one image of `macs_size`, with attention's products, counted likewise.
+        macs_size: Height and width of that image.
         published_params_m: The authors' figure for the parameters, in millions.
         published_gmacs: The paper's figure in billions of multiply-accumulates, for an image of `published_size`.
         published_size: What the figure is for.
@@ -41,103 +42,87 @@ class CatalogEntry:
 
     task: str
     origin: str
-    weights: dict[str, Weights]
+    weights: dict[str, Weights] = field(default_factory=dict)
+    system: str = ""
+    backbone: str = ""
+    parameters: int | None = None
+    macs: int | None = None
+    macs_size: str = "224x224"
     published_params_m: float | None = None
     published_gmacs: float | None = None
     published_size: str = "224x224, without attention's products"
 
-
-def _in1k(level: int, top1: float, top5: float) -> dict[str, Weights]:
-    return {"in1k": Weights(f"gpvit_l{level}_in1k_300e.pth", {"top1": top1, "top5": top5})}
-
-
-def _ade20k(decoder: str, level: int, miou: float) -> dict[str, Weights]:
-    return {"ade20k": Weights(f"gpvit_l{level}_{decoder}.pth", {"miou": miou})}
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return f"{self.system}_{self.backbone}" if self.system else self.backbone
 
 
-def _coco(detector: str, level: int, **scores: tuple[float, float]) -> dict[str, Weights]:
-    """Name the weights of both schedules; of each score, 1x comes before 3x."""
-    return {
-        f"coco_{schedule}": Weights(
-            f"gpvit_l{level}_{detector}_{schedule}.pth", {name: both[i] for name, both in scores.items()}
-        )
-        for i, schedule in enumerate(("1x", "3x"))
-    }
+@dataclass(frozen=True)
+class _System:
+    """What models of one kind have in common: their task, what their MACs are counted for, and the authors' files."""
+
+    task: str
+    macs_size: str
+    files: dict[str, str]
+    """How the names of the authors' files end, by tag."""
+    metrics: tuple[str, ...]
 
 
-def _mask_rcnn(level: int, box: tuple[float, float], mask: tuple[float, float], params: float) -> CatalogEntry:
-    return CatalogEntry("detection", "paper", _coco("maskrcnn", level, box_ap=box, mask_ap=mask), params)
-
-
-def _retinanet(level: int, box: tuple[float, float], params: float) -> CatalogEntry:
-    return CatalogEntry("detection", "paper", _coco("retinanet", level, box_ap=box), params)
-
-
-MODELS: dict[str, CatalogEntry] = {
-    "gpvit_nano": CatalogEntry("classification", "ours", {}),
-    "gpvit_tiny": CatalogEntry("classification", "ours", {}),
-    # The paper's text (Table 2) gives the MACs of L1 and L2 only; the authors' README the parameters and scores.
-    "gpvit_l1": CatalogEntry("classification", "paper", _in1k(1, 80.5, 95.4), 9.3, 5.8),
-    "gpvit_l2": CatalogEntry("classification", "paper", _in1k(2, 83.4, 96.6), 23.8, 15.0),
-    "gpvit_l3": CatalogEntry("classification", "paper", _in1k(3, 84.1, 96.9), 36.2),
-    "gpvit_l4": CatalogEntry("classification", "paper", _in1k(4, 84.3, 96.9), 75.4),
-    # Table 5: single scale, whole image.
-    "upernet_gpvit_nano": CatalogEntry("segmentation", "ours", {}),
-    "upernet_gpvit_tiny": CatalogEntry("segmentation", "ours", {}),
-    "upernet_gpvit_l1": CatalogEntry("segmentation", "paper", _ade20k("upernet", 1, 49.1), 37),
-    "upernet_gpvit_l2": CatalogEntry("segmentation", "paper", _ade20k("upernet", 2, 50.2), 53),
-    "upernet_gpvit_l3": CatalogEntry("segmentation", "paper", _ade20k("upernet", 3, 51.7), 66),
-    "upernet_gpvit_l4": CatalogEntry("segmentation", "paper", _ade20k("upernet", 4, 52.5), 107),
-    "segformer_gpvit_nano": CatalogEntry("segmentation", "ours", {}),
-    "segformer_gpvit_tiny": CatalogEntry("segmentation", "ours", {}),
-    "segformer_gpvit_l1": CatalogEntry("segmentation", "paper", _ade20k("segformer", 1, 46.9), 9, 34, "512x512"),
-    "segformer_gpvit_l2": CatalogEntry("segmentation", "paper", _ade20k("segformer", 2, 49.2), 24),
-    "segformer_gpvit_l3": CatalogEntry("segmentation", "paper", _ade20k("segformer", 3, 50.8), 36),
-    "segformer_gpvit_l4": CatalogEntry("segmentation", "paper", _ade20k("segformer", 4, 51.3), 76),
-    # Tables 3 and 4.
-    "mask_rcnn_gpvit_nano": CatalogEntry("detection", "ours", {}),
-    "mask_rcnn_gpvit_tiny": CatalogEntry("detection", "ours", {}),
-    "mask_rcnn_gpvit_l1": _mask_rcnn(1, (48.1, 50.2), (42.7, 44.3), 33),
-    "mask_rcnn_gpvit_l2": _mask_rcnn(2, (49.9, 51.4), (43.9, 45.1), 50),
-    "mask_rcnn_gpvit_l3": _mask_rcnn(3, (50.4, 51.6), (44.4, 45.2), 64),
-    "mask_rcnn_gpvit_l4": _mask_rcnn(4, (51.0, 52.1), (45.0, 45.7), 109),
-    "retinanet_gpvit_nano": CatalogEntry("detection", "ours", {}),
-    "retinanet_gpvit_tiny": CatalogEntry("detection", "ours", {}),
-    "retinanet_gpvit_l1": _retinanet(1, (45.8, 48.1), 21),
-    "retinanet_gpvit_l2": _retinanet(2, (48.0, 49.0), 37),
-    "retinanet_gpvit_l3": _retinanet(3, (48.3, 49.4), 52),
-    "retinanet_gpvit_l4": _retinanet(4, (48.7, 49.8), 96),
+_SYSTEMS = {
+    "": _System("classification", "224x224", {"in1k": "in1k_300e"}, ("top1", "top5")),
+    "upernet": _System("segmentation", "512x2048", {"ade20k": "upernet"}, ("miou",)),
+    "segformer": _System("segmentation", "512x512", {"ade20k": "segformer"}, ("miou",)),
+    "mask_rcnn": _System(
+        "detection", "800x1280", {"coco_1x": "maskrcnn_1x", "coco_3x": "maskrcnn_3x"}, ("box_ap", "mask_ap")
+    ),
+    "retinanet": _System("detection", "800x1280", {"coco_1x": "retinanet_1x", "coco_3x": "retinanet_3x"}, ("box_ap",)),
 }
 
-SYSTEMS = {
-    "upernet": "segmentation",
-    "segformer": "segmentation",
-    "mask_rcnn": "detection",
-    "retinanet": "detection",
-}
+SYSTEMS = {name: system.task for name, system in _SYSTEMS.items() if name}
 """What stands before a backbone's name, and the task that it makes of it."""
 
-
-def find(name: str) -> CatalogEntry:
-    """Look a model up.
-
-    Args:
-        name: One of the catalog, or a system of it on any backbone that timm has, as ``"upernet_resnet50"``.
-
-    Raises:
-        ValueError: If there is none of that name; the nearest names are proposed.
-    """
-    if name in MODELS:
-        return MODELS[name]
-    system, backbone = split_system(name)
-    if system:
-        import timm
-
-        if timm.is_model(backbone):
-            return CatalogEntry(SYSTEMS[system], "timm", {})
-    near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
-    raise UserError(f"unknown model {name!r}; {hint}")
+# Parameters and multiply-accumulates as `gpvit profile` counts them; of the paper's models also its own count of
+# parameters in millions, and for each tag the scores. Those of the classifiers are in the authors' README; of UPerNet
+# and SegFormer in Table 5, single scale and whole image; of the detectors in Tables 3 and 4.
+_ROWS: dict[str, tuple[Any, ...]] = {
+    "gpvit_nano": (1_232_584, 860_414_016),
+    "gpvit_tiny": (4_427_992, 2_853_886_080),
+    "gpvit_l1": (9_589_848, 6_095_803_584, 9.3, (80.5, 95.4)),
+    "gpvit_l2": (24_162_680, 15_650_141_664, 23.8, (83.4, 96.6)),
+    "gpvit_l3": (36_654_056, 23_437_165_440, 36.2, (84.1, 96.9)),
+    "gpvit_l4": (75_484_456, 48_149_471_616, 75.4, (84.3, 96.9)),
+    "upernet_gpvit_nano": (3_151_460, 51_504_396_288),
+    "upernet_gpvit_tiny": (8_758_988, 134_453_323_776),
+    "upernet_gpvit_l1": (37_674_532, 588_300_684_288, 37, (49.1,)),
+    "upernet_gpvit_l2": (53_426_784, 806_819_660_544, 53, (50.2,)),
+    "upernet_gpvit_l3": (66_838_476, 983_752_470_528, 66, (51.7,)),
+    "upernet_gpvit_l4": (107_493_260, 1_526_414_635_008, 107, (52.5,)),
+    "segformer_gpvit_nano": (1_277_646, 5_295_419_392),
+    "segformer_gpvit_tiny": (4_551_606, 16_569_716_736),
+    "segformer_gpvit_l1": (9_851_278, 34_497_473_536, 9, (46.9,)),
+    "segformer_gpvit_l2": (24_353_226, 84_785_632_000, 24, (49.2,)),
+    "segformer_gpvit_l3": (36_969_270, 126_277_562_368, 36, (50.8,)),
+    "segformer_gpvit_l4": (75_805_430, 255_740_293_120, 76, (51.3,)),
+    "mask_rcnn_gpvit_nano": (3_911_404, 66_701_287_776),
+    "mask_rcnn_gpvit_tiny": (11_652_552, 174_708_344_512),
+    "mask_rcnn_gpvit_l1": (33_518_676, 472_854_675_744, 33, (48.1, 42.7), (50.2, 44.3)),
+    "mask_rcnn_gpvit_l2": (50_308_778, 715_160_567_376, 50, (49.9, 43.9), (51.4, 45.1)),
+    "mask_rcnn_gpvit_l3": (64_870_808, 915_361_045_056, 64, (50.4, 44.4), (51.6, 45.2)),
+    "mask_rcnn_gpvit_l4": (109_585_720, 1_534_305_340_224, 109, (51.0, 45.0), (52.1, 45.7)),
+    "retinanet_gpvit_nano": (3_388_304, 64_042_944_096),
+    "retinanet_gpvit_tiny": (8_917_004, 147_260_068_032),
+    "retinanet_gpvit_l1": (21_459_448, 333_228_758_304, 21, (45.8,), (48.1,)),
+    "retinanet_gpvit_l2": (37_908_990, 568_066_617_936, 37, (48.0,), (49.0,)),
+    "retinanet_gpvit_l3": (52_181_724, 762_353_495_616, 52, (48.3,), (49.4,)),
+    "retinanet_gpvit_l4": (96_023_420, 1_364_389_502_784, 96, (48.7,), (49.8,)),
+}
+# The paper's text gives these alone (Table 2 and Sec. 4.2).
+_PUBLISHED_GMACS: dict[str, dict[str, Any]] = {
+    "gpvit_l1": {"published_gmacs": 5.8},
+    "gpvit_l2": {"published_gmacs": 15.0},
+    "segformer_gpvit_l1": {"published_gmacs": 34, "published_size": "512x512"},
+}
 
 
 def split_system(name: str) -> tuple[str, str]:
@@ -149,6 +134,50 @@ def split_system(name: str) -> tuple[str, str]:
     """
     system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
     return system, name.removeprefix(f"{system}_") if system else name
+
+
+def _entry(name: str, parameters: int, macs: int, published: float | None = None, *scores: Any) -> CatalogEntry:
+    title, backbone = split_system(name)
+    system = _SYSTEMS[title]
+    weights = {
+        tag: Weights(f"{backbone}_{end}.pth", dict(zip(system.metrics, values, strict=True)))
+        for (tag, end), values in zip(system.files.items(), scores, strict=False)
+    }
+    return CatalogEntry(
+        task=system.task,
+        origin="paper" if weights else "ours",
+        weights=weights,
+        system=title,
+        backbone=backbone,
+        parameters=parameters,
+        macs=macs,
+        macs_size=system.macs_size,
+        published_params_m=published,
+        **_PUBLISHED_GMACS.get(name, {}),
+    )
+
+
+MODELS: dict[str, CatalogEntry] = {name: _entry(name, *row) for name, row in _ROWS.items()}
+
+
+def find(name: str) -> CatalogEntry:
+    """Look a model up.
+
+    Args:
+        name: One of the catalog, or a system of it on any backbone that timm has, such as ``"upernet_resnet50"``.
+
+    Raises:
+        ValueError: If there is none of that name; the nearest names are proposed.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    system, backbone = split_system(name)
+    if system:
+        import timm  # no other name needs it, and it takes seconds
+
+        if timm.is_model(backbone):
+            return CatalogEntry(SYSTEMS[system], "timm", system=system, backbone=backbone)
+    raise UserError(f"unknown model {name!r}; {nearest(name, MODELS, most=3)}")
 
 
 def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
@@ -164,99 +193,3 @@ def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
     if tag not in weights:
         raise UserError(f"no weights {tag!r} and no such file; published for {name}: {', '.join(weights)}")
     return tag, weights[tag]
-
-
-def create_model(
-    name: str,
-    weights: str | Path | None = None,
-    *,
-    backbone_weights: str | Path | None = None,
-    new_head: bool = False,
-    **kwargs: Any,
-) -> "nn.Module":
-    """Create a model, with weights if any are named.
-
-    Args:
-        name: A name of the catalog, as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
-            backbone, as ``"upernet_resnet50"``.
-        weights: Tag of published weights, or the path of an official ``.pth`` or of a file that
-            :func:`gpvit.save` wrote. None starts from random values.
-        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, as ``"in1k"``. What
-            was loaded and what was not is printed.
-        new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
-        **kwargs: Arguments of the model, as ``num_classes`` or ``in_chans``; of a classifier also ``img_size`` and
-            timm's ``features_only`` and ``out_indices``. Weights are converted to the channels and the image size.
-
-    Raises:
-        ValueError: If the name or tag is unknown, or the weights do not fit.
-        FileNotFoundError: If a path leads nowhere.
-
-    Example:
-        >>> create_model("gpvit_nano", num_classes=10, in_chans=1).num_classes
-        10
-    """
-    from gpvit.zoo.files import load_weights, read_checkpoint
-
-    name, _, tag = name.partition(".")
-    if tag and weights is not None:
-        raise UserError(f"both {name}.{tag} and weights={str(weights)!r} name weights; choose one")
-    weights = tag or weights
-    build = _builder(name)
-    if backbone_weights is not None:
-        if weights is not None:
-            raise UserError(f"weights={str(weights)!r} hold a backbone already; leave out one of the two")
-        return _with_backbone_weights(name, build, str(backbone_weights), kwargs)
-    if weights is None:
-        return build(**kwargs)
-    path = _path_of(name, weights)
-    checkpoint = read_checkpoint(path)
-    if checkpoint.name and checkpoint.name != name:
-        raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
-    arguments = {**checkpoint.kwargs, **kwargs}
-    if arguments.get("features_only"):
-        return build(pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **arguments)
-    model = build(**arguments)
-    load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
-    checkpoint.describe(model)
-    return model
-
-
-def _builder(name: str) -> "Callable[..., nn.Module]":
-    find(name)
-    if split_system(name)[0]:
-        from gpvit.zoo.systems import create_system
-
-        return partial(create_system, name)
-    import timm
-
-    return partial(timm.create_model, name)
-
-
-def _with_backbone_weights(
-    name: str, build: "Callable[..., nn.Module]", weights: str, kwargs: dict[str, Any]
-) -> "nn.Module":
-    system, backbone = split_system(name)
-    if not system:
-        raise UserError(f"{name} is a backbone itself: give its weights as weights={weights!r}")
-    if backbone in MODELS:
-        from gpvit.zoo.backbone_weights import load_backbone_weights
-
-        path = _path_of(backbone, weights)
-        model: Any = build(**kwargs)
-        load_backbone_weights(model, path)
-        return model
-    if not weights.isidentifier():
-        raise UserError(f"backbone_weights={weights!r}: of {backbone}, give a tag of timm's pretrained weights")
-    own = {"pretrained": True, "pretrained_cfg": weights}  # timm fetches and fits them
-    model = build(**{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
-    model.gpvit_config = {"name": name, "kwargs": kwargs}  # its own file will bring the weights
-    return model
-
-
-def _path_of(name: str, weights: str | Path) -> Path:
-    """Find a file of weights: the path itself, or what a tag of the model stands for."""
-    from gpvit.zoo.hub import published_weights
-
-    path = Path(weights)
-    is_tag = str(weights).isidentifier() and not path.exists()
-    return published_weights(name, str(weights)) if is_tag else path

@@ -1,23 +1,41 @@
-"""Fetch the authors' released weights once, check them, and keep them converted."""
+"""The authors' released weights: fetched once, held to their digest, and kept as self-describing files.
+
+Any number of processes may ask for the same weights at once: each works in a folder of its own, what is finished takes
+its place in one step, and all of them make the same file.
+"""
 
 import http.client
 import os
+import re
+import shutil
 import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+import torch
+from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.zoo.catalog import find_weights
-from gpvit.zoo.conversion import convert_file
-from gpvit.zoo.official import RELEASE
+from gpvit.io import sha256, write_text
+from gpvit.models.backbone import STRIDE
+from gpvit.models.variants import VARIANTS
+from gpvit.zoo.build import build
+from gpvit.zoo.catalog import RELEASE, find, find_weights
+from gpvit.zoo.files import load_weights, read_checkpoint, save
 
 CACHE_VARIABLE = "GPVIT_CACHE"
 ADDRESS_VARIABLE = "GPVIT_WEIGHTS_URL"
 TIMEOUT_S = 30
-CHUNK_BYTES = 1 << 20
+
+_STEM = re.compile(r"(.*\.)?stem\.extra\.\d+\.conv\.weight")
+_PARTS = {
+    "upernet_": "decoder.bottleneck.conv.weight",
+    "segformer_": "decoder.project.0.conv.weight",
+    "mask_rcnn_": "roi_heads.box_predictor.cls_score.weight",
+    "retinanet_": "head.regression_head.bbox_reg.weight",
+}  # what no other system has
 
 
 def cache_folder() -> Path:
@@ -28,15 +46,17 @@ def cache_folder() -> Path:
 def published_weights(name: str, tag: str | None = None) -> Path:
     """Return the converted published weights of a model, fetching them if they are not in the cache.
 
-    The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can
-    be that of a mirror, ``$GPVIT_WEIGHTS_URL``.
+    The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can be
+    that of a mirror, ``$GPVIT_WEIGHTS_URL``. The digest of the first file is kept beside the weights, and another file
+    of that name is refused from then on.
 
     Args:
         name: A model of the catalog.
         tag: One of its weights; None for the first.
 
     Raises:
-        ValueError: If there are no such weights, or what was fetched is not whole or not these weights.
+        ValueError: If there are no such weights, or what was fetched is not whole, not these weights, or not the file
+            that was fetched first.
         ConnectionError: If they could not be fetched; says where to put the file by hand.
     """
     tag, weights = find_weights(name, tag)
@@ -45,28 +65,34 @@ def published_weights(name: str, tag: str | None = None) -> Path:
     if converted.is_file():
         return converted
     folder.mkdir(parents=True, exist_ok=True)
-    by_hand = folder / weights.filename
+    by_hand, record = folder / weights.filename, folder / f"{weights.filename}.sha256"
     address = f"{os.environ.get(ADDRESS_VARIABLE, RELEASE).rstrip('/')}/{weights.filename}"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
         original = by_hand if by_hand.is_file() else _fetch(address, Path(temporary) / weights.filename, by_hand)
+        line = f"{sha256(original)}  {weights.filename}\n"  # as sha256sum writes and checks it
+        if record.is_file() and record.read_text(encoding="utf-8") != line:
+            raise UserError(
+                f"{by_hand if original == by_hand else address} is not the file that was used first: its SHA-256 is "
+                f"{line[:12]}..., not that in {record}. Take it from elsewhere ({ADDRESS_VARIABLE}), or delete that "
+                "record if the authors have replaced their file"
+            )
         convert_file(original, converted, name)
+        write_text(record, line)
     return converted
 
 
 def _fetch(address: str, path: Path, by_hand: Path) -> Path:
     """Download to ``path`` with a progress bar; a transfer cut short is an error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    from rich.console import Console  # needed for a download alone
+    from rich.progress import wrap_file
+
     try:
-        with (
-            urllib.request.urlopen(address, timeout=TIMEOUT_S) as response,  # http.client reads what the length says
-            path.open("wb") as file,
-            Progress(*columns, transient=True) as progress,
-        ):
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as response, path.open("wb") as file:
             expected = int(response.headers.get("Content-Length", 0))
-            task = progress.add_task(path.name, total=expected or None)
-            while chunk := response.read(CHUNK_BYTES):
-                file.write(chunk)
-                progress.advance(task, len(chunk))
+            with wrap_file(
+                response, expected, description=path.name, console=Console(stderr=True), transient=True
+            ) as reader:
+                shutil.copyfileobj(reader, file)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise ConnectionError(
             f"could not fetch {address}: {error}. On a machine without network, put the file at {by_hand}, "
@@ -75,3 +101,77 @@ def _fetch(address: str, path: Path, by_hand: Path) -> Path:
     if expected and path.stat().st_size != expected:
         raise UserError(f"{address} broke off after {path.stat().st_size} of {expected} bytes; try again")
     return path
+
+
+def convert_file(official: str | Path, out: str | Path, name: str | None = None) -> tuple[str, nn.Module]:
+    """Convert an official ``.pth`` and write it with all that is needed to use it; no weight is left out or made up.
+
+    Args:
+        official: A file of the authors' release, or from their code.
+        out: Where to write, ending in ``.safetensors``.
+        name: Name of the model in the catalog; None finds it by the shapes of the weights.
+
+    Returns:
+        The model's name, and the model with the weights, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, of no known model, or does not fit the one named.
+    """
+    checkpoint = read_checkpoint(official)
+    if checkpoint.name:
+        raise UserError(f"{official} is no official file but one of ours already, of {checkpoint.name}")
+    weights = checkpoint.state_dict
+    entry = find(name or identify(weights, source=str(official)))
+    with torch.device("meta"):
+        model = build(entry, **_arguments(weights, entry.task))
+    load_weights(model, weights, source=str(official))
+    save(model, out, source=f"{Path(official).name} sha256:{sha256(official)}")
+    return entry.name, model.eval()
+
+
+def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:
+    """Find the model of the catalog that weights belong to: its backbone by width and stem, and what stands on it.
+
+    Args:
+        state_dict: Tensors under this package's names.
+        source: Where they come from, for messages.
+
+    Raises:
+        ValueError: If no backbone has this width and stem.
+    """
+    traits = _find(state_dict, "pos_embed").shape[-1], sum(_STEM.fullmatch(name) is not None for name in state_dict)
+    known = {name: (variant["embed_dim"], variant.get("stem_convs", 0)) for name, variant in VARIANTS.items()}
+    system = next((system for system, part in _PARTS.items() if part in state_dict), "")
+    for name in known:
+        if known[name] == traits:
+            return system + name
+    table = "\n".join(f"  {name}: {_in_words(*known[name])}" for name in known)
+    raise UserError(f"{source} has {_in_words(*traits)}, which no model of the catalog has:\n{table}")
+
+
+def _arguments(weights: dict[str, torch.Tensor], task: str) -> dict[str, Any]:
+    """Read off weights the arguments of their model: token grid, so that nothing is interpolated, and classes."""
+    grid = _find(weights, "pos_embed").shape[1:3]
+    size = {"img_size": (grid[0] * STRIDE, grid[1] * STRIDE)}
+    if task == "segmentation":
+        return {"num_classes": len(weights["decoder.classifier.weight"]), "backbone_kwargs": size}
+    if task == "detection":
+        return {"num_classes": _detected_classes(weights), "backbone_kwargs": size}
+    return {"num_classes": len(weights["head.weight"]) if "head.weight" in weights else 0, **size}
+
+
+def _detected_classes(weights: dict[str, torch.Tensor]) -> int:
+    if "roi_heads.box_predictor.cls_score.bias" in weights:
+        return len(weights["roi_heads.box_predictor.cls_score.bias"]) - 1  # the first is the background
+    anchors = len(weights["head.regression_head.bbox_reg.bias"]) // 4
+    return len(weights["head.classification_head.cls_logits.bias"]) // anchors
+
+
+def _find(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Return an entry of the backbone, wherever the model holds it."""
+    return next(tensor for n, tensor in weights.items() if n == name or n.endswith(f".{name}"))
+
+
+def _in_words(channels: int, stem_convs: int) -> str:
+    return f"{channels} channels and {stem_convs} extra convolutions in the stem"

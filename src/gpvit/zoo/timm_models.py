@@ -1,25 +1,81 @@
-"""Makes timm know GPViT; imported when timm is, before or after this package.
+"""Makes timm know GPViT, and the plain ViTs that the paper measures it against; imported when timm is.
 
 timm may be imported halfway through one of our own modules, so the network itself is imported only when it is built.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import VisionTransformer, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from gpvit.zoo.catalog import MODELS
-from gpvit.zoo.official import RELEASE, convert_official, is_official
+from gpvit.zoo.catalog import MODELS, RELEASE
 
 __all__: list[str] = []  # timm adds each entry point
+
+# Table 10 gives width and depth alone; the heads are those of GPViT's group propagation blocks, twice for the widest.
+HEADS = {216: 6, 348: 6, 432: 6, 624: 12}
+PATCHES = (16, 8)
+DEPTH = 12
+BASELINES = {f"vit_d{dim}_p{patch}": (dim, patch) for dim in HEADS for patch in PATCHES}
+"""Plain vision transformers of GPViT's widths and depth: ``vit_d216_p16`` has 216 channels and patches of 16 pixels."""
+
+_SOURCES = ("url", "file", "state_dict", "hf_hub_id")
+
+
+def _gpvit(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Build a GPViT; keyword arguments are those of gpvit.GPViT and of timm.create_model."""
+    from gpvit.models.backbone import GPViT
+    from gpvit.models.variants import VARIANTS, layout
+    from gpvit.zoo.hub import published_weights
+
+    overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
+    config = kwargs.get("pretrained_cfg")
+    if pretrained and not _names_weights(overlay) and not _names_weights(config):
+        tag = config if isinstance(config, str) else getattr(config, "tag", None)
+        overlay["file"] = str(published_weights(name, tag))
+    arguments = {**VARIANTS[name], **kwargs}
+    num_blocks = len(arguments.get("blocks", layout()))
+    out_indices = arguments.pop("out_indices", tuple(range(num_blocks))[2::3] or (-1,))
+    # Features that got norms of their own are meant to be normalised.
+    feature_cfg = {"out_indices": out_indices, "feature_cls": "getter", "norm": bool(arguments.get("feature_norms"))}
+    model = build_model_with_cfg(
+        GPViT,
+        name,
+        pretrained,
+        pretrained_cfg_overlay=overlay,
+        pretrained_filter_fn=_checkpoint_filter,
+        feature_cfg=feature_cfg,
+        **arguments,
+    )
+    if isinstance(model, GPViT):
+        own = inspect.signature(GPViT).parameters
+        model.gpvit_config = {"name": name, "kwargs": {k: v for k, v in kwargs.items() if k in own}}
+    return model
+
+
+def _names_weights(config: Any) -> bool:
+    """Tell whether a configuration, as timm hands it on, names other weights than those published for a model."""
+    given = config if isinstance(config, dict) else getattr(config, "__dict__", {})
+    return any(given.get(key) and not str(given[key]).startswith(RELEASE) for key in _SOURCES)
 
 
 def _checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     """Let timm load official files and files of ours, made for any image size."""
     from gpvit.zoo.files import adapt_pos_embed
+    from gpvit.zoo.official import convert_official, is_official
 
     return adapt_pos_embed(convert_official(state_dict) if is_official(state_dict) else state_dict, model)
+
+
+def _plain_vit(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Build a plain ViT; it has no published weights."""
+    dim, patch = BASELINES[name]
+    size = {"embed_dim": dim, "patch_size": patch, "depth": DEPTH, "num_heads": HEADS[dim]}
+    arguments = {**size, "dynamic_img_size": True, "dynamic_img_pad": True, **kwargs}
+    feature_cfg = {"out_indices": arguments.pop("out_indices", tuple(range(DEPTH))[2::3]), "feature_cls": "getter"}
+    return build_model_with_cfg(VisionTransformer, name, pretrained, feature_cfg=feature_cfg, **arguments)
 
 
 def _pretrained_cfgs() -> dict[str, Any]:
@@ -30,7 +86,7 @@ def _pretrained_cfgs() -> dict[str, Any]:
         "paper_ids": "arXiv:2212.06795",
         "origin_url": "https://github.com/ChenhongyiYang/GPViT",
     }
-    cfgs: dict[str, Any] = {}
+    cfgs: dict[str, Any] = {name: {"first_conv": "patch_embed.proj", "classifier": "head"} for name in BASELINES}
     for name, entry in MODELS.items():
         if entry.task == "classification":
             cfgs |= {f"{name}.{tag}": {**common, "url": f"{RELEASE}/{w.filename}"} for tag, w in entry.weights.items()}
@@ -38,48 +94,21 @@ def _pretrained_cfgs() -> dict[str, Any]:
     return cfgs
 
 
-def _entry_point(name: str) -> Callable[..., nn.Module]:
-    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from gpvit.models.backbone import GPViT
-        from gpvit.models.variants import VARIANTS, layout
-        from gpvit.zoo.hub import published_weights
+def _register(name: str, create: Callable[..., nn.Module]) -> None:
+    """Give timm a function of the model's name, which its registry goes by."""
 
-        overlay = dict(kwargs.pop("pretrained_cfg_overlay", None) or {})
-        if pretrained and not overlay.keys() & {"file", "state_dict", "url", "hf_hub_id"}:
-            overlay["file"] = str(published_weights(name, _tag(kwargs.get("pretrained_cfg"))))
-        arguments = {**VARIANTS[name], **kwargs}
-        num_blocks = len(arguments.get("blocks", layout()))
-        out_indices = arguments.pop("out_indices", tuple(range(num_blocks))[2::3] or (-1,))
-        model = build_model_with_cfg(
-            GPViT,
-            name,
-            pretrained,
-            pretrained_cfg_overlay=overlay,
-            pretrained_filter_fn=_checkpoint_filter,
-            # features that got norms of their own are meant to be normalised
-            feature_cfg={
-                "out_indices": out_indices,
-                "feature_cls": "getter",
-                "norm": bool(arguments.get("feature_norms")),
-            },
-            **arguments,
-        )
-        if isinstance(model, GPViT):
-            own = {k: v for k, v in kwargs.items() if k not in ("pretrained_cfg", "cache_dir", "features_only")}
-            model.gpvit_config = {"name": name, "kwargs": own}
-        return model
+    def entry_point(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return create(name, pretrained, **kwargs)
 
-    create.__name__ = create.__qualname__ = name
-    create.__module__ = __name__
-    create.__doc__ = f"Build {name}; keyword arguments are those of gpvit.GPViT and of timm.create_model."
-    return create
-
-
-def _tag(pretrained_cfg: Any) -> str | None:
-    """Return the tag of ``name.tag``, as timm hands it on, or None for the default."""
-    return pretrained_cfg if isinstance(pretrained_cfg, str) else getattr(pretrained_cfg, "tag", None)
+    entry_point.__name__ = entry_point.__qualname__ = name
+    entry_point.__module__ = __name__
+    entry_point.__doc__ = create.__doc__
+    globals()[name] = register_model(entry_point)
 
 
 default_cfgs = generate_default_cfgs(_pretrained_cfgs())
 for _name in MODELS:
-    globals()[_name] = register_model(_entry_point(_name))
+    if MODELS[_name].task == "classification":
+        _register(_name, _gpvit)
+for _name in BASELINES:
+    _register(_name, _plain_vit)

@@ -5,7 +5,9 @@ import torch
 from torchvision.ops import box_iou
 
 import gpvit  # noqa: F401  timm learns the models
-from gpvit.models.detection import Detector, MaskRCNN, RetinaNet
+from gpvit.models.detection.detector import Detector
+from gpvit.models.detection.mask_rcnn import MaskRCNN
+from gpvit.models.detection.retinanet import RetinaNet
 
 MODELS = [MaskRCNN, RetinaNet]
 SMALL = {"num_classes": 3, "channels": 32, "min_size": 64, "max_size": 128}
@@ -26,13 +28,13 @@ def model(request) -> Detector:
     return model
 
 
-def picture(height: int = 64, width: int = 96) -> torch.Tensor:
+def image_of(height: int = 64, width: int = 96) -> torch.Tensor:
     return torch.rand(3, height, width, generator=torch.Generator().manual_seed(height * width))
 
 
 def sample(height: int = 64, width: int = 96) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Two bright squares on noise."""
-    image, boxes = picture(height, width) * 0.3, torch.tensor([[8.0, 8.0, 40.0, 40.0], [50.0, 20.0, 86.0, 56.0]])
+    image, boxes = image_of(height, width) * 0.3, torch.tensor([[8.0, 8.0, 40.0, 40.0], [50.0, 20.0, 86.0, 56.0]])
     masks = torch.zeros(2, height, width, dtype=torch.uint8)
     for i, (left, top, right, bottom) in enumerate(boxes.int().tolist()):
         masks[i, top:bottom, left:right] = 1
@@ -99,7 +101,7 @@ def test_every_parameter_has_a_gradient(kind, empty):
         if not parameter.any():  # what starts from zero holds back the gradients of others
             torch.nn.init.normal_(parameter, std=0.1)
     image, target = sample()
-    losses = model([image, picture(50, 70)], [without_objects(64, 96) if empty else target, without_objects(50, 70)])
+    losses = model([image, image_of(50, 70)], [without_objects(64, 96) if empty else target, without_objects(50, 70)])
     total = torch.stack(list(losses.values())).sum()
     assert total.isfinite()
     total.backward()
@@ -109,7 +111,7 @@ def test_every_parameter_has_a_gradient(kind, empty):
 
 
 def test_detections_are_torchvisions(model):
-    images = [picture(64, 96), picture(37, 50)]
+    images = [image_of(64, 96), image_of(37, 50)]
     for detections, image in zip(model(images), images, strict=True):
         assert len(detections["boxes"]) > 20
         assert_proper(detections, model, tuple(image.shape[1:]))
@@ -117,7 +119,7 @@ def test_detections_are_torchvisions(model):
 
 @torch.no_grad()
 def test_images_of_one_size_do_not_change_each_other(model):
-    images = [picture(64, 96), picture(64, 96).flip(2)]
+    images = [image_of(64, 96), image_of(64, 96).flip(2)]
     together = model(images)
     for image, batched in zip(images, together, strict=True):
         alone = model([image])[0]
@@ -128,7 +130,7 @@ def test_images_of_one_size_do_not_change_each_other(model):
 def test_nothing_found(model):
     holder = model.roi_heads if model.has_masks else model
     threshold, holder.score_thresh = holder.score_thresh, 1.0
-    detections = model([picture(), picture(37, 50)])
+    detections = model([image_of(), image_of(37, 50)])
     holder.score_thresh = threshold
     assert [len(found["boxes"]) for found in detections] == [0, 0]
     assert_proper(detections[1], model, (37, 50))
@@ -137,7 +139,7 @@ def test_nothing_found(model):
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 5000), (3000, 2), (1, 1)])
 def test_extreme_shapes(model, size):
-    assert_proper(model([picture(*size)])[0], model, size)
+    assert_proper(model([image_of(*size)])[0], model, size)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -148,7 +150,7 @@ def test_more_than_ten_thousand_objects(kind):
     target = {"boxes": boxes, "labels": torch.ones(10_001, dtype=torch.int64)}
     target["masks"] = torch.ones(1, 64, 96, dtype=torch.uint8).expand(10_001, -1, -1)
     model.transform._skip_resize = True
-    assert all(loss.isfinite() for loss in model([picture()] * 2, [target] * 2).values())
+    assert all(loss.isfinite() for loss in model([image_of()] * 2, [target] * 2).values())
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -164,7 +166,7 @@ def test_mixed_precision(kind):
 
 @torch.no_grad()
 def test_forms_of_masks():
-    model, image = build(MaskRCNN).eval(), picture()
+    model, image = build(MaskRCNN).eval(), image_of()
     probability = model([image])[0]
     model.mask_format = "binary"
     assert torch.equal(model([image])[0]["masks"], probability["masks"] >= 0.5)
@@ -180,7 +182,7 @@ def test_answers_are_for_the_image_as_it_was_given(model):
     """Of an image and of its enlargement, which the model resizes alike, the boxes are the same but for the scale."""
     size = model.transform.min_size
     model.transform.min_size = (64,)
-    image = picture(64, 96)
+    image = image_of(64, 96)
     enlarged = image.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)  # bilinear by half gives it back
     small, large = model([image])[0], model([enlarged])[0]
     model.transform.min_size = size
@@ -234,7 +236,7 @@ def test_initial_values():
 def test_any_plain_transformer_can_be_the_backbone():
     model = MaskRCNN("vit_tiny_patch16_224", drop_path_rate=0.1, **SMALL).eval()
     assert model.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)  # it was trained so
-    assert_proper(model([picture(64, 80)])[0], model, (64, 80))
+    assert_proper(model([image_of(64, 80)])[0], model, (64, 80))
 
 
 def test_options_of_the_heads():

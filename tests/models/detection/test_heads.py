@@ -9,8 +9,8 @@ from models.detection import naive
 from torchvision.models.detection.roi_heads import maskrcnn_loss
 from torchvision.ops import roi_align
 
+from gpvit.models.detection.detector import best_of_each_class
 from gpvit.models.detection.masks import crop_masks
-from gpvit.models.detection.postprocessing import best_of_each_class
 from gpvit.models.detection.proposals import L1RegionProposalNetwork
 from gpvit.models.detection.retinanet import RetinaNet
 from gpvit.models.detection.roi_heads import AlignedPyramidPool, L1RoIHeads

@@ -12,7 +12,7 @@ COMMON = compose([find_recipe("experiments/keys.yaml")]).settings
 TRIAL = Trial(ROWS["GP, none"], 3, COMMON)
 
 
-def judge(run):
+def score(run):
     raise AssertionError(f"{run} was trained again")
 
 
@@ -25,13 +25,13 @@ def finish(folder, trial, **record):
 
 def test_a_trial_is_its_recipe_with_other_blocks_and_a_seed():
     settings = TRIAL.settings
-    backbone = settings["model"]["init_args"]["model_kwargs"].pop("backbone_kwargs")
+    backbone = settings["model"].pop("backbone_kwargs")
     assert backbone["img_size"] == 128
     assert backbone["blocks"] == [dict(block) for block in TRIAL.row.arguments["blocks"]]
-    assert settings.pop("seed_everything") == 3
-    assert settings["trainer"].pop("enable_progress_bar") is False
+    assert settings["train"].pop("seed") == 3
     common = json.loads(json.dumps({**COMMON}))
-    del common["seed_everything"], common["model"]["init_args"]["model_kwargs"]["backbone_kwargs"]
+    common["train"].pop("seed", None)
+    del common["model"]["backbone_kwargs"]
     assert settings == common
 
 
@@ -42,21 +42,21 @@ def test_rows_and_seeds_have_folders_of_their_own():
 
 def test_a_finished_trial_is_not_trained_again(tmp_path):
     finish(tmp_path, TRIAL)
-    (outcome,) = run_trials([TRIAL], tmp_path, judge)
-    assert (outcome.trial, outcome.seconds, outcome.result) == (TRIAL, 2.5, {"accuracy": 0.75})
+    (outcome,) = run_trials([TRIAL], tmp_path, score)
+    assert (outcome.trial, outcome.seconds, outcome.scores) == (TRIAL, 2.5, {"accuracy": 0.75})
 
 
-@pytest.mark.parametrize("record", [{"settings": {"seed_everything": 3}}, {"version": "0.0.1"}])
+@pytest.mark.parametrize("record", [{"settings": {"train": {"seed": 3}}}, {"version": "0.0.1"}])
 def test_a_finished_trial_with_other_settings_is_not_taken_for_it(tmp_path, record):
     finish(tmp_path, TRIAL, **record)
     with pytest.raises(ValueError, match=r"gp-none_3 was trained with other settings or another version; name another"):
-        run_trials([TRIAL], tmp_path, judge)
+        run_trials([TRIAL], tmp_path, score)
 
 
 @pytest.mark.slow  # two fresh processes
 def test_a_failed_training_ends_the_series_and_names_its_log(tmp_path):
-    broken = {**COMMON, "model": {"class_path": "gpvit.tasks.SegmentationTask", "init_args": {"name": "no_such"}}}
+    broken = {**COMMON, "model": {"name": "segformer_no_such"}}
     todo = [Trial(row, seed, broken) for row in ROWS.values() for seed in range(5)]
     with pytest.raises(ValueError, match=r"training none with seed 0 failed: .*its output is in .*none_0\.log"):
-        run_trials(todo, tmp_path, judge)
+        run_trials(todo, tmp_path, score)
     assert len(list(tmp_path.glob("*.log"))) < 5

@@ -95,13 +95,7 @@ def score_a_share(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def _other_process(index: int, folder: Path) -> None:
-    score_a_share(1 + index, folder)
-
-
 def test_two_processes_count_as_one(tmp_path):
-    other = mp.spawn(_other_process, (tmp_path,), nprocs=1, join=False)
-    score_a_share(0, tmp_path)
-    other.join()
+    mp.start_processes(score_a_share, (tmp_path,), nprocs=2, start_method="fork")
     for rank in range(2):
         assert as_numbers(torch.load(tmp_path / f"{rank}.pt")) == approximately(counted(maps(0, images=5)))

@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "digit_scenes": ["DigitScenes"],
         "drawing": ["draw_legend", "draw_overlay"],
         "folders": ["MaskFolder"],
-        "key_scenes": ["KeyScenes"],
         "masks": ["IGNORE", "read_mask"],
         "module": ["SegmentationData"],
         "samples": ["Pair"],

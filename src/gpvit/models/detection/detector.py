@@ -9,14 +9,23 @@ from typing import Any, cast
 import timm
 import torch
 from torch import nn
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops import batched_nms, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.postprocessing import Detections, Size
+from gpvit.models.detection.inputs import (
+    DIVISOR,
+    Detections,
+    Maps,
+    RoundedResize,
+    Size,
+    Target,
+    check_images,
+    check_targets,
+)
 from gpvit.models.detection.pyramid import PyramidBackbone
-from gpvit.models.detection.targets import check_images, check_targets
-from gpvit.models.detection.transform import DIVISOR, RoundedResize
 
 
 class Detector(nn.Module):
@@ -30,8 +39,8 @@ class Detector(nn.Module):
         num_classes: Number of classes without background, ``K``; labels are 1 to K.
         in_chans: Channels of the image.
         drop_path_rate: Stochastic depth of the backbone and of the adapter.
-        backbone_kwargs: More arguments of the backbone, as ``img_size``.
-        adapter_kwargs: More arguments of :class:`gpvit.ViTAdapter`, as ``blocks``.
+        backbone_kwargs: More arguments of the backbone, such as ``img_size``.
+        adapter_kwargs: More arguments of :class:`gpvit.ViTAdapter`, such as ``blocks``.
         channels: Channels of the pyramid and of the heads.
         head_kwargs: Arguments of :meth:`build_heads`.
         min_size: Short side, in pixels, that images are resized to; of several, training draws one for each image and
@@ -87,9 +96,7 @@ class Detector(nn.Module):
             "max_size": (max_size, sizes[-1]),
             "size_divisor": DIVISOR,
         }
-        self.transform = RoundedResize(
-            sizes, max_size, list(mean), list(std), DIVISOR, _skip_resize=not resize_in_training
-        )
+        self.transform = RoundedResize(sizes, max_size, list(mean), list(std), resize_in_training=resize_in_training)
         body = ViTAdapter(transformer, num_outputs=self.num_outputs, **{**drop_path, **(adapter_kwargs or {})})
         self.backbone = PyramidBackbone(body, body.feature_info.channels(), channels, self.extra_levels(channels))
         self.build_heads(channels, **(head_kwargs or {}))
@@ -103,7 +110,7 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, images: Sequence[torch.Tensor], targets: Sequence[dict[str, torch.Tensor]] | None = None
+        self, images: Sequence[torch.Tensor], targets: Sequence[Target] | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
         """Compute the losses in training, the detections in evaluation.
 
@@ -135,29 +142,25 @@ class Detector(nn.Module):
         count, _, height, width = batch.shape
         if count == 1 and max(height, width) <= self.coarsest_norm:
             raise UserError(
-                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, of which "
-                "batch norm makes no statistics; train on two images or more at a time, or on larger ones"
+                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, too few "
+                "for the statistics of batch norm; train on two images or more at a time, or on larger ones"
             )
 
-    def losses(
-        self, features: list[torch.Tensor], image_sizes: list[Size], targets: list[dict[str, torch.Tensor]]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
         """Compute the losses by name.
 
         Args:
-            features: Maps ``(B, channels, h_i, w_i)`` of the pyramid.
+            features: The pyramid.
             image_sizes: Height and width of each resized image before padding.
             targets: What is to be found in the resized images.
         """
         raise NotImplementedError
 
-    def detect(
-        self, features: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
-    ) -> list[Detections]:
+    def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
         """Detect objects.
 
         Args:
-            features: Maps ``(B, channels, h_i, w_i)`` of the pyramid.
+            features: The pyramid.
             image_sizes: Height and width of each resized image before padding.
             original_sizes: Height and width that each was resized from, which the answer is for.
         """
@@ -181,3 +184,36 @@ def _by_channel(given: Sequence[float] | None, colour: Sequence[float], in_chans
     if len(given) != in_chans:
         raise UserError(f"{name} has {len(given)} values for images of {in_chans} channels; give one for each")
     return tuple(given)
+
+
+def best_of_each_class(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    image_size: Size,
+    original_size: Size,
+    overlap: float,
+    limit: int,
+) -> Detections:
+    """Suppress what overlaps a better box of its class, after the boxes are those of the original image.
+
+    torchvision suppresses first and resizes then; where the sides are scaled differently, overlaps are the same but
+    for rounding.
+
+    Args:
+        boxes: Corners ``(N, 4)``, in pixels of the resized image.
+        scores: Probabilities ``(N,)``.
+        labels: Classes ``(N,)``.
+        image_size: Size of the resized image; boxes are clipped to it.
+        original_size: Size that it was resized from.
+        overlap: Intersection over union above which the worse box is left out.
+        limit: Boxes to keep.
+
+    Returns:
+        The best, best first. code: boxes of which clipping left nothing are not taken out.
+
+    code: ``rescale`` in ``_bbox_post_process`` and ``multiclass_nms``.
+    """
+    boxes = resize_boxes(clip_boxes_to_image(boxes, image_size), list(image_size), list(original_size))
+    kept = batched_nms(boxes, scores, labels, overlap)[:limit]
+    return {"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]}

@@ -7,8 +7,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from gpvit.errors import UserError
 from gpvit.models.detection.detector import Detector
+from gpvit.models.detection.inputs import Detections, Maps, Size, Target
 from gpvit.models.detection.masks import paste_masks
-from gpvit.models.detection.postprocessing import Detections, Size
 from gpvit.models.detection.proposals import L1RegionProposalNetwork
 from gpvit.models.detection.roi_heads import L1RoIHeads
 
@@ -62,16 +62,12 @@ class MaskRCNN(Detector):
         self.rpn = L1RegionProposalNetwork(channels, _STRIDES, anchor_scale, proposals_per_image)
         self.roi_heads = L1RoIHeads(self.num_classes, channels, _STRIDES[:4], rois_per_image)
 
-    def losses(
-        self, features: list[torch.Tensor], image_sizes: list[Size], targets: list[dict[str, torch.Tensor]]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
         """Compute the losses of the proposals, and of their classes, boxes and masks; see :meth:`Detector.losses`."""
         proposals, losses = self.rpn(features, image_sizes, targets)
         return {**losses, **self.roi_heads(features, proposals, targets)}
 
-    def detect(
-        self, features: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
-    ) -> list[Detections]:
+    def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
         """Detect objects and their masks; see :meth:`Detector.detect`."""
         proposals, _ = self.rpn(features, image_sizes)
         detections = self.roi_heads.detect(features, proposals, image_sizes, original_sizes)

@@ -6,9 +6,15 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 
-from gpvit.models.detection.anchors import ASPECT_RATIOS, BoundedBoxCoder, FixedStrideAnchors, within_padding
-from gpvit.models.detection.matching import BestMatcher
-from gpvit.models.detection.transform import DIVISOR
+from gpvit.models.detection.assign import (
+    ASPECT_RATIOS,
+    BETWEEN_THRESHOLDS,
+    BestMatcher,
+    FixedStrideAnchors,
+    bounded_deltas,
+    match_anchors,
+)
+from gpvit.models.detection.inputs import DIVISOR, Maps, Size, Target
 
 
 class L1RegionProposalNetwork(RegionProposalNetwork):
@@ -40,22 +46,18 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
             post_nms_top_n={"training": proposals_per_image, "testing": proposals_per_image},
             nms_thresh=0.7,
         )
-        self.box_coder = BoundedBoxCoder((1.0, 1.0, 1.0, 1.0))
         self.proposal_matcher = BestMatcher(0.7, 0.3, least_best=0.3)
         self.min_size = torch.finfo(torch.float32).tiny  # any box that is not empty
 
     def forward(
-        self,
-        features: list[torch.Tensor],
-        image_sizes: list[tuple[int, int]],
-        targets: list[dict[str, torch.Tensor]] | None = None,
+        self, features: Maps, image_sizes: list[Size], targets: list[Target] | None = None
     ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
         """Propose boxes, and compute the losses where targets are given.
 
         Args:
-            features: Maps ``(B, channels, h_i, w_i)``.
+            features: The pyramid.
             image_sizes: Height and width of each image before padding.
-            targets: ``boxes`` ``(M, 4)`` of each image, on the padded image.
+            targets: What is to be found in the padded images.
 
         Returns:
             Boxes ``(N, 4)`` of each image, best first, and the losses by name.
@@ -64,30 +66,25 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
         per_level = [level[0].numel() for level in objectness]
         objectness, deltas = (t.float() for t in concat_box_prediction_layers(objectness, deltas))
         anchors = [torch.cat(self.anchor_generator(features))] * len(image_sizes)
-        proposals = self.box_coder.decode(deltas.detach(), anchors).view(len(image_sizes), -1, 4)
+        bounded = bounded_deltas(deltas.detach(), self.box_coder)
+        proposals = self.box_coder.decode(bounded, anchors).view(len(image_sizes), -1, 4)
         boxes, _ = self.filter_proposals(proposals, objectness, image_sizes, per_level)
         if targets is None:
             return boxes, {}
         labels, matched = self.assign_targets_to_anchors(anchors, targets, image_sizes)
-        objectness_loss, box_loss = self.compute_loss(
-            objectness, deltas, labels, self.box_coder.encode(matched, anchors)
-        )
+        shifts = self.box_coder.encode(matched, anchors)
+        objectness_loss, box_loss = self.compute_loss(objectness, deltas, labels, shifts)
         return boxes, {"loss_objectness": objectness_loss, "loss_rpn_box_reg": box_loss}
 
     def assign_targets_to_anchors(
-        self,
-        anchors: list[torch.Tensor],
-        targets: list[dict[str, torch.Tensor]],
-        image_sizes: list[tuple[int, int]],
+        self, anchors: list[torch.Tensor], targets: list[Target], image_sizes: list[Size]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Label each image's anchors: 1.0 object, 0.0 background, -1.0 neither; and give those of objects their box."""
+        """Label each image's anchors, 1.0 object, 0.0 background, -1.0 neither, and give those of objects their box."""
         labels, matched = [], []
         for own, target, size in zip(anchors, targets, image_sizes, strict=True):
-            matches = self.proposal_matcher(target["boxes"], own)
-            matches[~within_padding(own, size, DIVISOR)] = self.proposal_matcher.BETWEEN_THRESHOLDS
+            matches = match_anchors(self.proposal_matcher, target["boxes"], own, size, DIVISOR)
             found = matches >= 0
-            neither = matches == self.proposal_matcher.BETWEEN_THRESHOLDS
-            labels.append(found.float().masked_fill(neither, -1.0))
+            labels.append(found.float().masked_fill(matches == BETWEEN_THRESHOLDS, -1.0))
             boxes = own.clone()
             boxes[found] = target["boxes"][matches[found]].to(boxes)
             matched.append(boxes)

@@ -5,12 +5,17 @@ import torch.nn.functional as F
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import sigmoid_focal_loss
 
-from gpvit.models.detection.anchors import ASPECT_RATIOS, BoundedBoxCoder, FixedStrideAnchors, within_padding
-from gpvit.models.detection.detector import Detector
-from gpvit.models.detection.matching import BestMatcher
-from gpvit.models.detection.postprocessing import Detections, Size, best_of_each_class
+from gpvit.models.detection.assign import (
+    ASPECT_RATIOS,
+    BETWEEN_THRESHOLDS,
+    BestMatcher,
+    FixedStrideAnchors,
+    bounded_deltas,
+    match_anchors,
+)
+from gpvit.models.detection.detector import Detector, best_of_each_class
+from gpvit.models.detection.inputs import DIVISOR, Detections, Maps, Size, Target
 from gpvit.models.detection.pyramid import NormedExtraLevels
-from gpvit.models.detection.transform import DIVISOR
 
 _STRIDES = (8, 16, 32, 64, 128)
 _OCTAVE = tuple(2 ** (i / 3) for i in range(3))
@@ -56,13 +61,11 @@ class RetinaNet(Detector):
             anchor_scale: Side of the least square anchor of each map, in strides: by default 32 pixels on the finest.
         """
         self.head = RetinaNetHead(channels, len(ASPECT_RATIOS) * len(_OCTAVE), self.num_classes)
+        self.box_coder = self.head.regression_head.box_coder
         self.anchor_generator = FixedStrideAnchors(_STRIDES, [anchor_scale * step for step in _OCTAVE])
-        self.box_coder = BoundedBoxCoder((1.0, 1.0, 1.0, 1.0))
         self.matcher = BestMatcher(0.5, 0.4, least_best=0.0)
 
-    def losses(
-        self, features: list[torch.Tensor], image_sizes: list[Size], targets: list[dict[str, torch.Tensor]]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
         """Compute the focal loss of classes and the L1 loss of boxes; see :meth:`Detector.losses`.
 
         Both are sums over the batch, divided by its anchors that are to find an object, at least one for each image.
@@ -72,21 +75,18 @@ class RetinaNet(Detector):
         classification, regression = logits.new_zeros(()), logits.new_zeros(())
         objects = 0
         for own_logits, own_deltas, size, target in zip(logits, deltas, image_sizes, targets, strict=True):
-            matches = self.matcher(target["boxes"], anchors)
-            matches[~within_padding(anchors, size, DIVISOR)] = self.matcher.BETWEEN_THRESHOLDS
+            matches = match_anchors(self.matcher, target["boxes"], anchors, size, DIVISOR)
             found = torch.where(matches >= 0)[0]
             wanted = torch.zeros_like(own_logits)
             wanted[found, target["labels"][matches[found]] - 1] = 1
-            used = matches != self.matcher.BETWEEN_THRESHOLDS
+            used = matches != BETWEEN_THRESHOLDS
             classification = classification + sigmoid_focal_loss(own_logits[used], wanted[used], reduction="sum")
             shifts = self.box_coder.encode_single(target["boxes"][matches[found]].to(anchors), anchors[found])
             regression = regression + F.l1_loss(own_deltas[found], shifts, reduction="sum")
             objects += max(len(found), 1)
         return {"classification": classification / objects, "bbox_regression": regression / objects}
 
-    def detect(
-        self, features: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
-    ) -> list[Detections]:
+    def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
         """Detect objects; see :meth:`Detector.detect`."""
         logits, deltas = self._predict(features)
         anchors = self.anchor_generator(features)
@@ -115,4 +115,5 @@ class RetinaNet(Detector):
         anchor, label = torch.where(scores > self.score_thresh)
         best, order = scores[anchor, label].topk(min(len(anchor), self.topk_candidates))
         anchor, label = anchor[order], label[order]
-        return self.box_coder.decode_single(deltas[anchor], anchors[anchor]), best, label + 1
+        bounded = bounded_deltas(deltas[anchor], self.box_coder)
+        return self.box_coder.decode_single(bounded, anchors[anchor]), best, label + 1

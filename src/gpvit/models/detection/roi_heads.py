@@ -8,12 +8,13 @@ from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
+from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import roi_align
 
-from gpvit.models.detection.anchors import BoundedBoxCoder
+from gpvit.models.detection.assign import BestMatcher, bounded_deltas
+from gpvit.models.detection.detector import best_of_each_class
+from gpvit.models.detection.inputs import Detections, Maps, Size, Target
 from gpvit.models.detection.masks import crop_masks
-from gpvit.models.detection.matching import BestMatcher
-from gpvit.models.detection.postprocessing import Detections, Size, best_of_each_class, resized
 
 _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _FINEST_SIDE = 56.0  # pixels; boxes of up to twice this are pooled from the first map
@@ -109,7 +110,6 @@ class L1RoIHeads(RoIHeads):
             mask_head=MaskRCNNHeads(channels, [channels] * 4, dilation=1),
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
         )
-        self.box_coder = BoundedBoxCoder(_BOX_WEIGHTS)
         self.proposal_matcher = BestMatcher(0.5, 0.5, least_best=0.5)
         for module in self.box_head:
             if isinstance(module, nn.Linear):
@@ -119,19 +119,8 @@ class L1RoIHeads(RoIHeads):
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def forward(
-        self,
-        features: list[torch.Tensor],
-        proposals: list[torch.Tensor],
-        targets: list[dict[str, torch.Tensor]],
-    ) -> dict[str, torch.Tensor]:
-        """Compute the losses by name; see :meth:`detect` for the detections.
-
-        Args:
-            features: Maps ``(B, channels, h_i, w_i)``.
-            proposals: Boxes ``(N, 4)`` of each image.
-            targets: ``boxes`` ``(M, 4)``, ``labels`` ``(M,)`` and ``masks`` ``(M, H, W)`` of each image.
-        """
+    def forward(self, features: Maps, proposals: list[torch.Tensor], targets: list[Target]) -> dict[str, torch.Tensor]:
+        """Compute the losses by name of the proposals ``(N, 4)`` of each image; see :meth:`detect` for detections."""
         proposals, matches, labels, deltas = self.select_training_samples(proposals, targets)
         losses = self._box_losses(features, proposals, torch.cat(labels), torch.cat(deltas))
         objects = [own > 0 for own in labels]
@@ -162,7 +151,7 @@ class L1RoIHeads(RoIHeads):
         return indices, labels
 
     def _box_losses(
-        self, features: list[torch.Tensor], boxes: list[torch.Tensor], labels: torch.Tensor, deltas: torch.Tensor
+        self, features: Maps, boxes: list[torch.Tensor], labels: torch.Tensor, deltas: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         logits, predicted = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes)))
         objects = torch.where(labels > 0)[0]
@@ -171,7 +160,7 @@ class L1RoIHeads(RoIHeads):
         return {"loss_classifier": F.cross_entropy(logits, labels), "loss_box_reg": distance / len(labels)}
 
     def _mask_loss(
-        self, features: list[torch.Tensor], boxes: list[torch.Tensor], classes: torch.Tensor, wanted: torch.Tensor
+        self, features: Maps, boxes: list[torch.Tensor], classes: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
         logits = self._mask_logits(features, boxes)
         if not len(classes):
@@ -179,20 +168,16 @@ class L1RoIHeads(RoIHeads):
         own = logits[torch.arange(len(classes), device=classes.device), classes]
         return F.binary_cross_entropy_with_logits(own, wanted)
 
-    def _mask_logits(self, features: list[torch.Tensor], boxes: list[torch.Tensor]) -> torch.Tensor:
+    def _mask_logits(self, features: Maps, boxes: list[torch.Tensor]) -> torch.Tensor:
         return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes))).float()
 
     def detect(
-        self,
-        features: list[torch.Tensor],
-        proposals: list[torch.Tensor],
-        image_sizes: list[Size],
-        original_sizes: list[Size],
+        self, features: Maps, proposals: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
     ) -> list[Detections]:
         """Detect objects.
 
         Args:
-            features: Maps ``(B, channels, h_i, w_i)``.
+            features: The pyramid.
             proposals: Boxes ``(N, 4)`` of each image.
             image_sizes: Height and width of each image before padding.
             original_sizes: Height and width that each image was resized from, which the answer is for.
@@ -202,36 +187,24 @@ class L1RoIHeads(RoIHeads):
         """
         detections = self.detect_boxes(features, proposals, image_sizes, original_sizes)
         inputs = [
-            resized(found["boxes"], original, size)
+            resize_boxes(found["boxes"], list(original), list(size))
             for found, original, size in zip(detections, original_sizes, image_sizes, strict=True)
         ]
         masks = maskrcnn_inference(self._mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
         return [{**found, "masks": own} for found, own in zip(detections, masks, strict=True)]
 
     def detect_boxes(
-        self,
-        features: list[torch.Tensor],
-        proposals: list[torch.Tensor],
-        image_sizes: list[Size],
-        original_sizes: list[Size],
+        self, features: Maps, proposals: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
     ) -> list[Detections]:
         """Do as :meth:`detect`, but for the masks."""
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals)))
         counts = [len(own) for own in proposals]
+        deltas = bounded_deltas(deltas, self.box_coder)
         boxes = self.box_coder.decode_single(deltas, torch.cat(proposals)).unflatten(1, (-1, 4)).split(counts)
         scores = logits.softmax(dim=1)[:, 1:].split(counts)
         detections = []
         for own, score, size, original in zip(boxes, scores, image_sizes, original_sizes, strict=True):
             roi, label = torch.where(score > self.score_thresh)
-            detections.append(
-                best_of_each_class(
-                    own[roi, label],
-                    score[roi, label],
-                    label + 1,
-                    size,
-                    original,
-                    self.nms_thresh,
-                    self.detections_per_img,
-                )
-            )
+            found = (own[roi, label], score[roi, label], label + 1)
+            detections.append(best_of_each_class(*found, size, original, self.nms_thresh, self.detections_per_img))
         return detections

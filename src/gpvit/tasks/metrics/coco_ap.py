@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as codec
-from torchmetrics import Metric
 
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.results import coco_results
@@ -18,16 +18,12 @@ _FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 _ALL_AREAS, _HUNDRED_DETECTIONS = 0, -1  # of COCO's area ranges and numbers of detections per image and class
 
 
-class DetectionScores(Metric):
+class DetectionScores:
     """Average precision as COCO defines it, of boxes and, if wanted, of masks.
 
     torchmetrics' own MeanAveragePrecision takes masks as dense tensors only, counts images twice that a distributed
-    sampler repeats, and waits for ever where processes saw different numbers of images. This one keeps, per image, COCO
-    results as bytes: little memory, gathered by torchmetrics at any number, each image counted once.
-
-    `compute` gives `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium`, `box_ap_large`, from 0 to 1, and
-    `box_ap_per_class`, `(K,)`; with masks the same as `mask_...`. What no object in the data allows to say, as the
-    precision of an absent class, is NaN.
+    sampler repeats, and waits for ever where processes saw different numbers of images. This one keeps, per image, a
+    line of JSON in the processor's memory; the first process gathers them, counts each image once, and scores.
 
     Args:
         class_names: The classes of labels 1 to K.
@@ -41,16 +37,14 @@ class DetectionScores(Metric):
         tensor(1.)
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    images: list[torch.Tensor]
-
     def __init__(self, class_names: Sequence[str], masks: bool = True) -> None:
-        super().__init__()
         self.categories = Categories.from_names(class_names)
         self.kinds = {"box": "bbox", "mask": "segm"} if masks else {"box": "bbox"}
-        self.add_state("images", default=[], dist_reduce_fx="cat")
+        self.lines: list[str] = []
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.lines = []
 
     def update(self, detections: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
         """Take the detections in some images, and the truth.
@@ -62,24 +56,54 @@ class DetectionScores(Metric):
                 image that comes again under its `image_id` replaces itself.
 
         Raises:
-            ValueError: A value is missing, no number, or not of the images it is given for.
+            UserError: If a value is missing, no finite number, or not of the images it is given for.
         """
         if len(detections) != len(targets):
             raise UserError(f"{len(detections)} detections for the targets of {len(targets)} images: give one to each")
         for detection, target in zip(detections, targets, strict=True):
-            line = bytearray(json.dumps(self._record(detection, target)) + "\n", "ascii")
-            self.images.append(torch.frombuffer(line, dtype=torch.uint8).to(self.device))
+            self.lines.append(json.dumps(self._record(detection, target)))
 
     def compute(self) -> dict[str, torch.Tensor]:
-        """Score all images, those of all processes."""
-        records = self._records()
-        truth = _coco(
-            images=[
-                {"id": record["id"], "height": record["size"][0], "width": record["size"][1]} for record in records
-            ],
-            categories=[{"id": label, "name": name} for label, name in enumerate(self.categories.names, start=1)],
-            annotations=[entry for record in records for entry in record["truth"]],
-        )
+        """Score the images of all processes, which must call it together and all get the scores.
+
+        Returns:
+            `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium` and `box_ap_large`, from 0 to 1, and
+            `box_ap_per_class`, `(K,)`; with masks the same as `mask_...`. What no object in the data allows to say,
+            such as the precision of an absent class, is NaN.
+
+        Raises:
+            UserError: If two images have one `image_id`.
+        """
+        if not (dist.is_available() and dist.is_initialized()):
+            return self._score(self.lines)
+        is_first = dist.get_rank() == 0
+        gathered: list[Any] | None = [None] * dist.get_world_size() if is_first else None
+        dist.gather_object(self.lines, gathered)
+        scores = [self._score([line for part in gathered for line in part]) if gathered else None]
+        dist.broadcast_object_list(scores)
+        assert scores[0] is not None
+        return scores[0]
+
+    def to_coco_results(self, categories: Categories) -> list[dict[str, Any]]:
+        """List the detections in this process's images as COCO's result files do.
+
+        Args:
+            categories: The ids that the classes have in the annotation file.
+        """
+        found = [entry for record in _records(self.lines) for entry in record["found"]]
+        return [{**entry, "category_id": categories.category_id(entry["category_id"])} for entry in found]
+
+    def _score(self, lines: list[str]) -> dict[str, torch.Tensor]:
+        records = _records(lines)
+        annotations = [entry for record in records for entry in record["truth"]]
+        truth = COCO()
+        truth.dataset = {
+            "images": [{"id": each["id"], "height": each["size"][0], "width": each["size"][1]} for each in records],
+            "categories": [{"id": label, "name": name} for label, name in enumerate(self.categories.names, start=1)],
+            # an id of 0 would count as unmatched
+            "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)],
+        }
+        truth.createIndex()
         found = [entry for record in records for entry in record["found"]]
         scores: dict[str, torch.Tensor] = {}
         for name, kind in self.kinds.items():
@@ -87,42 +111,6 @@ class DetectionScores(Metric):
             scores |= {f"{name}_{figure}": torch.tensor(value) for figure, value in zip(_FIGURES, figures, strict=True)}
             scores[f"{name}_ap_per_class"] = torch.tensor(per_class)
         return scores
-
-    def to_coco_results(self, categories: Categories) -> list[dict[str, Any]]:
-        """List all detections, those of all processes, as COCO's result files do.
-
-        Args:
-            categories: The ids that the classes have in the annotation file.
-        """
-        with self.sync_context():
-            found = [entry for record in self._records() for entry in record["found"]]
-        return [{**entry, "category_id": categories.category_id(entry["category_id"])} for entry in found]
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the images of all processes; one that saw none takes part with an empty piece."""
-        if not self.images:
-            self.images = [torch.zeros(0, dtype=torch.uint8, device=self.device)]
-        super().sync(*args, **kwargs)
-
-    def _records(self) -> list[dict[str, Any]]:
-        """Give what is known of each image, once, in the order of their ids."""
-        pieces = self.images if isinstance(self.images, list) else [self.images]
-        lines = b"".join(piece.cpu().numpy().tobytes() for piece in pieces).splitlines()
-        records: dict[int, dict[str, Any]] = {}
-        for record in map(json.loads, lines):
-            known = records.setdefault(record["id"], record)
-            if known["truth"] != record["truth"]:
-                raise UserError(f"image_id {record['id']} is of two different images; give each image its own number")
-        return [records[image] for image in sorted(records)]
-
-    def _entries(self, values: Mapping[str, Any], image_id: int, *names: str) -> list[dict[str, Any]]:
-        wanted = (*names, "boxes", "labels", *(["masks"] if "mask" in self.kinds else []))
-        if missing := [name for name in wanted if name not in values]:
-            raise UserError(f"image {image_id}: {missing} missing; there are {sorted(values)}")
-        for name in {"boxes", "scores"} & set(wanted):
-            if not torch.isfinite(values[name]).all():
-                raise UserError(f"image {image_id}: {name} that are no finite numbers")
-        return coco_results({name: values[name] for name in wanted}, image_id, self.categories)
 
     def _record(self, detection: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         image_id = int(target["image_id"])
@@ -137,21 +125,31 @@ class DetectionScores(Metric):
         size = sizes.pop() if sizes else (0, 0)  # of use with masks alone
         return {"id": image_id, "size": size, "found": found, "truth": truth}
 
+    def _entries(self, values: Mapping[str, Any], image_id: int, *names: str) -> list[dict[str, Any]]:
+        wanted = (*names, "boxes", "labels", *(["masks"] if "mask" in self.kinds else []))
+        if missing := [name for name in wanted if name not in values]:
+            raise UserError(f"image {image_id}: {missing} missing; there are {sorted(values)}")
+        for name in {"boxes", "scores"} & set(wanted):
+            if not torch.isfinite(values[name]).all():
+                raise UserError(f"image {image_id}: {name} that are no finite numbers")
+        return coco_results({name: values[name] for name in wanted}, image_id, self.categories)
+
+
+def _records(lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Give what is known of each image, once, in the order of their ids."""
+    records: dict[int, dict[str, Any]] = {}
+    for record in map(json.loads, lines):
+        known = records.setdefault(record["id"], record)
+        if known["truth"] != record["truth"]:
+            raise UserError(f"image_id {record['id']} is of two different images; give each image its own number")
+    return [records[image] for image in sorted(records)]
+
 
 def _area(entry: Mapping[str, Any]) -> float:
     if "segmentation" in entry:
         return float(codec.area(entry["segmentation"]))
     _, _, width, height = entry["bbox"]
     return float(width * height)
-
-
-def _coco(**parts: list[dict[str, Any]]) -> COCO:
-    for number, entry in enumerate(parts["annotations"], start=1):
-        entry["id"] = number  # 0 would count as unmatched
-    coco = COCO()
-    coco.dataset = parts
-    coco.createIndex()
-    return coco
 
 
 def _average_precision(truth: COCO, found: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[float], list[float]]:

@@ -1,1 +1,0 @@
-"""What the demo trains, and what came of each training."""

@@ -1,0 +1,298 @@
+"""The training loop, the same for all tasks: setup, steps, validation, save, in this order."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning import LightningDataModule
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from gpvit.data.samplers import seed_random
+from gpvit.errors import UserError
+from gpvit.io import write_text
+from gpvit.tasks.base import Task
+from gpvit.train.checkpoint import save_checkpoint, save_weights
+from gpvit.train.config import TrainConfig
+from gpvit.train.ema import ModelEMA
+from gpvit.train.failures import explained, report_not_finite
+from gpvit.train.launch import gather, launch
+from gpvit.train.logging import Row, RunLog, best
+from gpvit.train.preemption import StepFlags, interrupt, noted_signals
+from gpvit.train.run_folder import find_start, prepare_folder
+from gpvit.version import __version__
+
+_PROGRESS = ("count", "images_per_step", "lr", "rows", "seed", "skipped", "step")
+
+
+def fit(
+    task: Task,
+    data: LightningDataModule,
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    resume: bool | str | Path = False,
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train a task, and keep the run in a folder.
+
+    The folder will hold `config.yaml`, `metrics.csv`, `metrics.json`, TensorBoard's events, `last.ckpt` and
+    `previous.ckpt` to resume from, and the weights `last.safetensors` and `best.safetensors`; with `ema` also
+    `ema_last` and `ema_best`. A run that is stopped, however, and resumed ends with the weights of one that is not.
+
+    Args:
+        task: What to train.
+        data: What to train on.
+        config: How to train.
+        out: The run folder: new, or without a checkpoint, or that of the run to resume.
+        resume: True continues the run in `out`, or starts it if there is no checkpoint yet. The folder or a checkpoint
+            of another run starts a new run from there, and leaves that one as it is.
+        settings: What `config.yaml` is to hold: plain values in the groups `model`, `data`, `optim` and `train`. A run
+            is resumed in its folder by its own settings alone.
+
+    Returns:
+        What `metrics.json` holds: the rows of `metrics.csv` for the `best` and the `last` weights, the seconds of this
+        call, the seed and this package's version.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint to resume from.
+        UserError: The folder holds something else, the settings do not fit together, a loss is not finite, memory
+            runs out, or a loader process is gone.
+        Interrupted: A signal asks the run to stop, and it is saved.
+    """
+    began = time.monotonic()
+    settings = settings or {"train": asdict(config)}
+    start = find_start(Path(out), resume if isinstance(resume, bool) else Path(resume), settings)
+    fabric = launch(config)
+    folder, start = fabric.broadcast((Path(out), start))  # by its time of day, each process names another folder
+    if fabric.is_global_zero:
+        prepare_folder(folder, start, settings)
+    run = Run(fabric, task, data, config, folder, start)
+    with explained(run):
+        run.train()
+    summary = {
+        "best": best(run.rows, task.best_metric),
+        "last": run.rows[-1],
+        "seconds": round(time.monotonic() - began, 1),
+        "seed": run.seed,
+        "version": __version__,
+    }
+    if fabric.is_global_zero:
+        write_text(folder / "metrics.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+class Run:
+    """A run: all that a step needs, and how far it is. What it learns is a function of `seed` and `step` alone."""
+
+    def __init__(self, fabric: Fabric, task: Task, data: Any, config: TrainConfig, folder: Path, start: Path | None):
+        self.fabric, self.task, self.data, self.config, self.folder = fabric, task, data, config, folder
+        state = torch.load(start, map_location="cpu", weights_only=True) if start else {}
+        self.seed: int = state.get("seed", config.seed)
+        fabric.seed_everything(self.seed, verbose=False)
+
+        # Data and network: what is fetched, converted or indexed is so by the first process of a machine.
+        self.batch_size, self.accumulate = config.batch_layout(data.batch_size, fabric.world_size)
+        if self.batch_size != data.batch_size:
+            fabric.print(f"batch_size {self.batch_size} in place of {data.batch_size}, for equal parts of a step")
+            data.batch_size = self.batch_size
+        if hasattr(data, "distribute"):
+            data.distribute(fabric.global_rank, fabric.world_size, self.seed)
+        task.compiles |= config.compile
+        task.grad_checkpointing |= config.grad_checkpointing
+        with fabric.rank_zero_first(local=True):
+            if fabric.local_rank == 0:
+                data.prepare_data()
+            task.build(data)
+        data.setup("fit")
+        self.loader, self.val_loader = data.train_dataloader(), data.val_dataloader()
+        self.is_resumable = hasattr(self.loader.batch_sampler, "skip")
+        if not self.is_resumable:  # of a data module that knows nothing of processes
+            self.loader, self.val_loader = fabric.setup_dataloaders(self.loader, self.val_loader, move_to_device=False)
+        self.val_batches = min(gather(fabric, len(self.val_loader)))
+
+        # Length of the run; what does not fill a step is left out of an epoch.
+        self.accumulate = min(self.accumulate, len(self.loader))
+        self.epoch_steps = len(self.loader) // self.accumulate
+        self.total_steps = config.steps or (config.epochs or 0) * self.epoch_steps
+        self.row_steps = self.epoch_steps if config.epochs else config.validate_every or self.total_steps
+        self.images_per_step = self.batch_size * fabric.world_size * self.accumulate
+        if state and (images := state["images_per_step"]) != self.images_per_step:
+            raise UserError(
+                f"the run in {start} takes {images} images a step, and these settings {self.images_per_step}: "
+                f"set train.global_batch_size {images}"
+            )
+
+        # Optimiser, DDP and what goes with them.
+        in_sync = task.sync_batch_norm if config.sync_batchnorm is None else config.sync_batchnorm
+        if in_sync and fabric.world_size > 1 and fabric.device.type == "cuda":
+            task.network = nn.SyncBatchNorm.convert_sync_batchnorm(task.network)
+        optimizer, self.scheduler = task.create_optimizer(
+            total_steps=self.total_steps, epoch_steps=self.epoch_steps, images_per_step=self.images_per_step
+        )
+        self.module, self.optimizer = fabric.setup(task, optimizer)
+        self.ema = ModelEMA(task.network, config.ema) if config.ema else None
+
+        # How far the run is: at its start, or where its checkpoint was written.
+        self.step = self.saved = int(state.get("step", 0))
+        self.rows: list[Row] = state.get("rows", [])
+        self.lr = float(state.get("lr", 0))
+        self.skipped, self.count = int(state.get("skipped", 0)), int(state.get("count", 0))
+        sums = state.get("sums", [{}])
+        own = sums[fabric.global_rank if len(sums) == fabric.world_size else 0]
+        self.sums: dict[str, Any] = {name: torch.tensor(value, device=fabric.device) for name, value in own.items()}
+        if state:
+            task.network.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            fabric.strategy.precision.load_state_dict(state["precision"])
+        if self.ema and state.get("ema"):
+            self.ema.load(*state["ema"])
+
+    def train(self) -> None:
+        """Take all steps that are left."""
+        config = self.config
+        if self.fabric.is_global_zero and self.step == 0 and hasattr(self.data, "write_report"):
+            self.data.write_report(self.folder)
+        self.module.train()
+        self.log, batches = RunLog(self, config.loggers), self.load_batches()
+        with noted_signals() as noted, self.log:
+            self.flags = StepFlags(self.fabric, noted)
+            while True:
+                if self.step % self.row_steps == 0 or self.step == self.total_steps:
+                    self.record()
+                if self.step >= self.total_steps:
+                    break
+                self.take_step(batches)
+                if self.flags.stop:
+                    self.stop()
+                if config.checkpoint_every and self.step % config.checkpoint_every == 0:
+                    self.save()
+
+    def load_batches(self) -> Iterator[tuple[int, Any]]:
+        """Load the batches from this step on, epoch after epoch, each with its number in its epoch."""
+        epoch, position = divmod(self.step, self.epoch_steps)
+        while True:
+            first = position * self.accumulate
+            if self.is_resumable:
+                self.loader.batch_sampler.set_epoch(epoch)
+                self.loader.batch_sampler.skip(first)
+            rest = self.loader if self.is_resumable else islice(self.loader, first, None)
+            yield from islice(enumerate(rest, first), self.epoch_steps * self.accumulate - first)
+            epoch, position = epoch + 1, 0
+
+    def take_step(self, batches: Iterator[tuple[int, Any]]) -> None:
+        """Take one optimiser step."""
+        began, waited = time.perf_counter(), 0.0
+        taken: list[tuple[int, dict[str, Tensor]]] = []
+        for part in range(self.accumulate):
+            waited -= time.perf_counter()
+            index, batch = next(batches)
+            waited += time.perf_counter()
+            seed_random(self.seed, self.step * self.accumulate + part, self.fabric.global_rank)
+            torch.manual_seed(random.getrandbits(63))  # accelerators, too
+            with self.fabric.no_backward_sync(self.module, enabled=part + 1 < self.accumulate):
+                losses = self.forward(self.module.training_step, batch, index)
+                self.fabric.backward(losses["loss"] / self.accumulate)
+            taken.append((index, {name: value.detach() for name, value in losses.items()}))
+
+        self.are_finite()  # the losses of the step before: they have arrived by now, so that nothing waits
+        self.flags.send(torch.stack([~losses["loss"].isfinite() for _, losses in taken]).any())
+        self.taken = self.step, taken
+        if not self.config.max_skipped_steps or self.are_finite():
+            if norm := self.config.clip:
+                self.fabric.clip_gradients(self.module, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+            self.optimizer.step()
+            if self.ema:
+                self.ema.update()
+            for _, losses in taken:
+                self.sums = {name: self.sums.get(name, 0) + value.float() for name, value in losses.items()}
+            self.count += self.accumulate
+        self.optimizer.zero_grad()
+        self.lr = max(self.scheduler.get_last_lr())
+        self.scheduler.step()
+        self.step += 1
+        self.log.advance(self.step, self.images_per_step, time.perf_counter() - began, waited)
+        if self.step % 50 == 0:
+            self.log.scalars({"loss": losses["loss"], "lr": self.lr}, self.step)
+
+    def forward(self, step: Callable[[Any, int], Any], batch: Any, index: int) -> Any:
+        """Call a step of the task on the device, in the precision of the run, which Fabric only sees to under DDP."""
+        with self.fabric.autocast():
+            return step(self.fabric.strategy.precision.convert_input(self.fabric.to_device(batch)), index)
+
+    def are_finite(self) -> bool:
+        """Tell whether the losses sent last are finite in all processes; too many that are not end the run."""
+        if is_bad := self.flags.read():
+            self.skipped += 1
+            report_not_finite(self)
+        return not is_bad
+
+    def record(self) -> None:
+        """Validate, if it is time to, and write a row and the weights; once for a step."""
+        if self.step == (self.rows[-1]["step"] if self.rows else 0):
+            return
+        if self.step > self.saved:
+            self.save()  # a run that is stopped during a validation has lost nothing
+        epoch, every = math.ceil(self.step / self.epoch_steps), self.config.validate_every
+        means: dict[str, Any] = {name: self.fabric.all_reduce(total / self.count) for name, total in self.sums.items()}
+        row: Row = {"epoch": epoch, "step": self.step, "lr": self.lr}
+        row |= {f"train/{name}": float(mean) for name, mean in means.items()}
+        if self.step == self.total_steps or not self.config.epochs or (every and epoch % every == 0):
+            row |= self.validate()
+            if self.ema:
+                with self.ema.in_network():
+                    row |= {name.replace("/", "/ema_"): value for name, value in self.validate().items()}
+        row |= self.log.figures()
+        self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()})
+        self.sums, self.count = {}, 0
+        save_weights(self)
+        self.save()
+        self.log.row(self.rows)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Score the network that is in place; all processes give the same."""
+        if self.fabric.world_size > 1:
+            for buffer in self.task.network.buffers():  # the first process's are written, so they are scored
+                torch.distributed.broadcast(buffer, 0)
+        self.module.eval()
+        for index, batch in enumerate(self.val_loader):
+            if index < self.val_batches:  # which all processes have
+                self.flags.read()
+                self.flags.send()
+                if self.flags.stop:
+                    self.stop()
+            self.forward(self.module.validation_step, batch, index)
+        self.module.train()
+        return self.task.validation_metrics()
+
+    def save(self) -> None:
+        """Write a checkpoint; all processes must call it."""
+        self.are_finite()  # no checkpoint holds weights that a loss has spoilt
+        state = {
+            "model": self.task.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "ema": (self.ema.average, self.ema.updates) if self.ema else None,
+            "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),
+            **{name: getattr(self, name) for name in _PROGRESS},
+        }
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.folder, state)
+        self.saved = self.step
+
+    def stop(self) -> None:
+        """Save what is not saved, and end this process as the signal asks."""
+        if self.step > self.saved:
+            self.save()
+        interrupt(self.fabric, self.flags.stop, self.folder, self.step)

@@ -1,0 +1,114 @@
+"""Networks with random weights by name: a GPViT, or a segmentation or detection system on a backbone of timm."""
+
+import inspect
+import pkgutil
+from collections.abc import Iterable
+from typing import Any
+
+import timm
+from torch import nn
+
+from gpvit.errors import UserError, nearest
+from gpvit.zoo.catalog import MODELS, CatalogEntry, find
+from gpvit.zoo.files import check_values
+
+# Imported when a model of theirs is built: a classifier needs no detector.
+_CLASSES = {
+    "": "gpvit.models.backbone:GPViT",
+    "upernet": "gpvit.models.segmenter:Segmenter",
+    "segformer": "gpvit.models.segmenter:Segmenter",
+    "mask_rcnn": "gpvit.models.detection.mask_rcnn:MaskRCNN",
+    "retinanet": "gpvit.models.detection.retinanet:RetinaNet",
+}
+_OWN_CHANNELS = {"gpvit_nano": 64, "gpvit_tiny": 128}  # of a detector on our own small backbones
+_OWN_DECODER_CHANNELS = {"gpvit_nano": 128, "gpvit_tiny": 192}  # the same of a segmenter
+_NEVER_STORED = ("pretrained", "weights", "cache_dir", "checkpoint", "url", "file", "hf_hub_id")
+_LIMIT = 2**20  # of the numbers in a file's description; a network of larger ones would exhaust the memory
+
+
+def model_class(entry: CatalogEntry) -> type[nn.Module]:
+    """Return the class of a model of the catalog."""
+    model: type[nn.Module] = pkgutil.resolve_name(_CLASSES[entry.system])
+    return model
+
+
+def check_arguments(entry: CatalogEntry, given: Iterable[str]) -> None:
+    """Refuse arguments that :func:`build` does not know for a model.
+
+    Raises:
+        ValueError: If one is unknown; the nearest known one is proposed.
+    """
+    known = _defaults(entry)
+    for unknown in given:
+        if unknown not in known:
+            raise UserError(f"{entry.name} has no option {unknown!r}; {nearest(unknown, known)}")
+
+
+def build(model: str | CatalogEntry, **kwargs: Any) -> nn.Module:
+    """Build a model with random weights.
+
+    Args:
+        model: A name of the catalog, or a system on any timm backbone, such as ``"upernet_resnet50"``; or its entry.
+        **kwargs: Arguments of the model's class, but for what the name says; of a classifier also timm's
+            ``features_only`` and ``out_indices``.
+
+    Raises:
+        ValueError: If the name or an argument is unknown; the nearest one is proposed.
+    """
+    entry = find(model) if isinstance(model, str) else model
+    check_arguments(entry, kwargs)
+    if not entry.system:
+        return timm.create_model(entry.backbone, **kwargs)
+    arguments: dict[str, Any] = dict(kwargs)
+    if entry.task == "segmentation":
+        arguments["decoder"] = entry.system
+        if entry.backbone in _OWN_DECODER_CHANNELS:
+            own = {"channels": _OWN_DECODER_CHANNELS[entry.backbone]}
+            arguments["decoder_kwargs"] = {**own, **(kwargs.get("decoder_kwargs") or {})}
+    elif entry.backbone in _OWN_CHANNELS:
+        arguments.setdefault("channels", _OWN_CHANNELS[entry.backbone])
+    network: Any = model_class(entry)(entry.backbone, **arguments)
+    network.gpvit_config = {"name": entry.name, "kwargs": kwargs}
+    return network
+
+
+def check_stored_arguments(entry: CatalogEntry, kwargs: dict[str, Any]) -> None:
+    """Refuse what a file must not set: it may describe a network, but name no address, path or weights.
+
+    Args:
+        entry: The model.
+        kwargs: Arguments that its file gives, plain data.
+
+    Raises:
+        ValueError: If an argument is not one of the network's, or its value is of another kind; it is named.
+    """
+    known = {key: example for key, example in _defaults(entry).items() if key != "features_only"}
+    check_values("kwargs", kwargs, known)
+    if entry.system:
+        own = _defaults(find(entry.backbone)) if entry.backbone in MODELS else _timm_arguments(entry.backbone)
+        allowed = {key: example for key, example in own.items() if not key.startswith(_NEVER_STORED)}
+        check_values("backbone_kwargs", kwargs.get("backbone_kwargs") or {}, {**allowed, "out_indices": ()})
+    if _largest(kwargs) > _LIMIT:
+        raise UserError(f"sets numbers beyond {_LIMIT:,} in its kwargs, {kwargs!r:.200}")
+
+
+def _largest(value: Any) -> float:
+    """Return the largest magnitude of all numbers in plain data."""
+    if isinstance(value, dict | list | tuple):
+        return max(map(_largest, value.values() if isinstance(value, dict) else value), default=0)
+    return abs(value) if isinstance(value, int | float) else 0
+
+
+def _defaults(entry: CatalogEntry) -> dict[str, Any]:
+    """Return the arguments that :func:`build` takes for a model, with their defaults."""
+    own = {p.name: p.default for p in inspect.signature(model_class(entry)).parameters.values()}
+    if not entry.system:
+        return {**own, "features_only": False, "out_indices": ()}
+    return {argument: default for argument, default in own.items() if argument not in ("backbone", "decoder")}
+
+
+def _timm_arguments(backbone: str) -> dict[str, Any]:
+    """Return the arguments of the networks in the module that defines a backbone of timm, of any values."""
+    module = inspect.getmodule(timm.model_entrypoint(backbone))
+    defined = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, nn.Module)]
+    return {name: None for each in defined for name in inspect.signature(each).parameters}

@@ -1,0 +1,223 @@
+"""The door to all models: created by name, with weights of a tag or a file, or rebuilt from a file alone."""
+
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gpvit.errors import UserError
+from gpvit.models.backbone import GPViT
+from gpvit.zoo.build import build, check_stored_arguments
+from gpvit.zoo.catalog import MODELS, CatalogEntry, find
+from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint
+from gpvit.zoo.hub import published_weights
+
+_OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
+_CLASSIFIER = ("head.", "pool.")
+
+
+def create_model(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    backbone_weights: str | Path | None = None,
+    new_head: bool = False,
+    **kwargs: Any,
+) -> nn.Module:
+    """Create a model, with weights if any are named.
+
+    Args:
+        name: A name of the catalog, such as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
+            backbone, such as ``"upernet_resnet50"``.
+        weights: Tag of published weights, or the path of an official ``.pth`` or of a file that :func:`gpvit.save`
+            wrote. None starts from random values.
+        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
+            What was loaded and what was not is printed.
+        new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
+        **kwargs: Arguments of the model, such as ``num_classes`` or ``in_chans``; of a classifier also ``img_size`` and
+            timm's ``features_only`` and ``out_indices``. Weights are converted to the channels and the image size.
+
+    Raises:
+        ValueError: If a name, tag or argument is unknown, or the weights do not fit.
+        FileNotFoundError: If a path leads nowhere.
+
+    Example:
+        >>> create_model("gpvit_nano", num_classes=10, in_chans=1).num_classes
+        10
+    """
+    name, _, tag = name.partition(".")
+    if tag and weights is not None:
+        raise UserError(f"both {name}.{tag} and weights={str(weights)!r} name weights; choose one")
+    weights = tag or weights
+    entry = find(name)
+    if backbone_weights is not None:
+        if weights is not None:
+            raise UserError(f"weights={str(weights)!r} hold a backbone already; leave out one of the two")
+        return _with_backbone_weights(entry, str(backbone_weights), kwargs)
+    if weights is None:
+        return build(entry, **kwargs)
+    path = _weights_file(name, weights)
+    checkpoint = read_checkpoint(path)
+    if checkpoint.name and checkpoint.name != name:
+        raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
+    return _from_checkpoint(entry, checkpoint, path, kwargs, new_head)
+
+
+def load(path: str | Path) -> nn.Module:
+    """Rebuild a model from a file that :func:`gpvit.save` wrote; nothing else is needed.
+
+    The model comes in evaluation mode, and its ``pretrained_cfg`` tells how images are prepared. What the file says is
+    data: it chooses among the arguments of the model's own class, and names nothing that is fetched, opened or run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file does not say what model it holds, is not as it should be, or does not fit it.
+    """
+    path = _expand(path)
+    checkpoint = read_checkpoint(path)
+    if not checkpoint.name:
+        raise UserError(
+            f"{path} does not say which model it holds; use gpvit.create_model(NAME, weights={str(path)!r}), "
+            "or `gpvit convert` for an official file"
+        )
+    try:
+        entry = find(checkpoint.name)
+    except UserError as error:
+        raise UserError(f"{path} is of an {error}") from error
+    return _from_checkpoint(entry, checkpoint, path, {}, new_head=False).eval()
+
+
+def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Module:
+    """Create or load a model by whatever names it, in evaluation mode.
+
+    Args:
+        source: A name of the catalog, with a tag of published weights (``"gpvit_l1.in1k"``) or without; the path of a
+            self-describing file; or the folder of a training run, for its ``best.safetensors``, else
+            ``last.safetensors``.
+        weights: With a name: tag or file of the weights, as :func:`gpvit.create_model` takes them. Without any, the
+            model starts from random values (see :func:`is_untrained`).
+
+    Raises:
+        FileNotFoundError: If a path leads nowhere.
+        ValueError: If the name or tag is unknown, weights do not fit, or a file is given weights as well.
+    """
+    path = _file_of(source)
+    if path is None:
+        return create_model(str(source), weights).eval()
+    if weights is not None:
+        raise UserError(f"{source} brings its own weights; leave out {str(weights)!r}, or name a model of the catalog")
+    return load(path)
+
+
+def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
+    """Tell whether :func:`open_model` would start this model from random values."""
+    return weights is None and "." not in str(source) and _file_of(source) is None
+
+
+def _file_of(source: str | Path) -> Path | None:
+    """Return the file that a source stands for, or None if it is a name of the catalog."""
+    path = _expand(source)
+    if path.is_dir() and str(source) not in MODELS:
+        for name in ("best.safetensors", "last.safetensors"):
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(
+            f"{path} holds neither best.safetensors nor last.safetensors, one of which the folder of a run holds"
+        )
+    is_path = isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt") or len(path.parts) > 1
+    return path if is_path or path.is_file() else None
+
+
+def _expand(path: str | Path) -> Path:
+    return Path(os.path.expandvars(path)).expanduser()
+
+
+def _weights_file(name: str, weights: str | Path) -> Path:
+    """Return a file of weights: the path itself, or what a tag of the model stands for."""
+    path = _expand(weights)
+    is_tag = str(weights).isidentifier() and not path.exists()
+    return published_weights(name, str(weights)) if is_tag else path
+
+
+def _from_checkpoint(
+    entry: CatalogEntry, checkpoint: Checkpoint, path: Path, kwargs: dict[str, Any], new_head: bool
+) -> nn.Module:
+    """Build the model that a file describes, but for what the caller asks otherwise, and load the file's weights.
+
+    One of our own models is first built without values: what does not fit is refused before memory is taken, and no
+    random values are drawn to be overwritten.
+    """
+    try:
+        check_stored_arguments(entry, checkpoint.kwargs)
+    except UserError as error:
+        raise UserError(f"{path} {error}") from error
+    arguments = {**checkpoint.kwargs, **kwargs}
+    features_only = bool(arguments.get("features_only"))
+    model = _build(entry, arguments, path, on_meta=entry.name in MODELS and not features_only and not new_head)
+    if features_only:
+        _load_backbone(model, checkpoint.state_dict, str(path), left_out=("blocks.",))
+        return model
+    load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
+    if any(buffer.is_meta for buffer in model.buffers()):  # some hold constants, which no file does
+        model = _build(entry, arguments, path, on_meta=False)
+        load_weights(model, checkpoint.state_dict, source=str(path))
+    checkpoint.apply_preprocessing_to(model)
+    return model
+
+
+def _build(entry: CatalogEntry, arguments: dict[str, Any], path: Path, on_meta: bool) -> nn.Module:
+    try:
+        with torch.device("meta") if on_meta else nullcontext():
+            return build(entry, **arguments)
+    except Exception as error:  # whatever values that do not go together lead to
+        raise UserError(f"no {entry.name} of {path} can be built with {arguments!r:.200}: {error}") from error
+
+
+def _with_backbone_weights(entry: CatalogEntry, weights: str, kwargs: dict[str, Any]) -> nn.Module:
+    if not entry.system:
+        raise UserError(f"{entry.name} is a backbone itself: give its weights as weights={weights!r}")
+    if entry.backbone in MODELS:
+        path = _weights_file(entry.backbone, weights)
+        model: Any = build(entry, **kwargs)
+        report = _load_backbone(model, read_checkpoint(path).state_dict, str(path))
+        print(report, file=sys.stderr)
+        return model
+    if not weights.isidentifier():
+        raise UserError(f"backbone_weights={weights!r}: of {entry.backbone}, give a tag of timm's pretrained weights")
+    own = {"pretrained": True, "pretrained_cfg": weights}  # timm fetches and fits them
+    model = build(entry, **{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
+    model.gpvit_config = {"name": entry.name, "kwargs": kwargs}  # its own file will bring the weights
+    return model
+
+
+def _load_backbone(
+    model: nn.Module, state_dict: dict[str, torch.Tensor], source: str, left_out: tuple[str, ...] = ()
+) -> str:
+    """Load the GPViT inside a model, and report what was loaded, what stays new and what was left out.
+
+    Only norms of features may be missing, and only the classifier and norms be left out.
+
+    Args:
+        model: Holds the GPViT to load into; image channels and token grid may differ from the file's.
+        state_dict: Of a classifier, or of a model with such a backbone.
+        source: Where it comes from.
+        left_out: What else may be left out.
+    """
+    backbone = next(module for module in model.modules() if isinstance(module, GPViT))
+    embedding = next((n for n in state_dict if n.endswith("pos_embed")), "pos_embed")
+    prefix = embedding.removesuffix("pos_embed")
+    given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+    own = backbone.state_dict()
+    new = {n: t for n, t in own.items() if n not in given and n.startswith(_OPTIONAL)}
+    unused = [n for n in given if n not in own and n.startswith((*_OPTIONAL, *_CLASSIFIER, *left_out))]
+    loaded = {n: t for n, t in given.items() if n not in unused}
+    load_weights(backbone, {**loaded, **new}, source=source)
+    report = f"{source}: {len(loaded)} tensors loaded into the backbone"
+    for what, names in (("new", new), ("left out", unused)):
+        if names:
+            report += f"; {what}: {', '.join(sorted(dict.fromkeys(n.rpartition('.')[0] for n in names)))}"
+    return report

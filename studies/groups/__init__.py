@@ -1,1 +1,0 @@
-"""Groups judged against true objects."""

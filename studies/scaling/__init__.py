@@ -1,1 +1,0 @@
-"""How time and memory grow with the image, measured: the exponent in the number of tokens, and where models cross."""
