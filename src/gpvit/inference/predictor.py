@@ -4,10 +4,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Generic, Literal, cast, overload
 
 import torch
 from torch import nn
+from typing_extensions import TypeVar
 
 from gpvit.data.images import ImageSource
 from gpvit.devices import choose_device
@@ -15,7 +16,7 @@ from gpvit.errors import UserError
 from gpvit.inference.inferers.base import Inferer
 from gpvit.inference.loading import ImageLoader, Loaded, in_batches, load_batches
 from gpvit.inference.metadata import task_of
-from gpvit.inference.results.base import Failure
+from gpvit.inference.results.base import Failure, Result
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
@@ -23,11 +24,14 @@ from gpvit.inference.task_predictors import TASKS
 from gpvit.zoo.factory import is_untrained, open_model
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult
+R = TypeVar("R", bound=Result, default=AnyResult)
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class Predictor:
+class Predictor(Generic[R]):
     """Classifies or segments images or finds the objects in them, prepared as the model's ``pretrained_cfg`` says.
+
+    For type checkers, ``predictor: Predictor[SegmentationResult] = Predictor(...)`` says which results it gives.
 
     Args:
         model: A classifier, segmenter or detector; a name of the catalog such as ``"gpvit_l1.in1k"``; or the path of a
@@ -84,12 +88,12 @@ class Predictor:
         self.precision = precision
 
     @overload
-    def __call__(self, images: ImageSource) -> AnyResult: ...
+    def __call__(self, images: ImageSource) -> R: ...
 
     @overload
-    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[AnyResult]: ...
+    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[R]: ...
 
-    def __call__(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> AnyResult | list[AnyResult]:
+    def __call__(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> R | list[R]:
         """Predict an image, or each image of a list or tuple.
 
         Args:
@@ -112,7 +116,7 @@ class Predictor:
         workers: int = 0,
         find: Callable[[Any], ImageSource] | None = None,
         keep_pixels: bool = True,
-    ) -> Iterator[AnyResult | Failure]:
+    ) -> Iterator[R | Failure]:
         """Predict any number of images in constant memory, a batch at a time, in their order.
 
         What goes wrong with one image, be it damaged, too large for the memory, or the end of the process that decodes
@@ -135,7 +139,7 @@ class Predictor:
         """Return what decodes and prepares images for :meth:`infer`; it may be sent to another process."""
         return ImageLoader(self._task.prepare, self._task.read, find, keep_pixels)
 
-    def infer(self, batch: Sequence[tuple[Any, Loaded | Failure]]) -> list[AnyResult | Failure]:
+    def infer(self, batch: Sequence[tuple[Any, Loaded | Failure]]) -> list[R | Failure]:
         """Run the network on loaded images, each with its source.
 
         If a batch fails, because it is too large for the memory or an image breaks it, its halves are tried.
@@ -143,14 +147,14 @@ class Predictor:
         results = iter(self._infer([(source, image) for source, image in batch if isinstance(image, Loaded)]))
         return [image if isinstance(image, Failure) else next(results) for _, image in batch]
 
-    def _infer(self, batch: list[tuple[Any, Loaded]]) -> list[AnyResult | Failure]:
+    def _infer(self, batch: list[tuple[Any, Loaded]]) -> list[R | Failure]:
         if not batch:
             return []
         sources, images = zip(*batch, strict=True)
         device, dtype = next(self.model.parameters()).device, getattr(torch, self.precision)
         try:
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                return list(self._task.infer(sources, images))
+                return cast(list[R | Failure], self._task.infer(sources, images))
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # which hold the memory that the halves need
             failure = Failure(sources[0], error)

@@ -164,8 +164,8 @@ class DetectionResult(Result):
             image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
         names = [detected.class_name for detected in self.objects]
         colors = [self.colors[detected.label - 1] for detected in self.objects]
-        boxes = (self.boxes * scale).tolist()
-        return draw_boxes(image, boxes, names, self.scores.tolist(), self._each_mask(scale), colors)
+        boxes, masks = (self.boxes * scale).tolist(), self._each_mask(scale)
+        return draw_boxes(image, boxes, names, scores=self.scores.tolist(), masks=masks, colors=colors)
 
     def save(self, path: str | Path, scale: int | None = None) -> None:
         """Write the drawing, whole or not at all; the ending of the name chooses the format.
