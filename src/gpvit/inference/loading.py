@@ -124,7 +124,7 @@ def _load_by_workers(
     while True:
         try:
             for loaded in _data_loader(loader, hand_out(), workers, pin_memory):
-                yield [_received(source, each) for source, each in zip(waiting.popleft(), loaded, strict=True)]
+                yield _received(waiting.popleft(), *loaded)
             return
         except RuntimeError as error:
             if _DEAD not in str(error):
@@ -138,8 +138,8 @@ def _load_singly(loader: ImageLoader, sources: deque[Any], pin_memory: bool) -> 
     batch: Batch = []
     while sources:
         try:
-            for (loaded,) in _data_loader(loader, [[source] for source in sources], 1, pin_memory, prefetch_factor=1):
-                batch.append(_received(sources.popleft(), loaded))
+            for loaded in _data_loader(loader, [[source] for source in sources], 1, pin_memory, prefetch_factor=1):
+                batch += _received([sources.popleft()], *loaded)
         except RuntimeError as error:
             if _DEAD not in str(error):
                 raise
@@ -156,15 +156,29 @@ def _data_loader(
         loader,
         batch_sampler=batches,  # of sources, which the loader takes as indices
         num_workers=workers,
-        collate_fn=list,
+        collate_fn=_collated,
         pin_memory=pin_memory,
         prefetch_factor=prefetch_factor,
         generator=torch.Generator(),  # nothing is drawn from the global one
     )
 
 
-def _received(source: Any, loaded: Loaded | Failure) -> tuple[Any, Loaded | Failure]:
-    """Pair an image with its source; its pixels leave the shared memory, whose files are few."""
-    if isinstance(loaded, Failure):
-        return source, replace(loaded, source=source)
-    return source, loaded._replace(pixels=None if loaded.pixels is None else loaded.pixels.clone())
+def _collated(batch: list[Loaded | Failure]) -> tuple[list[Loaded | Failure], torch.Tensor | None]:
+    """Stack inputs of equal shape into one tensor: each tensor that comes from a worker costs time of its own."""
+    inputs = [each.inputs for each in batch if isinstance(each, Loaded)]
+    if not all(isinstance(each, torch.Tensor) and each.shape == inputs[0].shape for each in inputs) or not inputs:
+        return batch, None
+    return [each._replace(inputs=None) if isinstance(each, Loaded) else each for each in batch], torch.stack(inputs)
+
+
+def _received(sources: list[Any], batch: list[Loaded | Failure], stacked: torch.Tensor | None) -> Batch:
+    """Pair images with their sources; pixels leave the shared memory, whose files are few."""
+    rows = iter(() if stacked is None else stacked)
+    received: Batch = []
+    for source, each in zip(sources, batch, strict=True):
+        if isinstance(each, Failure):
+            received.append((source, replace(each, source=source)))
+        else:
+            pixels = None if each.pixels is None else each.pixels.clone()
+            received.append((source, Loaded(pixels, each.inputs if stacked is None else next(rows))))
+    return received
