@@ -70,7 +70,7 @@ def predict(
             named so, or else the image's position, from 1.
         device: Where to compute, such as cpu or cuda (default an accelerator if there is one).
         precision: bfloat16 and float16 run the network under autocast, which is faster on GPUs.
-        workers: Processes that decode images ahead of the network (default up to 4).
+        workers: Processes that decode images ahead of the network (default up to 4, by the number of cores).
         json: Print one line of JSON for each image in place of tables.
         out: Folder for annotated images and, of a segmenter, the labels as index PNGs.
         no_pictures: Write no annotated images; drawing may take longer than the model.

@@ -81,17 +81,7 @@ class Answer:
 
 
 class BatchPredictor:
-    """Predicts the images of a plan.
-
-    Args:
-        plan: What to predict.
-        device: Where to compute; by default this machine's accelerator.
-        images: The images of the plan, if they are known already.
-
-    Raises:
-        FileNotFoundError: If the model or an image is not there.
-        ValueError: If the model or an option of the plan cannot be.
-    """
+    """Predicts the images of a plan, on a device; refuses a model, images or options that cannot be."""
 
     def __init__(self, plan: Plan, device: str | None = None, images: Images | None = None) -> None:
         self.plan = plan
@@ -109,15 +99,17 @@ class BatchPredictor:
         self.image_ids = self.images.image_ids() if plan.coco else []
 
     def answers(self, indices: Sequence[int], processes: int = 1) -> Iterator[Answer]:
-        """Predict images by their numbers, in order; what a thread draws and writes holds up no other image.
+        """Predict images by their numbers, in order; threads draw and write, and hold up no other image.
 
         Args:
             indices: Numbers of the images.
-            processes: How many of these predictors share the processor, for the number of loader workers.
+            processes: How many predictors share the cores, for the number of loader workers.
         """
         workers = self.plan.workers
         if workers is None:
-            workers = min(4, max(1, len(os.sched_getaffinity(0)) // processes))
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            on_cpu = next(self.predictor.model.parameters()).device.type == "cpu"  # where the network needs cores, too
+            workers = min(4, max(1, cores // processes // (2 if on_cpu else 1)))
         if len(indices) <= self.predictor.batch_size:
             workers = 0
         outcomes = self.predictor.stream(indices, workers, self.images.__getitem__, "picture" in self.files)

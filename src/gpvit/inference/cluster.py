@@ -32,9 +32,6 @@ def predict_on_cluster(plan: Plan, address: str, images: Images) -> None:
         plan: What to predict; its `workers` are the threads of each process that decode, and so many CPUs it takes.
         address: Of the cluster, as `ray.init` takes it; `auto` finds the one that this machine belongs to.
         images: The images of the plan.
-
-    Raises:
-        ValueError: If Ray is not installed, or the folder holds other predictions.
     """
     try:
         import ray

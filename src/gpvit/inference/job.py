@@ -6,9 +6,9 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpvit.data.detection.results import write_coco_results
 from gpvit.errors import UserError
@@ -18,12 +18,8 @@ _JOB = "job.json"
 _SYNC_EVERY = 1.0  # seconds after which what was written is brought to the disk
 
 
-class Entry(NamedTuple):
-    """Where the line of an image lies, and whether it holds a result or why there is none."""
-
-    path: Path
-    offset: int
-    is_error: bool
+Entry = tuple[Path, int, bool]
+"""The file and offset of an image's line, and whether it says why there is no result."""
 
 
 class Job:
@@ -51,7 +47,7 @@ class Job:
 
     def remaining(self, rank: int = 0, world_size: int = 1) -> list[int]:
         """List the images of one process that have no result yet, in order."""
-        done = {index for index, entry in self._entries().items() if not entry.is_error}
+        done = {index for index, (_, _, is_error) in self._entries().items() if not is_error}
         return [index for index in range(rank, len(self.sources), world_size) if index not in done]
 
     @contextmanager
@@ -84,21 +80,15 @@ class Job:
     def lines(self) -> Iterator[dict[str, Any]]:
         """Read what was written of each image, in the order of the images, one at a time."""
         entries = self._entries()
-        files = {path: path.open("rb") for path in {entry.path for entry in entries.values()}}
-        try:
+        with ExitStack() as opened:
+            files = {path: opened.enter_context(path.open("rb")) for path in {entry[0] for entry in entries.values()}}
             for index in sorted(entries):
-                file = files[entries[index].path]
-                file.seek(entries[index].offset)
-                yield json.loads(file.readline())
-        finally:
-            for file in files.values():
-                file.close()
+                path, offset, _ = entries[index]
+                files[path].seek(offset)
+                yield json.loads(files[path].readline())
 
     def merge(self, coco: str | None = None) -> tuple[int, int]:
-        """Merge the results of all processes into `predictions.jsonl` and a COCO file, in the order of the images.
-
-        Args:
-            coco: Path of the COCO file, if there is to be one.
+        """Merge all results into `predictions.jsonl` and perhaps a COCO file, in the order of the images.
 
         Returns:
             How many images have a result, and how many have none.
@@ -123,8 +113,8 @@ class Job:
                 for line in file:
                     if (content := _content(line)) is not None:
                         index, is_error = content["index"], "error" in content
-                        if index not in entries or (entries[index].is_error and not is_error):
-                            entries[index] = Entry(path, offset, is_error)
+                        if index not in entries or (entries[index][2] and not is_error):
+                            entries[index] = (path, offset, is_error)
                     offset += len(line)
         return entries
 

@@ -27,24 +27,12 @@ class Place(NamedTuple):
 
 
 def open_job(plan: Plan, images: Images) -> Job:
-    """Open the folder of a plan's predictions.
-
-    Raises:
-        ValueError: If it holds predictions of other images or settings.
-    """
+    """Open the folder of a plan's predictions; refuses one that holds those of other images or settings."""
     return Job(plan.out or "", plan.settings(), images.names)
 
 
 def given_place(devices: int, environment: Mapping[str, str] = os.environ) -> Place | None:
-    """Read the place that torchrun or srun gave this process; None if neither started it.
-
-    Args:
-        devices: Processes on each machine.
-        environment: The environment variables.
-
-    Raises:
-        ValueError: If torchrun started another number of processes here.
-    """
+    """Read the place that torchrun or srun gave this process, one of `devices` here; None if neither started it."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
         started = int(environment.get("LOCAL_WORLD_SIZE", devices))
         if started != devices:
@@ -62,11 +50,6 @@ def predict_on_devices(plan: Plan, devices: int, images: Images) -> list[str]:
     """Predict what is left of a job, in one process for each device of this machine, and wait for all of them.
 
     Where one ends early, the others go on. A process that torchrun or srun started predicts its own part alone.
-
-    Args:
-        plan: What to predict.
-        devices: How many processes.
-        images: The images of the plan.
 
     Returns:
         How each process ended that failed.
@@ -119,11 +102,7 @@ def _predict_part(plan: Plan, place: Place, devices: int) -> None:
 
 
 def _device_of(place: Place, device: str | None) -> str:
-    """Name the device of a place: its own accelerator, or the CPU.
-
-    Raises:
-        ValueError: If one device is named for all, or there are fewer.
-    """
+    """Name the device of a place: its own accelerator, or the CPU."""
     kind = device or (accelerator.type if (accelerator := torch.accelerator.current_accelerator(True)) else "cpu")
     if kind == "cpu":
         return kind
