@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpvit.zoo.factory import is_untrained, open_model
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,7 +16,8 @@ from gpvit.data.colors import distinct_colours
 from gpvit.data.images import ImageError, read_image
 from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.errors import UserError
-from gpvit.inference.groups import BlockGroups, GroupPicture, draw_groups
+from gpvit.inference.groups import BlockGroups, GroupImage, draw_groups
+from gpvit.zoo.factory import is_untrained, open_model
 
 FIGURE_6_MODELS = ("gpvit_l1.in1k", "mask_rcnn_gpvit_l1.coco_1x", "upernet_gpvit_l1.ade20k")
 """One of each kind, with published weights."""
@@ -93,7 +93,7 @@ def draw_figure_6(
 
 def _groups(
     model: str | Path, network: Any, name: str, image: Image.Image, size: int | None, index: int | None
-) -> tuple[GroupPicture, BlockGroups]:
+) -> tuple[GroupImage, BlockGroups]:
     """Return a model's groups over an image, and those of the chosen block."""
     try:
         groups = draw_groups(network, image, size, title=name)
@@ -108,7 +108,7 @@ def _groups(
     return groups, groups.blocks[-1] if index is None else blocks[index]
 
 
-def _draw_cell(cells: Sequence[Axes], picture: GroupPicture, block: BlockGroups, heading: str) -> None:
+def _draw_cell(cells: Sequence[Axes], picture: GroupImage, block: BlockGroups, heading: str) -> None:
     """Draw one model's view of one image: both assignments above, two groups' heat maps below."""
     colours = distinct_colours(len(block.strength))
     _show(cells[0], picture.hard(block))

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpvit.zoo.factory import is_untrained, open_model
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import gpvit
 from gpvit.data.synthetic.scenes import Scene, digit_scene
 from gpvit.errors import UserError
-from gpvit.inference.groups import GroupPicture, draw_groups
+from gpvit.inference.groups import GroupImage, draw_groups
+from gpvit.zoo.factory import is_untrained, open_model
 from studies.group_metrics import agreement, colours, shuffled, squares, summary, token_truth
 from studies.report import COLOURS, Column, ResultTable
 
@@ -126,7 +126,7 @@ def _untrained(model: Any, seed: int) -> Any:
     return fresh.eval()
 
 
-def _groups(model: Any, setting: Setting) -> list[GroupPicture]:
+def _groups(model: Any, setting: Setting) -> list[GroupImage]:
     return [draw_groups(model, scene.image, setting.size) for scene in _scenes(setting.scenes, setting.size)]
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 import gpvit
 from gpvit.data.segmentation import DigitScenes
+from gpvit.inference.results.segmentation import SegmentationResult
 from studies.experiments.experiment import Experiment, Scores, scenes_of
 from studies.experiments.key_scenes import KeyScene, KeyScenes
 from studies.report import COLOURS
@@ -41,7 +42,8 @@ def score_digits(run: Path) -> dict[str, float | None]:
     """Score the last weights of a run: how many digits were rightly labelled or left out, by their distance."""
     data = scenes_of(run, KeyScenes)
     scenes = [data.scene("val", index) for index in range(data.num_scenes["val"])]
-    results = gpvit.Predictor(run / "last.safetensors")([scene.image for scene in scenes])
+    predictor: gpvit.Predictor[SegmentationResult] = gpvit.Predictor(run / "last.safetensors")
+    results = predictor([scene.image for scene in scenes])
     answers = [decisions(scene, result.labels) for scene, result in zip(scenes, results, strict=True)]
     targets, labelled, distances = (np.concatenate(values) for values in zip(*answers, strict=True))
     part = _part(distances)

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import yaml
-from gpvit.data.visualise import overlay_labels
 from matplotlib.figure import Figure
 from PIL import Image
 
 import gpvit
 from gpvit.data.segmentation.scenes import SceneData
+from gpvit.data.visualise import overlay_labels
 from gpvit.devices import describe_machine
 from gpvit.errors import UserError
+from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.profile.cost import profile_model
 from gpvit.train.composition import compose, find_recipe, merge
 from studies.ablations import ablations
@@ -160,7 +161,8 @@ def draw_examples(runs: Mapping[str, Path], scenes: Any) -> Figure:
     images = [sample.image for sample in samples]
     labels = {"truth": [sample.mask for sample in samples]}
     for name, run in runs.items():
-        labels[name] = [result.labels for result in gpvit.Predictor(run / "last.safetensors")(images)]
+        predictor: gpvit.Predictor[SegmentationResult] = gpvit.Predictor(run / "last.safetensors")
+        labels[name] = [result.labels for result in predictor(images)]
     columns: dict[str, list[Image.Image]] = {"scene": images}
     gray = [image.convert("L").convert("RGB") for image in images]  # all colour then tells a class
     for name, masks in labels.items():

@@ -18,14 +18,14 @@ def folder(tmp_path, monkeypatch):
 def test_one_picture_for_each_image(folder, capsys):
     torch.manual_seed(0)
     gpvit.save(timm.create_model("gpvit_nano", num_classes=2), folder / "own.safetensors")
-    assert main(["groups", "own.safetensors", "cat.png", "dog.jpg", "--out", "pictures", "--size", "32"]) == 0
+    assert main(["groups", "own.safetensors", "cat.png", "dog.jpg", "--out", "drawings", "--size", "32"]) == 0
     text, errors = capsys.readouterr()
-    assert text.split() == ["pictures/cat_groups.png", "pictures/dog_groups.png"]
+    assert text.split() == ["drawings/cat_groups.png", "drawings/dog_groups.png"]
     assert errors == ""
     for path in text.split():
-        with Image.open(folder / path) as picture:
-            picture.load()
-            assert min(picture.size) > 500
+        with Image.open(folder / path) as drawing:
+            drawing.load()
+            assert min(drawing.size) > 500
 
 
 @pytest.mark.parametrize("name", ["upernet_gpvit_nano", "mask_rcnn_gpvit_nano"])

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.cli import main
-from gpvit.inference.labelling import SlidingWindow, WholeImage
+from gpvit.inference.inferers import SlidingWindow, WholeImage
 
 NAMES = ["ant", "[red]bee[/red]", "cat"]
 
@@ -108,7 +109,7 @@ def test_what_is_no_image_is_reported_and_the_rest_still_done(checkpoint, photos
     assert sorted(row["picture"] for row in rows) == [str(out / name) for name in pictures]
     assert str(photos / "c.jpg") in errors
     assert str(photos / "more" / "cut.jpg") in errors
-    assert "2 of 7 images could not be read" in errors
+    assert "2 of 7 images could not be predicted" in errors
 
 
 def test_a_segmenter_prints_the_area_of_each_class(segmenter, photos, capsys):
@@ -143,7 +144,7 @@ def test_a_segmenter_writes_figures_and_labels(segmenter, photos, tmp_path, caps
             assert labels.mode == "P"
             assert np.array_equal(np.asarray(labels), result.labels)
     assert str(photos / "c.jpg") in errors
-    assert "2 of 7 images could not be read" in errors
+    assert "2 of 7 images could not be predicted" in errors
 
 
 @pytest.mark.parametrize(
@@ -155,14 +156,14 @@ def test_a_segmenter_writes_figures_and_labels(segmenter, photos, tmp_path, caps
 )
 def test_a_segmenter_labels_as_it_is_told(options, method, segmenter, photos, capsys):
     assert main(["predict", segmenter, str(photos / "a.png"), "--json", *options]) == 0
-    assert json_lines(capsys)[0]["areas"] == Predictor(segmenter, method=method)(photos / "a.png").to_dict()["areas"]
+    assert json_lines(capsys)[0]["areas"] == Predictor(segmenter, inferer=method)(photos / "a.png").to_dict()["areas"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--top", "3"], "segments images, which --top does not apply to"),
-        (["--batch-size", "3", "--top", "2"], "--top, --batch-size"),
+        (["--score", "0.3", "--top", "2"], "--top, --score"),
         (["--overlap", "0.5"], "add --window 512"),
         (["--window", "64", "--scales", "1.0"], "choose one"),
         (["--window", "100"], "as 104"),
@@ -252,7 +253,7 @@ def test_images_named_by_a_number_keep_it_as_their_id_in_coco_files(detector, fr
     (frames / "8.png").write_text("no image")
     assert main(arguments) == 1
     assert {row["image_id"] for row in json.loads(path.read_text())} == {7, 14, 70}
-    assert "1 of 4 images could not be read" in capsys.readouterr().err
+    assert "1 of 4 images could not be predicted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -314,3 +315,20 @@ def test_bad_input_is_told(arguments, message, photos, monkeypatch, capsys):
     text, errors = capsys.readouterr()
     assert message in errors
     assert text == ""
+
+
+def test_images_of_shards_are_predicted(checkpoint, tmp_path, capsys):
+    for index, name in enumerate(("ant", "bee", "cat") * 2):
+        folder = tmp_path / "data" / "train" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    assert main(["shards", str(tmp_path / "data"), str(tmp_path / "shards")]) == 0
+    capsys.readouterr()
+    arguments = [checkpoint, str(tmp_path / "shards"), "--out", str(tmp_path / "out"), "--json"]
+    assert main(["predict", *arguments]) == 0
+    lines = json_lines(capsys)
+    assert len(lines) == 6
+    assert all(".tar" in line["source"] for line in lines)
+    assert len({line["picture"] for line in lines}) == 6
+    assert all(Path(line["picture"]).is_file() for line in lines)

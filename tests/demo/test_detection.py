@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from gpvit.data.detection import DigitScenes
 from gpvit.demo.experiments.detection import DetectionExperiment
 from gpvit.demo.experiments.run import Run
 from gpvit.demo.sections import detection
+
+from gpvit.data.detection import DigitScenes
 from gpvit.inference.results.detection import DetectionResult
 
 NUM_SCENES = 4

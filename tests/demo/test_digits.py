@@ -3,18 +3,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-import gpvit
-from gpvit.data import digits_split
 from gpvit.demo.experiments.digits import DigitsExperiment
 from gpvit.demo.experiments.run import Run
 from gpvit.demo.sections import cost, groups, learning
+from gpvit.profile.measurement import Measurement
+
+import gpvit
+from gpvit.data import digits_split
 from gpvit.devices import describe_machine
 from gpvit.inference.groups import BlockGroups
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.profile.benchmark import Report
 from gpvit.profile.cost import profile_model
-from gpvit.profile.measurement import Measurement
 from gpvit.profile.workload import Case
 
 NUM_DIGITS = 60

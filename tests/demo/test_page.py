@@ -5,9 +5,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from markupsafe import Markup
-from PIL import Image
-
 from gpvit.demo.page import charts
 from gpvit.demo.page.embedding import data_url
 from gpvit.demo.page.parts import (
@@ -25,6 +22,8 @@ from gpvit.demo.page.parts import (
     Table,
 )
 from gpvit.demo.page.writing import render, write_page
+from markupsafe import Markup
+from PIL import Image
 
 NASTY = "<script>alert('&')</script>"
 

@@ -1,5 +1,4 @@
 import pytest
-
 from gpvit.demo.experiments.run import open_run, remove_runs
 
 LOG = """epoch,step,train/loss,val/loss,val/miou

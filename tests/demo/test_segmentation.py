@@ -2,12 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from gpvit.data.segmentation import DigitScenes
-from gpvit.data.synthetic.photographs import photograph_credit
 from gpvit.demo.experiments.run import Run
 from gpvit.demo.experiments.segmentation import SegmentationExperiment
 from gpvit.demo.sections import segmentation
+
+from gpvit.data.segmentation import DigitScenes
+from gpvit.data.synthetic.photographs import photograph_credit
 from gpvit.inference.results.segmentation import SegmentationResult
 
 NUM_SCENES = 8

@@ -8,7 +8,7 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph
-from gpvit.inference.labelling import SlidingWindow
+from gpvit.inference.inferers import SlidingWindow
 
 NAMES = ["sky", "water", "stone"]
 COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128]]
@@ -34,16 +34,16 @@ def photographs():
 
 
 @torch.no_grad()
-def as_torchvision_users_ask(model, picture):
-    return model([torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255])[0]
+def as_torchvision_users_ask(model, image):
+    return model([torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255])[0]
 
 
 def test_objects_are_those_of_the_model(model, photographs):
     predictor = Predictor(model)
     assert predictor.batch_size == 1
     assert predictor.class_names == tuple(NAMES)
-    for picture, result in zip(photographs, predictor(photographs), strict=True):
-        expected = as_torchvision_users_ask(model, picture)
+    for image, result in zip(photographs, predictor(photographs), strict=True):
+        expected = as_torchvision_users_ask(model, image)
         assert len(result.boxes) == 7
         assert torch.equal(result.labels, expected["labels"])
         torch.testing.assert_close(result.scores, expected["scores"], rtol=1e-5, atol=1e-6)
@@ -53,16 +53,16 @@ def test_objects_are_those_of_the_model(model, photographs):
             assert (result.masks == (expected["masks"][:, 0] >= 0.5)).float().mean() > 0.999
         else:
             assert result.masks is None
-        assert result.source is picture
-        assert result.size == picture.size[::-1]
+        assert result.source is image
+        assert result.size == image.size[::-1]
         assert result.categories.ids == (4, 9, 2)
         assert result.colors == tuple(map(tuple, COLORS))
 
 
 def test_batches_give_the_same(model, photographs):
-    alike = [picture.resize((96, 64)) for picture in photographs]
-    for pictures in (alike, photographs):
-        for one, several in zip(Predictor(model)(pictures), Predictor(model, batch_size=2)(pictures), strict=True):
+    alike = [image.resize((96, 64)) for image in photographs]
+    for images in (alike, photographs):
+        for one, several in zip(Predictor(model)(images), Predictor(model, batch_size=2)(images), strict=True):
             torch.testing.assert_close(several.scores, one.scores, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(several.boxes, one.boxes, rtol=1e-3, atol=1e-2)
 
@@ -106,19 +106,16 @@ def test_gray_and_bfloat16_models_work(photographs):
         assert result.draw().width >= 640 // 2
 
 
-def test_what_is_no_picture_is_handed_over(model, tmp_path):
+def test_what_is_no_image_fails(model, tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no image")
-    errors = []
-    images = [np.zeros((40, 50), np.uint8), text, Image.new("RGB", (64, 33))]
-    stream = Predictor(model).stream(images, on_error=lambda source, error: errors.append(source))
-    assert [result.size for result in stream] == [(40, 50), (33, 64)]
-    assert errors == [text]
+    first, failure, last = Predictor(model).stream([np.zeros((40, 50), np.uint8), text, Image.new("RGB", (64, 33))])
+    assert (first.size, failure.source, last.size) == ((40, 50), text, (33, 64))
 
 
 def test_settings_that_are_not_for_detectors_are_refused(model):
-    with pytest.raises(ValueError, match=r"detects objects; leave out SlidingWindow\(size=512"):
-        Predictor(model, method=SlidingWindow())
+    with pytest.raises(ValueError, match=r"is no segmenter; leave out SlidingWindow\(size=512"):
+        Predictor(model, inferer=SlidingWindow())
     with pytest.raises(ValueError, match="batch_size is 0"):
         Predictor(model, batch_size=0)
     with pytest.raises(ValueError, match="4 channels"):

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 import gpvit
 from gpvit.data import load_photograph
 from gpvit.data.colors import distinct_colours
-from gpvit.inference.groups import BlockGroups, GroupPicture, draw_groups
+from gpvit.inference.groups import BlockGroups, GroupImage, draw_groups
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,14 @@ def test_belonging_is_the_most_probable_group_by_bayes_rule(model):
 
 
 def test_answers_are_the_ungrouping_attention(model):
-    picture = draw_groups(model, load_photograph("china"), size=64)
-    maps = model.group_maps(normalised(model, picture.image))
-    for block in picture.blocks:
+    drawing = draw_groups(model, load_photograph("china"), size=64)
+    maps = model.group_maps(normalised(model, drawing.image))
+    for block in drawing.blocks:
         np.testing.assert_allclose(block.answers, maps[block.block].ungrouping[0].mean(0), rtol=1e-4)
         np.testing.assert_allclose(block.answers.sum(axis=0), 1, rtol=1e-4)
         assert (block.answering == block.answers.argmax(axis=0)).all()
-    block = picture.blocks[0]
-    colours = (np.asarray(picture.hard(block, block.answering)) / 255 - np.asarray(picture.hard(block)) / 255)[
+    block = drawing.blocks[0]
+    colours = (np.asarray(drawing.hard(block, block.answering)) / 255 - np.asarray(drawing.hard(block)) / 255)[
         4::8, 4::8
     ]
     expected = 0.6 * (
@@ -73,17 +73,17 @@ def test_most_distinct_groups_leave_copies_out():
 
 
 @pytest.mark.parametrize("size", [(300, 200), (201, 333), (40, 90), (64, 64), (1000, 100)])
-def test_the_picture_keeps_its_shape_and_maps_cover_it(model, size):
-    picture = draw_groups(model, Image.new("RGB", size, "teal"), size=48)
-    assert min(picture.image.size) == 48
-    assert picture.image.width / picture.image.height == pytest.approx(size[0] / size[1], rel=0.03)
-    assert [block.block for block in picture.blocks] == [1, 4, 7, 10]
-    for block in picture.blocks:
-        assert block.strength.shape[1:] == (-(-picture.image.height // 8), -(-picture.image.width // 8))
-    shown = picture.hard(picture.blocks[0])
-    assert shown.size == picture.soft(picture.blocks[0], 0).size
+def test_the_drawing_keeps_its_shape_and_maps_cover_it(model, size):
+    drawing = draw_groups(model, Image.new("RGB", size, "teal"), size=48)
+    assert min(drawing.image.size) == 48
+    assert drawing.image.width / drawing.image.height == pytest.approx(size[0] / size[1], rel=0.03)
+    assert [block.block for block in drawing.blocks] == [1, 4, 7, 10]
+    for block in drawing.blocks:
+        assert block.strength.shape[1:] == (-(-drawing.image.height // 8), -(-drawing.image.width // 8))
+    shown = drawing.hard(drawing.blocks[0])
+    assert shown.size == drawing.soft(drawing.blocks[0], 0).size
     assert min(shown.size) >= 224
-    assert shown.width * picture.image.height == shown.height * picture.image.width
+    assert shown.width * drawing.image.height == shown.height * drawing.image.width
 
 
 def test_strength_is_in_multiples_of_an_even_share(model):
@@ -93,8 +93,8 @@ def test_strength_is_in_multiples_of_an_even_share(model):
 
 def test_hard_pictures_are_squares_of_the_groups_colours():
     block, bands = planted(height=4, width=6)
-    picture = GroupPicture(Image.new("RGB", (44, 30), "white"), (block,))  # six tokens of 8 pixels, cut to 44
-    shown = np.asarray(picture.hard(block)) / 255
+    drawing = GroupImage(Image.new("RGB", (44, 30), "white"), (block,))  # six tokens of 8 pixels, cut to 44
+    shown = np.asarray(drawing.hard(block)) / 255
     scale = shown.shape[1] // 44
     colours = np.array(distinct_colours(3))[bands]
     for x in range(44 * scale):
@@ -105,9 +105,9 @@ def test_hard_pictures_are_squares_of_the_groups_colours():
 
 def test_soft_pictures_are_bright_where_the_group_looks():
     block, bands = planted(height=6, width=9)
-    picture = GroupPicture(Image.new("RGB", (72, 48), "gray"), (block,))
+    drawing = GroupImage(Image.new("RGB", (72, 48), "gray"), (block,))
     for group in range(3):
-        brightness = np.asarray(picture.soft(block, group).convert("L")).mean(axis=0)
+        brightness = np.asarray(drawing.soft(block, group).convert("L")).mean(axis=0)
         looked_at = np.repeat(bands == group, len(brightness) // 9)
         assert brightness[looked_at].mean() > 1.5 * brightness[~looked_at].mean()
 
@@ -129,10 +129,10 @@ def normalised(model, image):
 def test_a_segmenters_groups_are_those_of_its_backbone():
     torch.manual_seed(0)
     model = gpvit.create_model("segformer_gpvit_nano", num_classes=2, backbone_kwargs={"img_size": 64}).eval()
-    picture = draw_groups(model, load_photograph("china"), size=44)  # tokens are padded from odd numbers
-    maps = model.backbone.model.group_maps(normalised(model, picture.image))
-    assert [block.block for block in picture.blocks] == [1, 4, 7, 10]
-    for block in picture.blocks:
+    drawing = draw_groups(model, load_photograph("china"), size=44)  # tokens are padded from odd numbers
+    maps = model.backbone.model.group_maps(normalised(model, drawing.image))
+    assert [block.block for block in drawing.blocks] == [1, 4, 7, 10]
+    for block in drawing.blocks:
         expected = maps[block.block].grouping[0].mean(0)
         np.testing.assert_allclose(block.strength, expected * expected[0].numel(), rtol=1e-4)
 
@@ -145,16 +145,16 @@ def test_a_detectors_groups_are_those_within_its_adapter(system):
     adapter = model.backbone.body
     for injector in adapter.injectors:
         torch.nn.init.ones_(injector.gamma)  # zero at first, as if there were no adapter
-    picture = draw_groups(model, load_photograph("china").resize((96, 64)))
-    assert picture.image.size == (96, 64)
+    drawing = draw_groups(model, load_photograph("china").resize((96, 64)))
+    assert drawing.image.size == (96, 64)
     seen = []
     with ExitStack() as hooks, torch.no_grad():
-        for block in picture.blocks:
+        for block in drawing.blocks:
             grouping = adapter.backbone.blocks[block.block].grouping
             hooks.enter_context(grouping.register_forward_pre_hook(lambda grouping, inputs: seen.append(inputs[:2])))
-        model([F.to_dtype(F.pil_to_tensor(picture.image), torch.float32, scale=True)])
-    plain = adapter.backbone.group_maps(normalised(model, picture.image))
-    for block, (groups, tokens) in zip(picture.blocks, seen, strict=True):
+        model([F.to_dtype(F.pil_to_tensor(drawing.image), torch.float32, scale=True)])
+    plain = adapter.backbone.group_maps(normalised(model, drawing.image))
+    for block, (groups, tokens) in zip(drawing.blocks, seen, strict=True):
         with torch.no_grad():
             weights = adapter.backbone.blocks[block.block].grouping(groups, tokens, return_weights=True)[1]
         expected = weights[0].mean(0).unflatten(-1, (8, 12)) * 96
@@ -170,13 +170,13 @@ def test_large_models_are_shown_at_no_more_than_512_pixels():
 
 
 def test_figure_has_a_row_for_each_block_and_is_saved_whole(model, tmp_path):
-    picture = draw_groups(model, load_photograph("rocket"), size=64, title="a $rocket")
-    figure = picture.figure(num_soft=3)
+    drawing = draw_groups(model, load_photograph("rocket"), size=64, title="a $rocket")
+    figure = drawing.figure(num_soft=3)
     assert sum(bool(axes.images) for axes in figure.axes) == 1 + 4 * (1 + 3)
     titles = [axes.get_title() for axes in figure.axes]
     assert [title for title in titles if title.startswith("Block")] == [f"Block {i}, 16 groups" for i in (1, 4, 7, 10)]
     path = tmp_path / "new" / "rocket_groups.png"
-    picture.save(path, num_soft=17)  # more than there are groups
+    drawing.save(path, num_soft=17)  # more than there are groups
     with Image.open(path) as image:
         image.load()
     assert list(path.parent.iterdir()) == [path]

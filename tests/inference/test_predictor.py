@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import warnings
 from itertools import chain, pairwise, repeat
 
@@ -7,10 +9,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from torch import nn
 
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph, photograph_names
+from gpvit.inference.results.base import Failure
 from gpvit.inference.results.classification import ClassificationResult, Prediction
 
 NAMES = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu"]
@@ -84,7 +88,8 @@ def test_stream_takes_no_more_than_a_batch_in_advance(predictor):
         assert given <= taken < given + predictor.batch_size
 
 
-def test_what_is_no_image_is_raised_or_handed_over(predictor, tmp_path):
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_an_image_that_cannot_be_read_is_a_failure_in_its_place(predictor, tmp_path, workers):
     good, text, absent = tmp_path / "good.png", tmp_path / "text.png", tmp_path / "absent.png"
     Image.new("RGB", (40, 40)).save(good)
     text.write_text("no image")
@@ -92,19 +97,81 @@ def test_what_is_no_image_is_raised_or_handed_over(predictor, tmp_path):
     for bad in (text, absent, nan):
         with pytest.raises((ValueError, FileNotFoundError)):
             predictor([good, bad])
-    reported = []
     sources = [good, text, good, absent, nan, text, text, good]
-    results = list(predictor.stream(sources, on_error=lambda source, error: reported.append((source, str(error)))))
-    assert [result.source for result in results] == [good] * 3
-    assert [source for source, _ in reported] == [text, absent, nan, text, text]
-    assert "nan" in reported[2][1]
+    outcomes = list(predictor.stream(sources, workers))
+    assert [outcome.source is source for outcome, source in zip(outcomes, sources, strict=True)] == [True] * 8
+    assert [isinstance(outcome, Failure) for outcome in outcomes] == [source is not good for source in sources]
+    assert "text.png is not an image" in outcomes[1].message(str(text))
+    assert "nan" in outcomes[4].message("array")
 
 
-def test_answers_that_are_not_finite_are_refused(model):
-    broken = timm.create_model("gpvit_nano", num_classes=2)
-    torch.nn.init.constant_(broken.head.bias, float("nan"))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(predictor, photographs, tmp_path, workers):
+    paths = [tmp_path / f"{index}.png" for index in range(len(photographs))]
+    for path, image in zip(paths, photographs, strict=True):
+        image.resize((90, 60)).save(path)
+    state = torch.get_rng_state()
+    results = list(predictor.stream(range(len(paths)), workers, paths.__getitem__))
+    assert torch.equal(torch.get_rng_state(), state)
+    for index, (result, expected) in enumerate(zip(results, predictor(paths), strict=True)):
+        assert result.source == index
+        assert torch.equal(result.logits, expected.logits)
+        assert np.array_equal(result.image, expected.image)
+
+
+def test_an_image_is_decoded_once_also_to_draw_it(predictor, tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    result = predictor(tmp_path / "a.png")
+    (tmp_path / "a.png").unlink()
+    assert result.draw().getpixel((5, 5)) == (255, 0, 0)
+    (result,) = predictor.stream([Image.new("RGB", (4, 4), "red")], keep_pixels=False)
+    assert result.pixels is None
+    assert result.image.size == (4, 4)
+
+
+def test_only_the_image_that_breaks_a_batch_fails(photographs):
+    class Fragile(nn.Module):
+        num_classes = 2
+
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, images):
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("more than three")
+            mean = images.mean((1, 2, 3))
+            return torch.stack([mean, torch.where(mean > 2, torch.nan, mean)], 1)
+
+    sources = [*photographs[:6], Image.new("RGB", (9, 9), "white"), *photographs[:4]]
+    outcomes = list(Predictor(Fragile(), batch_size=8).stream(sources))
+    assert [isinstance(outcome, Failure) for outcome in outcomes] == [False] * 6 + [True] + [False] * 4
+    assert "not finite" in outcomes[6].message("white")
     with pytest.raises(ValueError, match="not finite"):
-        Predictor(broken)(Image.new("RGB", (40, 40)))
+        Predictor(Fragile())(sources)
+
+
+@pytest.mark.slow  # PyTorch looks for dead workers every five seconds
+def test_an_image_that_kills_its_process_fails_alone(predictor, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+
+    def find(index):
+        if index in (5, 6):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return tmp_path / "a.png"
+
+    outcomes = list(predictor.stream(range(20), 2, find))
+    assert [outcome.source for outcome in outcomes] == list(range(20))
+    assert [outcome.source for outcome in outcomes if isinstance(outcome, Failure)] == [5, 6]
+    assert "b.png: the process that decoded it was killed" in outcomes[5].message("b.png")
+
+
+def test_autocast_is_chosen_by_name(model, photographs, expected):
+    result = Predictor(model, precision="bfloat16")(photographs[0])
+    assert result.logits.dtype == torch.float32
+    assert 0 < (result.logits - expected[0]).abs().max() < 0.5
+    with pytest.raises(ValueError, match="precision 'half': choose"):
+        Predictor(model, precision="half")
 
 
 def test_gray_models_see_gray(photographs):
@@ -177,24 +244,23 @@ def test_result_says_what_it_is():
     assert len(facts["top"]) == 2
 
 
-def test_annotated_picture_shows_image_and_bars(tmp_path):
+def test_the_drawing_shows_image_and_bars(tmp_path):
     red = Image.new("RGB", (300, 200), (255, 0, 0))
     result = ClassificationResult(torch.tensor([0.25, 0.75]).log(), ("plain", "$odd_{name$ " + "long" * 20), red)
-    path = tmp_path / "folder" / "picture.png"
+    path = tmp_path / "folder" / "drawing.png"
     result.save(path)
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    with Image.open(path) as drawing:
+        pixels = np.asarray(drawing.convert("RGB")).astype(int)
     is_red = (pixels == (255, 0, 0)).all(-1)
     height, width = is_red.any(1).sum(), is_red.any(0).sum()
     assert width / height == pytest.approx(1.5, rel=0.02)
     right = pixels[:, is_red.any(0).nonzero()[0].max() + 5 :]
-    blue = (right[..., 2] - right[..., 0] > 100).any(0).sum()
-    track = (right == (232, 236, 241)).all(-1).any(0).nonzero()[0].max()
-    assert blue / track == pytest.approx(0.75, abs=0.03)
-    assert [p.name for p in path.parent.iterdir()] == ["picture.png"]
+    blue, track = ((right == color).all(-1).any(0) for color in ((36, 113, 181), (232, 236, 241)))
+    assert blue.sum() / (blue | track).sum() == pytest.approx(0.75, abs=0.03)
+    assert [p.name for p in path.parent.iterdir()] == ["drawing.png"]
     with pytest.raises(ValueError, match="xyz"):
-        result.save(tmp_path / "picture.xyz")
-    assert not list(tmp_path.glob("*picture*"))
+        result.save(tmp_path / "drawing.xyz")
+    assert not list(tmp_path.glob("*drawing*"))
 
 
 def test_an_unknown_name_is_refused_before_anything_is_said_of_its_weights():

@@ -9,7 +9,7 @@ from tasks.plain import SMALL, TASKS, optim, train
 from torch import nn
 
 import gpvit
-from gpvit.inference.labelling import WholeImage
+from gpvit.inference.inferers import WholeImage
 from gpvit.tasks.evaluate import evaluate
 from gpvit.tasks.metrics.coco_ap import DetectionScores
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gpvit.cli import CommandError
-from gpvit.cli.labelling import labelling_method
 from gpvit.errors import UserError
+from gpvit.inference.inferers import choose_inferer
 from gpvit.inference.metadata import task_of
 from gpvit.io import write_text
 from gpvit.tasks import certificates
@@ -85,7 +85,7 @@ def evaluate(
     elif isinstance(expect, float):
         expected = {metric or certificates.MAIN_SCORE[task]: expect}
     certificates.check_expected(expected, tolerance)
-    inferer = labelling_method(window, overlap, flip, scales) if task == "segmentation" else None
+    inferer = choose_inferer(window, overlap, flip, scales) if task == "segmentation" else None
     data = data or OWN_DATA[task]
     opened = open_data(task, data, model, batch_size=batch_size, num_workers=num_workers)
     scores = score(model, opened, inferer=inferer, results=results, device=device, progress=sys.stderr.isatty())

@@ -6,8 +6,8 @@ from pathlib import Path
 from gpvit.cli import CommandError
 from gpvit.data.images import ImageError, list_images, read_image
 from gpvit.devices import choose_device
-from gpvit.inference.figures import picture_names
 from gpvit.inference.groups import draw_groups
+from gpvit.inference.inputs import image_names
 from gpvit.zoo.factory import is_untrained, open_model
 
 
@@ -22,28 +22,27 @@ def groups(
     """Draw, for each group propagation block, which group each part of an image belongs to.
 
     Args:
-        model: Name of a classifier, segmenter or detector, as gpvit_l1.in1k, or path of a checkpoint.
+        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or folder of a run.
         images: Files, folders and patterns such as 'photos/*.jpg'.
-        out: Folder for the pictures, one PNG for each image.
-        size: Shorter side in pixels that images are resized to; that of the model's training, but at most 512,
-            if left out.
+        out: Folder for the drawings, one PNG for each image.
+        size: Shorter side in pixels that images are resized to (default that of the training, at most 512).
         weights: Tag or file of the weights, for a name without tag.
-        device: Where to compute, such as cpu or cuda; chosen for you if left out.
+        device: Where to compute, such as cpu or cuda; default an accelerator if there is one.
     """
     paths = list_images(images)
     network = open_model(model, weights).to(choose_device(device))
     if is_untrained(model, weights):
         print("no weights: groups are untrained", file=sys.stderr)
     num_unreadable = 0
-    for path, name in zip(paths, picture_names(paths, "_groups"), strict=True):
+    for image, name in zip(paths, image_names(paths, "_groups"), strict=True):
         try:
-            drawing = draw_groups(network, read_image(path), size, title=f"{path.name}, {Path(model).name}")
+            drawing = draw_groups(network, read_image(image), size, title=f"{image.name}, {Path(model).name}")
         except (ImageError, OSError) as error:
             num_unreadable += 1
             print(f"gpvit groups: {error}", file=sys.stderr)
             continue
-        picture = Path(out) / name
-        drawing.save(picture)
-        print(picture, flush=True)
+        path = Path(out) / name
+        drawing.save(path)
+        print(path, flush=True)
     if num_unreadable:
         raise CommandError(f"{num_unreadable} of {len(paths)} images could not be drawn")

@@ -18,8 +18,11 @@ from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.data.visualise import draw_boxes, overlay_labels
 from gpvit.demo import charts
 from gpvit.demo.runs import Run
-from gpvit.inference.labelling import SlidingWindow
+from gpvit.inference.inferers import SlidingWindow
 from gpvit.inference.predictor import Predictor
+from gpvit.inference.results.classification import ClassificationResult
+from gpvit.inference.results.detection import DetectionResult
+from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.tasks.evaluate import evaluate
 from gpvit.tasks.metrics.mean_iou import SegmentationScores
 
@@ -51,7 +54,7 @@ def credits(split: str) -> str:
 
 def digits_facts(run: Run) -> dict[str, Any]:
     """Read all test digits: accuracy, confusion, examples."""
-    predictor = Predictor(run.weights, batch_size=64)
+    predictor: Predictor[ClassificationResult] = Predictor(run.weights, batch_size=64)
     images, labels = digits_split("test")
     results = predictor([Image.fromarray(image) for image in images])
     probabilities = torch.stack([result.probabilities for result in results]).numpy()
@@ -107,7 +110,7 @@ def _training_digits(run: Run) -> list[tuple[Image.Image, Image.Image]]:
 def segmentation_facts(run: Run) -> dict[str, Any]:
     """Label all test scenes and a larger one: IoU by class, examples."""
     data = SegmentationScenes(**{name: value for name, value in run.settings["data"].items() if name != "class"})
-    predictor = Predictor(run.weights)
+    predictor: Predictor[SegmentationResult] = Predictor(run.weights)
     samples = list(data.val_samples())
     results = predictor([sample.image for sample in samples])
     names, colors = results[0].class_names, results[0].colors
@@ -127,7 +130,8 @@ def segmentation_facts(run: Run) -> dict[str, Any]:
         return sample.image, truth, result.overlay(_OPACITY), float((result.labels == sample.mask).mean())
 
     scene = digit_scene("test", 0, data.seed, _LARGE_SIZE, _LARGE_DIGITS)
-    large = Predictor(predictor.model, inferer=SlidingWindow(size=data.image_size))(read_image(scene.image))
+    windows: Predictor[SegmentationResult] = Predictor(predictor.model, inferer=SlidingWindow(size=data.image_size))
+    large = windows(read_image(scene.image))
     large_scores = SegmentationScores(len(names))
     large_scores.update(torch.from_numpy(large.labels), torch.from_numpy(scene.labels))
     return {
@@ -160,7 +164,7 @@ def segmentation_facts(run: Run) -> dict[str, Any]:
 def detection_facts(run: Run) -> dict[str, Any]:
     """Score the detector and show what it finds in test scenes."""
     data = DetectionScenes(**{name: value for name, value in run.settings["data"].items() if name != "class"})
-    predictor = Predictor(run.weights)
+    predictor: Predictor[DetectionResult] = Predictor(run.weights)
     scores = evaluate(predictor.model, data)
     ap = {name: each for name, each in scores["classes"].items() if each["box_ap"] is not None}
     scenes = data.samples("val")

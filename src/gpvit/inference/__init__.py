@@ -1,1 +1,1 @@
-"""From a trained model and any picture to results that people read: classes, and what the groups look at."""
+"""From a trained model and any image to results that people read, for one image or many machines."""

@@ -1,7 +1,5 @@
-"""Figures as files: never half written, never over another picture's."""
+"""Matplotlib figures without pyplot's global state, written whole or not at all."""
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,24 +29,3 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     with replacing(path) as temporary:
         figure.savefig(temporary)
-
-
-def picture_names(sources: Sequence[Path], suffix: str) -> list[str]:
-    """Name a PNG for each image file: its name with a suffix, and a number where several files share one.
-
-    Args:
-        sources: Image files.
-        suffix: What tells the picture from the image, as ``"_groups"``.
-
-    Example:
-        >>> picture_names([Path("a/cat.jpg"), Path("b/cat.png"), Path("dog.jpg")], "_groups")
-        ['cat_groups.png', 'cat_groups-2.png', 'dog_groups.png']
-    """
-    seen: Counter[str] = Counter()
-    names = []
-    for source in sources:
-        stem = source.stem.lower()  # some file systems take Cat and cat for one
-        seen[stem] += 1
-        number = f"-{seen[stem]}" if seen[stem] > 1 else ""
-        names.append(f"{source.stem}{suffix}{number}.png")
-    return names

@@ -1,4 +1,4 @@
-"""Asks a model, wherever it is and whatever its precision."""
+"""The forward pass of prediction: logits in float32, whatever the model's device and precision."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,10 @@ from torch import nn
 from gpvit.errors import UserError
 
 
-@torch.inference_mode()
-def ask(
+def forward_logits(
     model: nn.Module, images: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Run a model on images and return its logits, float32, on the model's device.
+    """Run a model on images and return its logits, float32, on the model's device, without gradients.
 
     Args:
         model: In evaluation mode.
@@ -23,7 +22,21 @@ def ask(
         ValueError: If a logit is not finite.
     """
     weight = next(model.parameters())
-    logits: torch.Tensor = (forward or model)(images.to(weight.device, weight.dtype)).float()
-    if not logits.isfinite().all():
-        raise UserError(f"the model's answers are not finite; are its weights, or is {weight.dtype} too narrow?")
+    with torch.inference_mode():
+        logits = (forward or model)(images.to(weight.device, weight.dtype, non_blocking=True)).float()
+        require_finite(logits, weight.dtype)
     return logits
+
+
+def require_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
+    """Refuse values that hold NaN or infinity, from which any prediction would be arbitrary.
+
+    Args:
+        values: What the model computed.
+        dtype: Of its weights.
+
+    Raises:
+        ValueError: If a value is not finite.
+    """
+    if not values.isfinite().all():
+        raise UserError(f"the model's outputs are not finite: its weights may be damaged, or {dtype} too narrow for it")

@@ -1,10 +1,10 @@
-"""What the groups of a GPViT look at, as pictures (paper Figure 6), be it a classifier or inside another model.
+"""Draws what the groups of a GPViT attend to (paper Figure 6), in a classifier or inside another model.
 
 A group gathers image tokens with an attention that sums to one over the image: ``p(token | group)``. All groups
 counting alike, the group to which a token belongs is the one with the largest ``p(group | token)``, by Bayes' rule
 the one that gives the token the largest share of itself. No group can win everywhere that way, for what it spends
 in one place it lacks in another. The ungrouping attention, a softmax over the groups at each token, has no such
-balance: one group often answers every token, and the picture has one colour.
+balance: one group often dominates every token, and the drawing has one colour.
 
 Shape letters: M groups, H W token grid.
 """
@@ -35,10 +35,10 @@ from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
 
-_COLOURING = 0.6  # of a token's picture by its group; the rest shows the picture
-_MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge picture
-_SHOWN_SIDE = 224  # shorter side, in pixels, that small pictures are enlarged to
-_CELL_IN = 1.7  # height of a picture in the figure, in inches
+_ALPHA = 0.6  # of a token's colour; the rest shows the image
+_MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge drawing
+_SHOWN_SIDE = 224  # shorter side, in pixels, that small images are enlarged to
+_CELL_IN = 1.7  # height of an image in the figure, in inches
 _LARGEST_DEFAULT = 512  # pixels of the shorter side; detectors are trained on more than a figure shows
 
 
@@ -96,11 +96,11 @@ class BlockGroups:
 
 
 @dataclass(frozen=True, eq=False)
-class GroupPicture:
-    """The groups of every block over one image, ready to be shown, saved, or put into a report.
+class GroupImage:
+    """The groups of every block over one image, to be shown or saved.
 
     Args:
-        image: The picture as the model saw it.
+        image: The image as the model saw it.
         blocks: One entry for each group propagation block.
         title: Heading of the figure.
         stride: Pixels of a token's side.
@@ -120,14 +120,14 @@ class GroupPicture:
         """
         colours = np.array(distinct_colours(len(block.strength)))
         tokens = self._spread(colours[block.assignment if assignment is None else assignment], "nearest")
-        return _to_image((1 - _COLOURING) * self._gray + _COLOURING * tokens)
+        return _to_image((1 - _ALPHA) * self._gray + _ALPHA * tokens)
 
     def soft(self, block: BlockGroups, group: int) -> Image.Image:
-        """Lay a heat map of where a group looks over the picture: dark where least, bright where most."""
+        """Lay a heat map of where a group attends over the image: dark where least, bright where most."""
         heat = self._spread(block.strength[group, ..., None], "bilinear")[..., 0]
         low, high = block.range_of(group)
         colours = matplotlib.colormaps["inferno"]((heat - low) / max(high - low, 1e-9))[..., :3]
-        return _to_image((1 - _COLOURING) * self._gray + _COLOURING * colours)
+        return _to_image((1 - _ALPHA) * self._gray + _ALPHA * colours)
 
     def figure(self, num_soft: int = 5) -> Figure:
         """Arrange all in one figure, a row for each block: what belongs where, then the most distinct groups.
@@ -139,11 +139,11 @@ class GroupPicture:
         aspect = min(max(self.image.width / self.image.height, 0.6), 2.5)
         figure = new_figure(columns * _CELL_IN * aspect, (rows + 1) * (_CELL_IN + 0.3))
         grid = figure.add_gridspec(rows + 1, columns)
-        picture, note = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1:])
-        picture.imshow(self.image.convert("RGB"))
+        image, note = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1:])
+        image.imshow(self.image.convert("RGB"))
         note.text(0, 0.9, self.title, fontsize=13, weight="bold", va="top", parse_math=False)
         note.text(0, 0.68, f"{self._sizes}\n{_LEGEND}", fontsize=9, va="top", linespacing=1.5)
-        for axes in (picture, note):
+        for axes in (image, note):
             axes.spines[:].set_visible(False)
         for row, block in enumerate(self.blocks, start=1):
             self._draw_row([figure.add_subplot(grid[row, column]) for column in range(columns)], block)
@@ -155,7 +155,7 @@ class GroupPicture:
         """Write the figure, whole or not at all; the ending of the name chooses the format.
 
         Args:
-            path: Where to write, as ``cat_groups.png``.
+            path: Where to write, such as ``cat_groups.png``.
             num_soft: Number of groups shown as heat maps in each row.
         """
         save_figure(self.figure(num_soft), path)
@@ -185,28 +185,29 @@ class GroupPicture:
 
     @cached_property
     def _gray(self) -> np.ndarray:
-        """The picture as shown, ``(height, width, 1)`` in [0, 1]."""
+        """The image as shown, ``(height, width, 1)`` in [0, 1]."""
         shown = ImageOps.scale(self.image.convert("L"), self._scale, Image.Resampling.BICUBIC)
         return np.asarray(shown, np.float32)[..., None] / 255
 
     def _spread(self, tokens: np.ndarray, mode: str) -> np.ndarray:
-        """Enlarge values of tokens ``(H, W, K)`` to the picture as shown, ``(height, width, K)``."""
+        """Enlarge values of tokens ``(H, W, K)`` to the image as shown, ``(height, width, K)``."""
         pixels = self.stride * self._scale
         values = torch.from_numpy(tokens).permute(2, 0, 1)[None].float()
         height, width = self._gray.shape[:2]
-        # The last tokens may reach over the picture's border.
+        # The last tokens may reach over the image's border.
         return F.interpolate(values, scale_factor=pixels, mode=mode)[0, :, :height, :width].permute(1, 2, 0).numpy()
 
 
 _LEGEND = """\
-Left: every token in the colour of the group it belongs to, the one that gives it the largest share of itself.
-Right: the groups that differ most, framed in their colours; dark where a group looks least, bright where most.
-Their range is in multiples of an even share: 1 everywhere would be a group that looks at all tokens alike."""
+Left: each token in the colour of the group that attends to it most.
+Right: the groups that differ most, framed in their colours; dark where a group attends least, bright where most.
+Numbers: multiples of a uniform share; a group that attends to all tokens alike has 1 everywhere.
+Groups that look alike, and noise on the left, are signs of a model that is little trained."""
 
 
 @torch.inference_mode()
-def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, title: str = "") -> GroupPicture:
-    """Find out what the groups of a model look at in an image.
+def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, title: str = "") -> GroupImage:
+    """Find what the groups of a model attend to in an image.
 
     Args:
         model: A GPViT, or a segmenter or detector on one, in evaluation mode. The maps are those within the whole
@@ -235,12 +236,10 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     size = min(*preprocessing.input_size[1:], _LARGEST_DEFAULT) if size is None else size
     if size < MIN_SIDE:
         raise UserError(f"size is {size}; the shorter side needs at least {MIN_SIDE} pixels")
-    picture = read_image(source)
-    if max(picture.size) > _MAX_ASPECT * min(picture.size):
-        raise ImageError(
-            f"{title or 'image'}: {picture.width} x {picture.height} pixels are too long to be drawn; crop it"
-        )
-    seen = v2.functional.resize(picture, [size], InterpolationMode(preprocessing.interpolation))
+    image = read_image(source)
+    if max(image.size) > _MAX_ASPECT * min(image.size):
+        raise ImageError(f"{title or 'image'}: {image.width} x {image.height} pixels are too long to be drawn; crop it")
+    seen = v2.functional.resize(image, [size], InterpolationMode(preprocessing.interpolation))
     seen = seen.convert("L") if backbone.in_chans == 1 else seen
     whole = replace(preprocessing, input_size=(backbone.in_chans, seen.height, seen.width), crop_pct=1.0)
     weight = backbone.stem.first.conv.weight
@@ -253,7 +252,7 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
         inside = (one[0, ..., :rows, :columns] for one in (both.grouping, both.ungrouping))  # without padding
         shares, answers = (one.float().mean(dim=0).cpu() for one in inside)  # (M, H, W)
         blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy(), answers.numpy()))
-    return GroupPicture(seen, tuple(blocks), title, backbone.stride)
+    return GroupImage(seen, tuple(blocks), title, backbone.stride)
 
 
 def _group_maps(model: nn.Module, backbone: GPViT, images: torch.Tensor) -> dict[int, GroupMaps]:

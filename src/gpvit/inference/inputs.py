@@ -1,55 +1,105 @@
-"""Pictures to predict: files, or samples of shards."""
+"""Lists the images to predict: files, and samples of shards."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+import fsspec
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from gpvit.data.classification.shards import INFO, ShardSamples, shard_samples
-from gpvit.data.images import list_images
+from gpvit.data.images import ImageSource, decode_image, list_images
+from gpvit.io import natural_key
+
+_SHARDS = "_info.json"  # says that a folder holds shards
 
 
-class Pictures:
-    """Pictures by their place, each read when it is asked for.
+class Images:
+    """Images by number, each found when it is asked for.
 
     Args:
-        inputs: Files, folders and patterns, as `gpvit.data.list_images` takes them; and folders of shards, which hold
-            `_info.json`, give the pictures of all splits, and come first.
+        inputs: Files, folders and patterns, as `gpvit.data.list_images` takes them; before these, folders of shards,
+            which hold `_info.json` and give the images of all splits; and last, addresses of files, folders and
+            patterns that fsspec knows, such as `s3://bucket/photos`.
 
     Attributes:
-        paths: Name of each picture: its file, or its shard and its file there.
+        names: Of each image its file, its shard and its file there, or its address.
 
     Raises:
-        FileNotFoundError: A path does not exist, or holds no picture.
+        FileNotFoundError: A path does not exist, or holds no image.
         ValueError: `inputs` is empty, or a shard is damaged.
     """
 
     def __init__(self, inputs: Sequence[str]) -> None:
-        self.paths: list[Path] = []
-        self._shards: list[tuple[int, ShardSamples]] = []  # each with the place of its first picture
-        for entry in filter(_holds_shards, inputs):
-            for samples in shard_samples(entry):
-                self._shards.append((len(self.paths), samples))
-                self.paths += [Path(samples.name(index)) for index in range(len(samples))]
-        self._num_in_shards = len(self.paths)
-        files = [entry for entry in inputs if not _holds_shards(entry)]
+        self.names: list[str] = []
+        self._shards: list[tuple[int, Any]] = []  # the samples of a split, each with the number of its first image
+        for folder in filter(_holds_shards, inputs):
+            from gpvit.data.classification.shards import shard_samples  # loads what training needs
+
+            for samples in shard_samples(folder):
+                self._shards.append((len(self.names), samples))
+                self.names += [samples.name(index) for index in range(len(samples))]
+        self._num_in_shards = len(self.names)
+        files = [entry for entry in inputs if not _holds_shards(entry) and "://" not in entry]
         if files or not inputs:
-            self.paths += list_images(files)
+            self.names += map(str, list_images(files))
+        self.names += [name for entry in inputs if "://" in entry for name in _list_remote(entry)]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
-    def __getitem__(self, index: int) -> Path | Image.Image:
-        """Give a picture as `Predictor` takes it: the path of a file, or what a shard holds, read.
+    def __getitem__(self, index: int) -> ImageSource:
+        """Return an image as `Predictor` takes it: the path of a file, or else the decoded image.
 
         Raises:
-            ImageError: A picture in a shard is damaged.
+            ImageError: An image in a shard or at an address is damaged.
         """
-        if index >= self._num_in_shards:
-            return self.paths[index]
-        first, samples = next(entry for entry in reversed(self._shards) if entry[0] <= index)
-        return samples.image(index - first)
+        if index < self._num_in_shards:
+            first, samples = next(entry for entry in reversed(self._shards) if entry[0] <= index)
+            return samples.image(index - first)
+        if "://" in (name := self.names[index]):
+            with fsspec.open(name) as file:
+                return decode_image(file.read(), name)
+        return name
+
+    def image_ids(self) -> list[int]:
+        """Number the images as their files' names do, if all are different numbers, or else from 1."""
+        stems = [Path(name).stem for name in self.names]
+        if all(stem.isascii() and stem.isdigit() for stem in stems) and len(set(map(int, stems))) == len(stems):
+            return [int(stem) for stem in stems]
+        return list(range(1, len(stems) + 1))
+
+
+def image_names(sources: Sequence[str | Path], suffix: str) -> list[str]:
+    """Name a PNG for each image file: its name with a suffix, and a number where several files share one.
+
+    Args:
+        sources: Image files.
+        suffix: What tells the PNG from the image, such as ``"_groups"``.
+
+    Example:
+        >>> image_names(["a/cat.jpg", "b/cat.png", "dog.jpg"], "_groups")
+        ['cat_groups.png', 'cat_groups-2.png', 'dog_groups.png']
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for source in sources:
+        stem = Path(source).stem
+        seen[stem.lower()] += 1  # some file systems take Cat and cat for one
+        number = f"-{seen[stem.lower()]}" if seen[stem.lower()] > 1 else ""
+        names.append(f"{stem}{suffix}{number}.png")
+    return names
+
+
+def _list_remote(address: str) -> list[str]:
+    """List the image at an address, or those below it, or those that it matches as a pattern."""
+    system, path = fsspec.url_to_fs(address)
+    below = system.find(path) if system.isdir(path) else system.glob(path)
+    found = [system.unstrip_protocol(name) for name in below if name.lower().endswith(IMG_EXTENSIONS)]
+    if not found:
+        raise FileNotFoundError(f"{address} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
+    return sorted(found, key=natural_key)
 
 
 def _holds_shards(entry: str) -> bool:
-    return (Path(entry).expanduser() / INFO).is_file()
+    return (Path(entry).expanduser() / _SHARDS).is_file()

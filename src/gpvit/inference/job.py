@@ -1,43 +1,42 @@
-"""Predictions for many images in one folder: written by several processes, and continued after an interruption."""
+"""A folder of predictions: written line by line by several processes, and resumed after an interruption."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
-import torch
-
+from gpvit.data.detection.results import write_coco_results
 from gpvit.errors import UserError
 from gpvit.io import replacing
 
 _JOB = "job.json"
+_SYNC_EVERY = 1.0  # seconds after which what was written is brought to the disk
 
 
-class Entry(NamedTuple):
-    """Where the line of an image lies, and whether it holds a result or why there is none."""
-
-    path: Path
-    offset: int
-    is_error: bool
+Entry = tuple[Path, int, bool]
+"""The file and offset of an image's line, and whether it says why there is no result."""
 
 
 class Job:
     """Predictions for a list of images, one JSON line for each, in files of the processes that made them.
 
-    A process takes the images that its number and the number of processes give it, and appends each to its own file,
+    A process takes the images that its rank and the number of processes give it, and appends each to its own file,
     `predictions-RANK.jsonl`, once all other files of the image are written. So whatever ends a process, what it wrote
-    stays, and the next start leaves those images out, with as many processes as it likes.
+    stays, and the next start leaves those images out, with any number of processes. If two starts predict an image at
+    the same time, the first line counts.
 
     Args:
-        folder: Where to; made if need be.
-        settings: What the predictions depend on; plain data. A folder is continued with the same alone.
+        folder: Where to; made where it is missing.
+        settings: What the predictions depend on; plain data. A folder is resumed with the same alone.
         sources: Names of the images, in order.
 
     Raises:
-        ValueError: If the folder holds predictions of other images, or other settings.
+        ValueError: If the folder holds predictions of other images, or other settings, or other files.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any], sources: Sequence[str]) -> None:
@@ -46,38 +45,33 @@ class Job:
         digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()
         self._keep({**settings, "images": len(sources), "images_sha256": digest})
 
-    def share(self, rank: int, world_size: int) -> list[int]:
-        """List the images of one process that have no result yet, in order.
-
-        The shares are drawn by chance, by the number of processes alone: every process knows its own without asking
-        another, and they stay even if the next start has more processes or fewer.
-        """
-        drawn = torch.randperm(len(self.sources), generator=torch.Generator().manual_seed(world_size))
-        done = {index for index, entry in self._entries().items() if not entry.is_error}
-        return [index for index in sorted(drawn[rank::world_size].tolist()) if index not in done]
+    def remaining(self, rank: int = 0, world_size: int = 1) -> list[int]:
+        """List the images of one process that have no result yet, in order."""
+        done = {index for index, (_, _, is_error) in self._entries().items() if not is_error}
+        return [index for index in range(rank, len(self.sources), world_size) if index not in done]
 
     @contextmanager
-    def writer(self, rank: int) -> Iterator["Writer"]:
-        """Open the file of a process to append to.
+    def writer(self, name: str | int) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Open `predictions-NAME.jsonl` and give a function that appends the line of an image, a dict with its `index`.
 
-        Raises:
-            ValueError: If another process writes there.
+        What was appended survives the end of the process at once, and the end of the machine after a second.
         """
-        path = self.folder / f"predictions-{rank}.jsonl"
-        with path.open("ab+") as file:
-            _lock(file, path, shared=False)
-            file.truncate(_whole(path))
-            yield Writer(file)
+        with (self.folder / f"predictions-{name}.jsonl").open("ab", buffering=0) as file:
+            if file.tell():
+                file.write(b"\n")  # ends a line that was cut off
+            synced = time.monotonic()
 
-    def require_idle(self) -> None:
-        """Refuse if any process still writes here.
+            def write(line: dict[str, Any]) -> None:
+                nonlocal synced
+                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                if time.monotonic() > synced + _SYNC_EVERY:
+                    os.fsync(file.fileno())
+                    synced = time.monotonic()
 
-        Raises:
-            ValueError: If one does.
-        """
-        for path in self._files():
-            with path.open("rb") as file:
-                _lock(file, path, shared=True)
+            try:
+                yield write
+            finally:
+                os.fsync(file.fileno())
 
     def missing(self) -> int:
         """Count the images that nothing is known of yet."""
@@ -86,91 +80,73 @@ class Job:
     def lines(self) -> Iterator[dict[str, Any]]:
         """Read what was written of each image, in the order of the images, one at a time."""
         entries = self._entries()
-        files = {path: path.open("rb") for path in {entry.path for entry in entries.values()}}
-        try:
+        with ExitStack() as opened:
+            files = {path: opened.enter_context(path.open("rb")) for path in {entry[0] for entry in entries.values()}}
             for index in sorted(entries):
-                file = files[entries[index].path]
-                file.seek(entries[index].offset)
-                yield json.loads(file.readline())
-        finally:
-            for file in files.values():
-                file.close()
+                path, offset, _ = entries[index]
+                files[path].seek(offset)
+                yield json.loads(files[path].readline())
 
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("predictions-*.jsonl"))
+    def merge(self, coco: str | None = None) -> tuple[int, int]:
+        """Merge all results into `predictions.jsonl` and perhaps a COCO file, in the order of the images.
+
+        Returns:
+            How many images have a result, and how many have none.
+        """
+        counts, objects = [0, 0], []
+        with replacing(self.folder / "predictions.jsonl") as path, path.open("w", encoding="utf-8") as merged:
+            for line in self.lines():
+                counts["error" in line] += 1
+                if "facts" in line:
+                    merged.write(json.dumps(line["facts"], ensure_ascii=False) + "\n")
+                objects += line.get("objects", ())
+        if coco is not None:
+            write_coco_results(objects, coco)
+        return counts[0], counts[1]
 
     def _entries(self) -> dict[int, Entry]:
         """Find the line of each image; a result counts more than an error of an earlier start."""
         entries: dict[int, Entry] = {}
-        for path in self._files():
+        for path in sorted(self.folder.glob("predictions-*.jsonl")):
             with path.open("rb") as file:
                 offset = 0
                 for line in file:
                     if (content := _content(line)) is not None:
                         index, is_error = content["index"], "error" in content
-                        if index not in entries or entries[index].is_error:
-                            entries[index] = Entry(path, offset, is_error)
+                        if index not in entries or (entries[index][2] and not is_error):
+                            entries[index] = (path, offset, is_error)
                     offset += len(line)
         return entries
 
     def _keep(self, settings: dict[str, Any]) -> None:
-        path = self.folder / _JOB
-        settings = json.loads(json.dumps(settings))
+        """Write the settings, if they are the first here, or else require that they are those of before."""
+        path, settings = self.folder / _JOB, json.loads(json.dumps(settings))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        others = [each.name for each in self.folder.iterdir() if not each.name.startswith(".saving-")]
         if not path.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if others := [each.name for each in self.folder.iterdir() if not each.name.startswith(".saving-")]:
-                raise UserError(f"{self.folder} holds {others[0]}, but no predictions to go on with; name a new folder")
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+            if others and _JOB not in others:
+                raise UserError(f"{self.folder} holds {others[0]}, but no predictions to resume; name a new folder")
+            temporary = self.folder / f".saving-{uuid.uuid4()}"
+            temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+            try:
+                os.link(temporary, path)  # of several processes that start at once, the first writes, and a whole file
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                os.replace(temporary, path)
+            temporary.unlink(missing_ok=True)
         before = json.loads(path.read_text(encoding="utf-8"))
-        if before != settings:
-            differing = ", ".join(
-                sorted(k for k in before.keys() | settings.keys() if before.get(k) != settings.get(k))
-            )
+        names = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
+        if names:
             raise UserError(
-                f"{self.folder} holds predictions that differ in: {differing}; go on with the same as in {path}, or "
+                f"{self.folder} holds predictions that differ in: {', '.join(names)}; give the same as in {path}, or "
                 "name a new folder"
             )
 
 
-class Writer:
-    """Appends lines, each of which is safe once `write` returns.
-
-    Args:
-        file: Opened to append bytes.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def write(self, index: int, **content: Any) -> None:
-        """Append the line of an image."""
-        line = json.dumps({"index": index, **content}, ensure_ascii=False) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-
 def _content(line: bytes) -> dict[str, Any] | None:
-    """Read a line, unless it was being written when its process or the machine went down."""
+    """Read a line, unless it is empty, or was being written when its process or the machine went down."""
     try:
-        return json.loads(line) if line.endswith(b"\n") else None
+        return json.loads(line) if line.endswith(b"\n") and line.strip() else None
     except ValueError:
         return None
-
-
-def _lock(file: IO[bytes], path: Path, shared: bool) -> None:
-    import fcntl  # not on Windows, where one device still predicts
-
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another process still writes {path}: wait until it has ended, or end it, then start again"
-        ) from None
-
-
-def _whole(path: Path) -> int:
-    """Count the bytes of a file up to the end of its last whole line."""
-    content = path.read_bytes()
-    return content.rfind(b"\n") + 1

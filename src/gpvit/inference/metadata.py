@@ -25,16 +25,16 @@ def preprocessing_of(model: nn.Module) -> Preprocessing:
     """Read from a model how its images are prepared: its ``pretrained_cfg``, in gray for a model of one channel.
 
     Raises:
-        ValueError: If the model takes neither gray nor colour pictures.
+        ValueError: If the model takes neither gray nor colour images.
     """
     return Preprocessing.from_pretrained_cfg(_cfg(model), cast(int | None, getattr(model, "in_chans", None)))
 
 
 def segmentation_preprocessing_of(model: nn.Module) -> SegmentationPreprocessing:
-    """Read from a segmenter how its pictures are prepared, as :func:`preprocessing_of` does from a classifier.
+    """Read from a segmenter how its images are prepared, as :func:`preprocessing_of` does from a classifier.
 
     Raises:
-        ValueError: If the model takes neither gray nor colour pictures.
+        ValueError: If the model takes neither gray nor colour images.
     """
     return SegmentationPreprocessing.from_pretrained_cfg(
         _cfg(model), cast(int | None, getattr(model, "in_chans", None))

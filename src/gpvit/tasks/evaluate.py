@@ -21,8 +21,8 @@ from gpvit.data.module import ImageData
 from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder
 from gpvit.devices import choose_device
 from gpvit.errors import UserError
-from gpvit.inference.forward import ask
-from gpvit.inference.labelling import LabellingMethod, WholeImage
+from gpvit.inference.forward import forward_logits
+from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.tasks.detection import detect
@@ -83,7 +83,7 @@ def evaluate(
     model: Any,
     data: Any,
     *,
-    inferer: LabellingMethod | None = None,
+    inferer: Inferer | None = None,
     results: str | Path | None = None,
     device: str | None = None,
     progress: bool = False,
@@ -147,10 +147,10 @@ Parts = tuple[Callable[[Any], Any], Any, Iterable[Any]]
 
 def _classification(model: nn.Module, data: ImageData) -> Parts:
     metric = ClassificationScores(data.num_classes).to(next(model.parameters()).device)
-    return partial(ask, model), metric, data.val_dataloader()
+    return partial(forward_logits, model), metric, data.val_dataloader()
 
 
-def _segmentation(model: Any, data: Any, inferer: LabellingMethod) -> Parts:
+def _segmentation(model: Any, data: Any, inferer: Inferer) -> Parts:
     """Each image by itself, at its own size."""
 
     def predict(image: Image.Image) -> torch.Tensor:

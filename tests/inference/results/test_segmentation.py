@@ -64,11 +64,11 @@ def test_labels_go_into_png_only(tmp_path):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 0.55, 1.0])
-def test_overlay_mixes_gray_picture_and_colours_at_full_size(alpha):
-    picture = load_photograph("china")
-    labels = np.random.default_rng(0).integers(0, 300, (picture.height, picture.width))
-    result = result_of(labels.astype(np.int32), 300, picture)
-    gray, colors = np.asarray(picture.convert("L"), float)[..., None], np.array(result.colors)[labels]
+def test_overlay_mixes_gray_image_and_colours_at_full_size(alpha):
+    image = load_photograph("china")
+    labels = np.random.default_rng(0).integers(0, 300, (image.height, image.width))
+    result = result_of(labels.astype(np.int32), 300, image)
+    gray, colors = np.asarray(image.convert("L"), float)[..., None], np.array(result.colors)[labels]
     expected = (1 - alpha) * gray + alpha * colors
     assert np.abs(np.asarray(result.overlay(alpha), float) - expected).max() <= 1
 
@@ -77,14 +77,6 @@ def test_overlay_mixes_gray_picture_and_colours_at_full_size(alpha):
 def test_a_share_out_of_range_is_refused(alpha):
     with pytest.raises(ValueError, match="alpha"):
         result_of(np.zeros((4, 4), np.uint8), 2).overlay(alpha)
-
-
-def test_a_picture_that_has_changed_meanwhile_is_told(tmp_path):
-    path = tmp_path / "a.png"
-    Image.new("RGB", (20, 10)).save(path)
-    result = result_of(np.zeros((10, 10), np.uint8), 2, path)
-    with pytest.raises(ValueError, match=r"a.png now measures 20 x 10 pixels, and measured 10 x 10"):
-        result.overlay()
 
 
 def test_result_says_what_it_is():
@@ -112,23 +104,17 @@ def test_the_legend_names_every_class_or_sums_up_the_smallest(num_present):
         assert rows[-1].class_name == f"{num_present - 23} more classes"
 
 
-@pytest.mark.parametrize(("size", "num_present"), [((100, 150), 1), ((300, 60), 20), ((20, 200), 60)])
-def test_figure_shows_overlay_and_legend_without_cutting_any(size, num_present, tmp_path):
+@pytest.mark.parametrize(("size", "num_present"), [((100, 150), 1), ((300, 600), 20), ((20, 3000), 60)])
+def test_the_drawing_shows_the_overlay_above_its_legend(size, num_present, tmp_path):
     labels = np.resize(np.arange(num_present), size).astype(np.uint8)
     result = result_of(labels, 150)
-    object.__setattr__(result, "class_names", tuple("$long_{name$ " * 9 for _ in range(150)))
-    figure = result.figure(alpha=1.0)
-    figure.canvas.draw()
-    picture, legend = figure.axes
-    texts = legend.texts
-    assert len(texts) == 2 * min(num_present, 24)
-    boxes = [text.get_window_extent() for text in texts]
-    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
-    assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes)
-    for name, share in zip(boxes[::2], boxes[1::2], strict=True):
-        assert name.x1 < share.x0
-    for above, below in zip(boxes[::2], boxes[2::2], strict=False):
-        assert above.y0 >= below.y1 - 2
-    assert np.array_equal(np.asarray(picture.images[0].get_array()), np.array(result.colors)[labels])
-    result.save(tmp_path / "street.png")
+    result.save(tmp_path / "street.png", alpha=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["street.png"]
+    with Image.open(tmp_path / "street.png") as drawing:
+        pixels = np.asarray(drawing.convert("RGB"))
+    height, width = (min(side, round(side * 1536 / max(size))) for side in size)
+    assert pixels.shape[0] > height
+    assert pixels.shape[1] >= width
+    colors = {result.colors[label] for label in range(min(num_present, 23))}
+    for part in (pixels[:height, :width], pixels[height:]):
+        assert colors <= set(map(tuple, part.reshape(-1, 3).tolist()))

@@ -1,40 +1,31 @@
-"""What every result knows of the image that it is about."""
+"""What every result knows of its image, and the outcome of an image that could not be predicted."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from gpvit.data.images import ImageSource, read_image
-from gpvit.errors import UserError
+from gpvit.data.images import read_image
+from gpvit.io import replacing
 
 
-class Sourced:
-    """Something said about one image.
+class Result:
+    """What a model says about one image.
 
     Attributes:
         source: The image as it was given: a path, PIL image, array or tensor.
+        pixels: The decoded image, ``(height, width, 3)``, uint8, or None where it was not kept.
     """
 
-    source: ImageSource
+    source: Any
+    pixels: np.ndarray | None
 
     @property
     def image(self) -> Image.Image:
-        """The image, upright and in RGB; read again from the source each time, so that results stay small."""
-        return read_image(self.source)
-
-    def image_of_size(self, height: int, width: int) -> Image.Image:
-        """Return the image, if it still has the size that the result is about.
-
-        Raises:
-            ValueError: If it has another size by now.
-        """
-        image = self.image
-        if image.size != (width, height):
-            raise UserError(
-                f"{self.source_name} now measures {image.width} x {image.height} pixels, and measured {width} x "
-                f"{height}; predict it again"
-            )
-        return image
+        """A copy of the image, upright and in RGB; read again from the source if its pixels were not kept."""
+        return read_image(self.source) if self.pixels is None else Image.fromarray(self.pixels)
 
     @property
     def path(self) -> str | None:
@@ -45,3 +36,33 @@ class Sourced:
     def source_name(self) -> str:
         """What the image is called: its path, or else the kind of source."""
         return self.path or type(self.source).__name__
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image without a result.
+
+    Args:
+        source: The image as it was given.
+        error: Why there is no result.
+    """
+
+    source: Any
+    error: Exception
+
+    def message(self, name: str) -> str:
+        """Say what happened to the image of that name, in one line."""
+        text = str(self.error) or type(self.error).__name__
+        if not isinstance(self.error, ValueError | OSError):
+            text = f"{type(self.error).__name__}: {text}"
+        return " ".join((text if name in text else f"{name}: {text}").split())
+
+
+def save_image(image: Image.Image, path: str | Path) -> None:
+    """Write an image, whole or not at all; the ending of the name chooses the format.
+
+    Raises:
+        ValueError: If the ending is no format that Pillow writes.
+    """
+    with replacing(path) as temporary:
+        image.save(temporary)

@@ -5,17 +5,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from gpvit.data.images import ImageSource
-from gpvit.inference.figures import new_figure, save_figure
-from gpvit.inference.results.base import Sourced
+from gpvit.inference.results.base import Result, save_image
 
-_HEIGHT_IN = 3.4
-_BARS_IN = 3.6  # width of the panel of bars, in inches
-_LONGEST_SIDE = 1024  # pixels of the image as shown
-_LONGEST_NAME = 40  # letters
+_SIDE = 512  # pixels, longer side of the image as drawn
+_PANEL, _ROW, _MARGIN = 440, 48, 16  # pixels: width of the panel of bars, height of a row, margin around both
 
 
 class Prediction(NamedTuple):
@@ -27,18 +24,20 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassificationResult(Sourced):
+class ClassificationResult(Result):
     """The classes of one image.
 
     Args:
         logits: One for each class, ``(num_classes,)``, float32 on the CPU.
         class_names: Names of the classes, in the order of the logits.
         source: The image as it was given: a path, PIL image, array or tensor.
+        pixels: The decoded image, ``(height, width, 3)``, uint8, if it was kept.
     """
 
     logits: torch.Tensor
     class_names: tuple[str, ...]
-    source: ImageSource
+    source: Any
+    pixels: np.ndarray | None = None
 
     @cached_property
     def probabilities(self) -> torch.Tensor:
@@ -62,49 +61,36 @@ class ClassificationResult(Sourced):
         ]
 
     def to_dict(self, k: int = 5) -> dict[str, Any]:
-        """Return plain data for JSON: the path, if the source is one, and the most probable classes.
-
-        Args:
-            k: Number of classes.
-        """
+        """Return plain data for JSON: the path, if the source is one, and the ``k`` most probable classes."""
         return {"source": self.path, "top": [prediction._asdict() for prediction in self.top(k)]}
 
-    def figure(self, k: int = 5) -> Figure:
-        """Show the image and, beside it, the most probable classes as bars.
-
-        Args:
-            k: Number of classes.
-        """
-        image = self.image
-        image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-        aspect = min(max(image.width / image.height, 0.5), 2.5)
-        figure = new_figure(_HEIGHT_IN * aspect + _BARS_IN, _HEIGHT_IN)
-        picture, bars = figure.subplots(1, 2, width_ratios=[_HEIGHT_IN * aspect, _BARS_IN])
-        picture.imshow(image)
-        picture.axis("off")
-        for rank, (name, _, probability) in enumerate(self.top(k)):
-            bars.barh(rank, 1, height=0.3, color="#e8ecf1")
-            bars.barh(rank, probability, height=0.3, color="#2471b5" if rank == 0 else "#8fb4d6")
-            weight = "bold" if rank == 0 else "normal"
-            bars.text(0, rank - 0.22, _shortened(name), va="bottom", weight=weight, parse_math=False)
-            bars.text(1, rank - 0.22, f"{probability:.1%}", va="bottom", ha="right", weight=weight)
-        bars.set(xlim=(0, 1), ylim=(min(k, len(self.logits)) - 0.5, -0.8))
-        bars.axis("off")
-        return figure
+    def draw(self, k: int = 5) -> Image.Image:
+        """Draw the image and, beside it, the ``k`` most probable classes as bars."""
+        shown, top, font = ImageOps.contain(self.image, (_SIDE, _SIDE)), self.top(k), ImageFont.load_default(18)
+        drawn = Image.new("RGB", (shown.width + _PANEL, max(shown.height, len(top) * _ROW + 2 * _MARGIN)), "white")
+        drawn.paste(shown)
+        canvas = ImageDraw.Draw(drawn)
+        left, right = shown.width + _MARGIN, drawn.width - _MARGIN
+        for rank, (name, _, probability) in enumerate(top):
+            y, percent = _MARGIN + rank * _ROW, f"{probability:.1%}"
+            while name and font.getlength(name) > right - left - font.getlength(percent) - _MARGIN:
+                name = name.removesuffix("…")[:-1] + "…" if len(name) > 2 else ""
+            canvas.text((left, y + 12), name, "black", font, anchor="lm")
+            canvas.text((right, y + 12), percent, "black", font, anchor="rm")
+            canvas.rectangle((left, y + 26, right, y + 38), fill="#e8ecf1")
+            if (end := left + round(probability * (right - left))) > left:
+                canvas.rectangle((left, y + 26, end, y + 38), fill="#8fb4d6" if rank else "#2471b5")
+        return drawn
 
     def save(self, path: str | Path, k: int = 5) -> None:
-        """Write the annotated picture, whole or not at all; the ending of the name chooses the format.
+        """Write the drawing, whole or not at all; the ending of the name chooses the format.
 
         Args:
-            path: Where to write, as ``cat_predicted.png``.
+            path: Where to write, such as ``cat_predicted.png``.
             k: Number of classes.
         """
-        save_figure(self.figure(k), path)
+        save_image(self.draw(k), path)
 
     def __repr__(self) -> str:
         best = ", ".join(f"{name} {probability:.1%}" for name, _, probability in self.top(3))
         return f"ClassificationResult({self.source_name}: {best})"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

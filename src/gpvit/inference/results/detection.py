@@ -13,14 +13,12 @@ from PIL import Image
 
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.results import coco_results, run_lengths
-from gpvit.data.images import ImageSource
 from gpvit.data.visualise import draw_boxes
 from gpvit.errors import UserError
-from gpvit.inference.results.base import Sourced
-from gpvit.io import replacing
+from gpvit.inference.results.base import Result, save_image
 from gpvit.models.detection.masks import paste_masks
 
-_LEAST_SIDE = 640  # pixels of the longer side as drawn; labels would cover the objects of smaller pictures
+_LEAST_SIDE = 640  # pixels of the longer side as drawn; labels would cover the objects of smaller images
 
 
 class DetectedObject(NamedTuple):
@@ -43,7 +41,7 @@ class ClassCount(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DetectionResult(Sourced):
+class DetectionResult(Result):
     """The objects in one image, best first.
 
     Args:
@@ -56,6 +54,7 @@ class DetectionResult(Sourced):
         source: The image as it was given: a path, PIL image, array or tensor.
         mask_probabilities: ``(N, 1, S, S)``, float32, of each box's cells to belong to the object; None from a detector
             without masks. They are small; the masks of a large image are not.
+        pixels: The decoded image, ``(height, width, 3)``, uint8, if it was kept.
     """
 
     boxes: torch.Tensor
@@ -64,8 +63,9 @@ class DetectionResult(Sourced):
     categories: Categories
     colors: tuple[tuple[int, int, int], ...]
     size: tuple[int, int]
-    source: ImageSource
+    source: Any
     mask_probabilities: torch.Tensor | None = None
+    pixels: np.ndarray | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -80,10 +80,10 @@ class DetectionResult(Sourced):
         return paste_masks(self.mask_probabilities, self.boxes, self.size, binary=True)[:, 0]
 
     def filtered(self, score: float = 0.0, classes: Iterable[str] | None = None) -> "DetectionResult":
-        """Keep the objects of a least score and of some classes.
+        """Keep the objects of some classes, from a minimum score up.
 
         Args:
-            score: The least score.
+            score: The minimum score.
             classes: Names of the classes; all by default.
 
         Raises:
@@ -94,7 +94,7 @@ class DetectionResult(Sourced):
             DetectionResult(photos/a.jpg, 640 x 480: cat 0.98, cat 0.61)
         """
         if not 0 <= score <= 1:
-            raise UserError(f"score {score}: give the least score to keep, from 0 to 1")
+            raise UserError(f"score {score}: give the minimum score to keep, from 0 to 1")
         kept = self.scores >= score
         if classes is not None:
             kept &= torch.isin(self.labels, torch.tensor(labels_named(classes, self.class_names), dtype=torch.int64))
@@ -153,32 +153,28 @@ class DetectionResult(Sourced):
                 pixels, whose objects the labels would cover.
 
         Raises:
-            ValueError: If ``scale`` is below 1, or the source is no longer the image that was looked at.
+            ValueError: If ``scale`` is below 1.
         """
         if scale is None:
             scale = max(_LEAST_SIDE // max(self.size), 1)
         if scale < 1:
             raise UserError(f"scale is {scale}; give 1 or more")
-        image = self.image_of_size(*self.size)
+        image = self.image
         if scale > 1:
             image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
-        labels = [f"{detected.class_name} {detected.score:.2f}" for detected in self.objects]
+        names = [detected.class_name for detected in self.objects]
         colors = [self.colors[detected.label - 1] for detected in self.objects]
-        return draw_boxes(image, (self.boxes * scale).tolist(), labels, None, self._each_mask(scale), colors)
+        boxes, masks = (self.boxes * scale).tolist(), self._each_mask(scale)
+        return draw_boxes(image, boxes, names, scores=self.scores.tolist(), masks=masks, colors=colors)
 
     def save(self, path: str | Path, scale: int | None = None) -> None:
         """Write the drawing, whole or not at all; the ending of the name chooses the format.
 
         Args:
-            path: Where to write, as ``street_predicted.png``.
+            path: Where to write, such as ``street_predicted.png``.
             scale: As of :meth:`draw`.
-
-        Raises:
-            ValueError: If the ending is no format that Pillow writes.
         """
-        drawing = self.draw(scale)
-        with replacing(path) as temporary:
-            drawing.save(temporary)
+        save_image(self.draw(scale), path)
 
     def _each_mask(self, scale: int) -> Iterable[np.ndarray]:
         """Make the masks one at a time, since all of them at once may be larger than the memory."""
@@ -199,7 +195,7 @@ def labels_named(names: Iterable[str], class_names: Sequence[str]) -> list[int]:
     """Find the labels, from 1, of classes by their names.
 
     Args:
-        names: Of the classes wanted.
+        names: Of the classes to look for.
         class_names: Of all classes, in the order of the labels.
 
     Raises:

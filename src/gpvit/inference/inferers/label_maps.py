@@ -2,21 +2,15 @@
 
 The logits of all pixels are never held together; for 150 classes that would be 10 GB for 4096 x 4096 pixels.
 
-Shape letters: K classes, h w grid of the low-resolution logits, H W picture size.
+Shape letters: K classes, h w grid of the low-resolution logits, H W image size.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from PIL import Image
 
-from gpvit.data.transforms.segmentation import SegmentationPreprocessing
-from gpvit.models.segmenter import Segmenter
 from gpvit.ops.resizing import source_rows
-
-LabellingMethod = Callable[[Segmenter, Image.Image, SegmentationPreprocessing], np.ndarray]
-"""Labels a picture at its own size: ``method(model, picture, preprocessing)``, the model in evaluation mode."""
 
 _BAND_VALUES = 2**20  # logits of a band, 4 MB: more would leave the processor's cache
 
@@ -32,7 +26,7 @@ def most_probable(scores: torch.Tensor) -> np.ndarray:
 
 
 def bands(num_classes: int, width: int, rows: range) -> Iterator[range]:
-    """Cut rows of a picture into bands whose logits take little memory, at least a row each."""
+    """Cut rows of an image into bands whose logits take little memory, at least a row each."""
     step = max(1, _BAND_VALUES // (num_classes * width))
     for top in range(rows.start, rows.stop, step):
         yield range(top, min(top + step, rows.stop))
@@ -41,25 +35,25 @@ def bands(num_classes: int, width: int, rows: range) -> Iterator[range]:
 def fill_from_top(labels: np.ndarray, logits: Iterable[torch.Tensor], height: int, stride: int) -> None:
     """Fill a label map with the classes of low-resolution logits that come in from top to bottom.
 
-    A cell of the logits is ``stride`` pixels high and wide, the first one in the picture's corner.
+    A cell of the logits is ``stride`` pixels high and wide, the first one in the image's corner.
 
     Args:
         labels: ``(H, W)``, to be filled.
-        logits: Pieces ``(K, rows, w)`` of ``(K, h, w)``; the grid covers the picture, and may reach beyond it.
+        logits: Pieces ``(K, rows, w)`` of ``(K, h, w)``; the grid covers the image, and may reach beyond it.
         height: Rows of the whole grid, ``h``.
         stride: Pixels per cell.
     """
-    picture_height, width = labels.shape
+    image_height, width = labels.shape
     held, first, done = None, 0, 0  # logits still needed, the row of the grid they begin with, finished pixel rows
     for piece in logits:
         held = piece if held is None else torch.cat([held, piece], 1)
         known = first + held.shape[1]
         # the lower half of the last known cell is mixed with the next one, unless there is none
-        stop = min(picture_height, known * stride - (0 if known == height else (stride + 1) // 2))
+        stop = min(image_height, known * stride - (0 if known == height else (stride + 1) // 2))
         fine = upsampled_labels(held, stride)
         labels[done:stop] = fine[done - first * stride : stop - first * stride, :width].cpu().numpy()
         done = stop
-        if done < picture_height:
+        if done < image_height:
             needed = source_rows(height, height * stride, range(done, done + 1)).start
             held, first = held[:, needed - first :], needed
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpvit.inference.labelling import label_maps
+from gpvit.inference.inferers import label_maps
 
 
 @pytest.mark.parametrize(("num_classes", "dtype"), [(1, np.uint8), (255, np.uint8), (256, np.int32), (1000, np.int32)])

@@ -1,4 +1,4 @@
-"""Segmenters whose logits are known functions of the picture."""
+"""Segmenters whose logits are known functions of the photo."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def pooled_segmenter() -> Callable[[int, int], PooledSegmenter]:
 
 
 @pytest.fixture
-def noise_picture() -> Callable[[int, int], Image.Image]:
+def noise_image() -> Callable[[int, int], Image.Image]:
     def make(height: int, width: int) -> Image.Image:
         """Blotches a few pixels wide, different for every size."""
         rng = np.random.default_rng(height * 10_007 + width)

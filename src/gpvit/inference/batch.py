@@ -1,0 +1,149 @@
+"""Predicts many images and writes the files of each, in one process: what `gpvit predict` does on every device."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gpvit.errors import UserError
+from gpvit.inference.inferers import choose_inferer
+from gpvit.inference.inputs import Images, image_names
+from gpvit.inference.metadata import task_of
+from gpvit.inference.predictor import AnyResult, Precision, Predictor
+from gpvit.inference.results.base import Failure
+from gpvit.inference.results.classification import ClassificationResult
+from gpvit.inference.results.detection import DetectionResult, labels_named
+from gpvit.inference.results.segmentation import SegmentationResult
+from gpvit.io import sha256
+from gpvit.zoo.factory import open_model
+
+_WRITERS = 2  # threads that draw and write
+_SUFFIXES = {"picture": "_predicted", "labels": "_labels"}
+"""What ends the name of each kind of file that is written for an image."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to predict and what to keep of it, as the options of `gpvit predict` say it; plain data for any process."""
+
+    model: str
+    images: tuple[str, ...]
+    weights: str | None = None
+    top: int = 5
+    window: int | None = None
+    overlap: float | None = None
+    scales: str | None = None
+    flip: bool = False
+    score: float = 0.5
+    classes: str | None = None
+    coco: bool = False
+    precision: Precision = "float32"
+    no_pictures: bool = False
+    out: str | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    device: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what results depend on, with the digest of the weights' file."""
+        elsewhere = ("images", "out", "batch_size", "workers", "device")
+        settings = {name: value for name, value in asdict(self).items() if name not in elsewhere}
+        named = [Path(name) for name in (self.weights, self.model) if name is not None]
+        files = [path / "best.safetensors" if path.is_dir() else path for path in named]
+        return {**settings, "weights_sha256": next((sha256(path) for path in files if path.is_file()), None)}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one image.
+
+    Args:
+        index: Its number among all images.
+        facts: The result as plain data, with the files that were written; None where there is no result.
+        objects: The objects in COCO's result format, where they are asked for.
+        error: Why there is no result.
+        result: What was asked for of the result.
+    """
+
+    index: int
+    facts: dict[str, Any] | None = None
+    objects: list[dict[str, Any]] | None = None
+    error: str | None = None
+    result: AnyResult | None = None
+
+    def line(self) -> dict[str, Any]:
+        """Return what a job keeps of it (see `gpvit.inference.job`)."""
+        kept = {"index": self.index, "facts": self.facts, "objects": self.objects, "error": self.error}
+        return {name: value for name, value in kept.items() if value is not None}
+
+
+class BatchPredictor:
+    """Predicts the images of a plan, on a device; refuses a model, images or options that cannot be."""
+
+    def __init__(self, plan: Plan, device: str | None = None, images: Images | None = None) -> None:
+        self.plan = plan
+        self.images = images or Images(plan.images)
+        model = open_model(plan.model, plan.weights)
+        segments = task_of(model) == "segmentation"
+        inferer = choose_inferer(plan.window, plan.overlap, plan.flip, plan.scales) if segments else None
+        self.predictor = Predictor(model, device, plan.batch_size, inferer, plan.precision)
+        self.classes = None if plan.classes is None else [name.strip() for name in plan.classes.split(",")]
+        labels_named(self.classes or (), self.predictor.class_names)
+        if not 0 <= plan.score <= 1:
+            raise UserError(f"score is {plan.score}; give the minimum score of an object, from 0 to 1")
+        kinds = [kind for kind in _SUFFIXES if (segments if kind == "labels" else not plan.no_pictures)]
+        self.files = {} if plan.out is None else {k: image_names(self.images.names, _SUFFIXES[k]) for k in kinds}
+        self.image_ids = self.images.image_ids() if plan.coco else []
+
+    def answers(self, indices: Sequence[int], processes: int = 1) -> Iterator[Answer]:
+        """Predict images by their numbers, in order; threads draw and write, and hold up no other image.
+
+        Args:
+            indices: Numbers of the images.
+            processes: How many predictors share the cores, for the number of loader workers.
+        """
+        workers = self.plan.workers
+        if workers is None:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            on_cpu = next(self.predictor.model.parameters()).device.type == "cpu"  # where the network needs cores, too
+            workers = min(4, max(1, cores // processes // (2 if on_cpu else 1)))
+        if len(indices) <= self.predictor.batch_size:
+            workers = 0
+        outcomes = self.predictor.stream(indices, workers, self.images.__getitem__, "picture" in self.files)
+        with ThreadPoolExecutor(_WRITERS, "result-writer") as threads:
+            waiting: deque[Future[Answer]] = deque()
+            for outcome in outcomes:
+                waiting.append(threads.submit(self.answer, outcome))
+                while waiting and (waiting[0].done() or len(waiting) > 4 * _WRITERS):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def answer(self, outcome: AnyResult | Failure) -> Answer:
+        """Write the files of a result, whose source is the image's number, and say what is in it."""
+        index = outcome.source
+        name = self.images.names[index]
+        if isinstance(outcome, Failure):
+            return Answer(index, error=outcome.message(name))
+        files = {kind: Path(self.plan.out or "", names[index]) for kind, names in self.files.items()}
+        objects = None
+        if isinstance(outcome, ClassificationResult):
+            facts = outcome.to_dict(self.plan.top)
+            if "picture" in files:
+                outcome.save(files["picture"], self.plan.top)
+        else:
+            if isinstance(outcome, DetectionResult):
+                outcome = outcome.filtered(self.plan.score, self.classes)
+            facts = outcome.to_dict()
+            if "picture" in files:
+                outcome.save(files["picture"])
+        if isinstance(outcome, SegmentationResult) and "labels" in files:
+            outcome.save_labels(files["labels"])
+        facts |= {"source": name, **{kind: str(path) for kind, path in files.items()}}
+        if self.plan.coco and isinstance(outcome, DetectionResult):
+            facts["image_id"] = self.image_ids[index]
+            objects = outcome.to_coco(self.image_ids[index])
+        return Answer(index, facts, objects, result=outcome)

@@ -1,0 +1,184 @@
+"""Decodes and prepares images ahead of the network, in worker processes whose death costs one image at most."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from gpvit.data.images import ImageError, ImageSource, read_image
+from gpvit.errors import UserError
+from gpvit.inference.results.base import Failure
+
+
+class Loaded(NamedTuple):
+    """An image, decoded and prepared.
+
+    Args:
+        pixels: ``(height, width, 3)``, uint8, or None where results need not draw it.
+        inputs: What the network needs of it.
+    """
+
+    pixels: torch.Tensor | None
+    inputs: Any
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """The pixels as an array."""
+        return None if self.pixels is None else self.pixels.numpy()
+
+
+@dataclass(frozen=True)
+class ImageLoader(Dataset[Loaded | Failure]):
+    """Loads an image by its source; an image that cannot be read is a `Failure`, and stops nothing.
+
+    Args:
+        prepare: Turns an RGB image into what the network needs.
+        read: Decodes a path, PIL image, array or tensor into an RGB image.
+        find: Gives the image for a source that is none itself, such as its index.
+        keep_pixels: Whether results are to hold the decoded image.
+    """
+
+    prepare: Callable[[Image.Image], Any]
+    read: Callable[[ImageSource], Image.Image] = read_image
+    find: Callable[[Any], ImageSource] | None = None
+    keep_pixels: bool = True
+
+    def __getitem__(self, source: Any) -> Loaded | Failure:
+        try:
+            image = self.read(source if self.find is None else self.find(source))
+            pixels = torch.from_numpy(np.array(image)) if self.keep_pixels else None
+            return Loaded(pixels, self.prepare(image))
+        except (UserError, OSError, TypeError, MemoryError) as error:
+            return Failure(source, error)
+        except Exception as error:  # of a kind that might not survive the way to another process
+            return Failure(source, ImageError(f"{type(error).__name__}: {error}"))
+
+
+_DEAD = "DataLoader worker"  # begins PyTorch's message that one was killed
+Batch = list[tuple[Any, Loaded | Failure]]
+"""The source of each image, and what became of it."""
+
+
+def read_large_image(source: ImageSource) -> Image.Image:
+    """Read an image as `gpvit.data.read_image` does, but also one above Pillow's limit of 178,956,970 pixels."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return read_image(source)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Cut any iterable into lists of a size, the last perhaps shorter, without looking ahead."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def load_batches(
+    loader: ImageLoader, batches: Iterable[list[Any]], workers: int = 0, pin_memory: bool = False
+) -> Iterator[Batch]:
+    """Load batches of images in their order.
+
+    Args:
+        loader: Decodes and prepares.
+        batches: The sources of each batch. Workers read some batches ahead; without workers none is.
+        workers: Processes that load; 0 loads in this one.
+        pin_memory: Whether tensors go to pinned memory, from which copies to a GPU are faster.
+    """
+    if workers == 0:
+        for batch in batches:
+            yield [(source, loader[source]) for source in batch]
+        return
+    # In a thread, which fetches the next batch while the network runs, and which a worker's death cannot surprise: in
+    # the main thread PyTorch raises that error from a signal handler, wherever the program is.
+    with ThreadPoolExecutor(1, "image-loader") as thread:
+        loaded = _load_by_workers(loader, iter(batches), workers, pin_memory)
+        following = thread.submit(next, loaded, None)
+        try:
+            while (received := following.result()) is not None:
+                following = thread.submit(next, loaded, None)
+                yield received
+        finally:
+            thread.submit(loaded.close)
+
+
+def _load_by_workers(
+    loader: ImageLoader, batches: Iterator[list[Any]], workers: int, pin_memory: bool
+) -> Generator[Batch, None, None]:
+    """Load batches; where a worker dies, load what was handed out one by one, and continue with fresh workers."""
+    waiting: deque[list[Any]] = deque()  # handed out, and not yet received
+
+    def hand_out() -> Iterator[list[Any]]:
+        for batch in batches:
+            waiting.append(batch)
+            yield batch
+
+    while True:
+        try:
+            for loaded in _data_loader(loader, hand_out(), workers, pin_memory):
+                yield _received(waiting.popleft(), *loaded)
+            return
+        except RuntimeError as error:
+            if _DEAD not in str(error):
+                raise
+        for batch in [waiting.popleft() for _ in range(len(waiting))]:
+            yield _load_singly(loader, deque(batch), pin_memory)
+
+
+def _load_singly(loader: ImageLoader, sources: deque[Any], pin_memory: bool) -> Batch:
+    """Load images of which one may kill its process: one at a time in a worker, so that it is known which."""
+    batch: Batch = []
+    while sources:
+        try:
+            for loaded in _data_loader(loader, [[source] for source in sources], 1, pin_memory, prefetch_factor=1):
+                batch += _received([sources.popleft()], *loaded)
+        except RuntimeError as error:
+            if _DEAD not in str(error):
+                raise
+            source = sources.popleft()
+            reason = "the process that decoded it was killed; it is damaged, or too large for the memory"
+            batch.append((source, Failure(source, ImageError(reason))))
+    return batch
+
+
+def _data_loader(
+    loader: ImageLoader, batches: Iterable[list[Any]], workers: int, pin_memory: bool, prefetch_factor: int = 2
+) -> DataLoader[Any]:
+    return DataLoader(
+        loader,
+        batch_sampler=batches,  # of sources, which the loader takes as indices
+        num_workers=workers,
+        collate_fn=_collated,
+        pin_memory=pin_memory,
+        prefetch_factor=prefetch_factor,
+        generator=torch.Generator(),  # nothing is drawn from the global one
+    )
+
+
+def _collated(batch: list[Loaded | Failure]) -> tuple[list[Loaded | Failure], torch.Tensor | None]:
+    """Stack inputs of equal shape into one tensor: each tensor that comes from a worker costs time of its own."""
+    inputs = [each.inputs for each in batch if isinstance(each, Loaded)]
+    if not all(isinstance(each, torch.Tensor) and each.shape == inputs[0].shape for each in inputs) or not inputs:
+        return batch, None
+    return [each._replace(inputs=None) if isinstance(each, Loaded) else each for each in batch], torch.stack(inputs)
+
+
+def _received(sources: list[Any], batch: list[Loaded | Failure], stacked: torch.Tensor | None) -> Batch:
+    """Pair images with their sources; pixels leave the shared memory, whose files are few."""
+    rows = iter(() if stacked is None else stacked)
+    received: Batch = []
+    for source, each in zip(sources, batch, strict=True):
+        if isinstance(each, Failure):
+            received.append((source, replace(each, source=source)))
+        else:
+            pixels = None if each.pixels is None else each.pixels.clone()
+            received.append((source, Loaded(pixels, each.inputs if stacked is None else next(rows))))
+    return received

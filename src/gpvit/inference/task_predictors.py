@@ -1,0 +1,175 @@
+"""How each task predicts: what a loader prepares of an image, and what the network and a result make of a batch."""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from itertools import groupby
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms.v2 import functional as F
+
+from gpvit.data.images import ImageSource, read_image
+from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.errors import UserError
+from gpvit.inference.forward import forward_logits, require_finite
+from gpvit.inference.inferers import Inferer, SlidingWindow, WholeImage
+from gpvit.inference.loading import Loaded, read_large_image
+from gpvit.inference.metadata import (
+    categories_of,
+    class_colors_of,
+    class_names_of,
+    preprocessing_of,
+    segmentation_preprocessing_of,
+)
+from gpvit.inference.results.classification import ClassificationResult
+from gpvit.inference.results.detection import DetectionResult
+from gpvit.inference.results.segmentation import SegmentationResult
+from gpvit.models.detection.mask_rcnn import MaskRCNN
+
+LARGEST_WHOLE = 178_956_970
+"""Pixels of the largest image that is segmented whole, Pillow's limit; larger ones are segmented by windows."""
+
+
+class TaskPredictor:
+    """One task's part of a `Predictor`.
+
+    Args:
+        model: In evaluation mode.
+        inferer: How a segmenter labels an image; None for others.
+
+    Attributes:
+        preprocessing: How the model's images are prepared.
+        read: Decodes an image.
+        prepare: Turns an RGB image into what `infer` needs; it holds no model, and may go to another process.
+        batch_size: Images that go through the model at once, unless a user says otherwise.
+    """
+
+    preprocessing: Any
+    read: Callable[[ImageSource], Image.Image] = staticmethod(read_image)
+    prepare: Callable[[Image.Image], Any]
+    batch_size = 1
+
+    def __init__(self, model: Any, inferer: Inferer | None = None) -> None:
+        if inferer is not None:
+            raise UserError(f"{type(model).__name__} is no segmenter; leave out {inferer}, which is for segmenters")
+        self.model = model
+        self.class_names = class_names_of(model)
+
+    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> Sequence[Any]:
+        """Run the network on loaded images, and make a result of each with its source."""
+        raise NotImplementedError
+
+
+class Classification(TaskPredictor):
+    """Classifies batches of images, prepared as the model's ``pretrained_cfg`` says."""
+
+    batch_size = 16
+
+    def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
+        if not getattr(model, "num_classes", 0):
+            raise UserError(f"{type(model).__name__} has no classifier; create it with num_classes above 0")
+        super().__init__(model, inferer)
+        self.preprocessing = preprocessing_of(model)
+        self.prepare = self.preprocessing.transform()
+
+    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[ClassificationResult]:
+        """Classify images (see `TaskPredictor.infer`)."""
+        logits = forward_logits(self.model, torch.stack([image.inputs for image in images])).cpu()
+        return [
+            ClassificationResult(row, self.class_names, source, image.array)
+            for row, source, image in zip(logits, sources, images, strict=True)
+        ]
+
+
+class Segmentation(TaskPredictor):
+    """Labels images, each at its own size; neighbours of equal size go through the model together."""
+
+    read = staticmethod(read_large_image)
+
+    def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
+        super().__init__(model)
+        self.preprocessing = segmentation_preprocessing_of(model)
+        self.colors = class_colors_of(model)
+        self.prepare = partial(_prepare_segmentation, inferer or WholeImage(), self.preprocessing)
+
+    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[SegmentationResult]:
+        """Label images (see `TaskPredictor.infer`)."""
+        labels = [
+            each
+            for inferer, group in groupby((image.inputs for image in images), lambda inputs: inputs[0])
+            for each in inferer.label(self.model, [prepared for _, prepared in group], self.preprocessing)
+        ]
+        return [
+            SegmentationResult(each, self.class_names, self.colors, source, image.array)
+            for each, source, image in zip(labels, sources, images, strict=True)
+        ]
+
+
+class Detection(TaskPredictor):
+    """Finds objects; normalising, resizing and padding are part of the model.
+
+    Neighbours of equal size go through the model together, others one by one: padding would change what is found.
+    """
+
+    def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
+        super().__init__(model, inferer)
+        if self.model.in_chans not in (1, 3):
+            raise UserError(
+                f"the model takes images of {self.model.in_chans} channels; image files have 3, or 1 in gray: call the "
+                "model itself with tensors"
+            )
+        self.preprocessing = self.model.transform
+        self.categories, self.colors = categories_of(model), class_colors_of(model)
+        self.prepare = partial(_prepare_detection, "L" if self.model.in_chans == 1 else "RGB")
+
+    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[DetectionResult]:
+        """Find objects (see `TaskPredictor.infer`); refuses features that are not finite, of which none are found."""
+        weight, model = next(self.model.parameters()), copy(self.model)
+        if isinstance(model, MaskRCNN):
+            model.mask_format = "box"  # of the copy alone; pasted masks would take some thousand times the memory
+        found: list[dict[str, torch.Tensor]] = []
+        with model.backbone.register_forward_hook(_require_finite_features):
+            for _, group in groupby((image.inputs for image in images), lambda inputs: inputs.shape):
+                scaled = (F.to_dtype(image.to(weight.device), torch.float32, scale=True) for image in group)
+                found += model([image.to(weight.dtype) for image in scaled])
+        return [
+            DetectionResult(
+                boxes=each["boxes"].float().cpu(),
+                labels=each["labels"].cpu(),
+                scores=each["scores"].float().cpu(),
+                categories=self.categories,
+                colors=self.colors,
+                size=(image.inputs.shape[1], image.inputs.shape[2]),
+                source=source,
+                mask_probabilities=each["masks"].float().cpu() if "masks" in each else None,
+                pixels=image.array,
+            )
+            for each, source, image in zip(found, sources, images, strict=True)
+        ]
+
+
+TASKS: dict[str, type[TaskPredictor]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+    "detection": Detection,
+}
+
+
+def _prepare_segmentation(
+    inferer: Inferer, preprocessing: SegmentationPreprocessing, image: Image.Image
+) -> tuple[Inferer, Any]:
+    if image.width * image.height > LARGEST_WHOLE and not isinstance(inferer, SlidingWindow):
+        inferer = SlidingWindow()
+    return inferer, inferer.prepare(image, preprocessing)
+
+
+def _prepare_detection(mode: str, image: Image.Image) -> torch.Tensor:
+    return cast(torch.Tensor, F.pil_to_tensor(image.convert(mode)))
+
+
+def _require_finite_features(backbone: nn.Module, images: object, features: dict[str, torch.Tensor]) -> None:
+    for feature in features.values():
+        require_finite(feature, next(backbone.parameters()).dtype)
