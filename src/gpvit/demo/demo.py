@@ -19,8 +19,10 @@ from gpvit.io import write_text
 
 # Some 100 s each on two cores. The detector's backbone starts from the segmenter's: from random weights it would find
 # next to nothing in so short a time.
-_SEGMENT = ("--train.steps", "400", "--train.validate_every", "100", "--data.test_scenes", "100")
-_SEGMENT += ("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]")
+_SEGMENT = (
+    *("--train.steps", "400", "--train.validate_every", "100", "--data.test_scenes", "100"),
+    *("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]"),
+)
 _DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50")
 _QUICK = ("--train.steps", "4", "--train.validate_every", "4")
 _QUICK_SCENES = (*_QUICK, "--data.train_scenes", "16", "--data.test_scenes", "8")
@@ -87,12 +89,8 @@ def write_report(facts: dict[str, Any], out: Path) -> Path:
     )
     environment.filters |= {"url": data_url, "percent": lambda share: f"{share:.1%}"}
     here = files("gpvit.demo")
-    drawings = {
-        name: Markup(here.joinpath(name).read_text("utf-8")) for name in ("report.css", "group_propagation.svg")
-    }
-    page = environment.get_template("report.html.j2").render(
-        **facts, style=drawings["report.css"], drawing=drawings["group_propagation.svg"], credits=credits
-    )
+    style, drawing = (Markup(here.joinpath(n).read_text("utf-8")) for n in ("report.css", "group_propagation.svg"))
+    page = environment.get_template("report.html.j2").render(**facts, style=style, drawing=drawing, credits=credits)
     write_text(out / "report.html", page)
     return out / "report.html"
 

@@ -1,7 +1,7 @@
 """What came of the demo's trainings: figures, images and charts for the report, as plain data."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,9 +47,9 @@ def common(run: Run, parameters: int) -> dict[str, Any]:
     }
 
 
-def credits(split: str) -> str:
+def credits(split: Literal["train", "test"]) -> str:
     """Name the makers of the photographs beneath the scenes of `train` or `test`."""
-    return "; ".join(dict.fromkeys(photograph_credit(name) for name in PHOTOGRAPHS[split]))  # type: ignore[index]
+    return "; ".join(dict.fromkeys(photograph_credit(name) for name in PHOTOGRAPHS[split]))
 
 
 def digits_facts(run: Run) -> dict[str, Any]:
@@ -89,8 +89,8 @@ def digits_facts(run: Run) -> dict[str, Any]:
         "confusion": charts.confusion(counts),
         "seen": _training_digits(run),
         "right": [example(index) for index in first],
-        "doubtful": [example(index) for index in doubtful],
-        "mistaken": [example(index) for index in wrong[:10]],
+        "doubtful": [example(int(index)) for index in doubtful],
+        "mistaken": [example(int(index)) for index in wrong[:10]],
     }
 
 
@@ -196,18 +196,19 @@ def detection_facts(run: Run) -> dict[str, Any]:
 def _boxes(scene: Any, result: Any) -> tuple[Image.Image, Image.Image, int]:
     """Draw the truth and the surest detections of a scene, as many as it has digits, on gray."""
     gray = scene.image.convert("L").convert("RGB").resize((2 * scene.image.width, 2 * scene.image.height))
-    labels = [int(label) for label in scene.objects.labels]
-    count = len(labels)
+    count = len(scene.objects.labels)
 
-    def drawn(boxes: Any, labels: list[int], masks: Any, scores: list[float] | None = None) -> Image.Image:
-        enlarged = None if masks is None else np.asarray(masks).repeat(2, 1).repeat(2, 2)
-        names = [result.class_names[label - 1] for label in labels]
-        return draw_boxes(gray, 2 * boxes, names, [result.colors[label - 1] for label in labels], enlarged, scores)
+    def drawn(boxes: Any, labels: Any, masks: Any, scores: list[float] | None = None) -> Image.Image:
+        names, colors = (
+            [of_class[int(label) - 1] for label in labels] for of_class in (result.class_names, result.colors)
+        )
+        enlarged = [np.asarray(mask).repeat(2, 0).repeat(2, 1) for mask in masks]
+        return draw_boxes(gray, (2 * boxes).tolist(), names, scores, enlarged, colors)
 
-    truth = drawn(scene.objects.boxes, labels, np.stack(scene.masks))
-    masks = None if result.mask_probabilities is None else result.masks[:count]
-    scores = result.scores[:count].tolist()
-    return truth, drawn(result.boxes[:count], result.labels[:count].tolist(), masks, scores), count
+    masks = () if result.masks is None else result.masks
+    truth = drawn(scene.objects.boxes, scene.objects.labels, scene.masks)
+    found = drawn(result.boxes[:count], result.labels[:count], masks[:count], result.scores[:count].tolist())
+    return truth, found, count
 
 
 def _class_chart(title: str, values: Mapping[str, float], order: Mapping[str, float]) -> bytes:

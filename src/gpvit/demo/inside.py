@@ -84,7 +84,7 @@ def mean_overlap(block: BlockGroups) -> float:
 
 def cost_facts(run: Run, quick: bool) -> dict[str, Any]:
     """Count parameters and multiply-accumulates by part, and time the network over image sizes."""
-    model = load(run.weights)
+    model: Any = load(run.weights)
     side = int(run.settings["data"]["image_size"])
     cost = profile_model(model, (side, side), model.in_chans)
 
@@ -117,7 +117,7 @@ def cost_facts(run: Run, quick: bool) -> dict[str, Any]:
             )
             for name, rows in members.items()
         ],
-        "speed": speed.to_dict(),
+        "speed": {"rounds": speed.settings["rounds"], "rows": [dict(row) for row in speed.rows]},
         "machine": speed.machine,
         "batch": _SPEED_BATCH,
     }
