@@ -28,7 +28,7 @@ def outlive_signals() -> Callable[[int], None]:
 
 
 def _outlive_signals(worker: int, ending: torch.Tensor) -> None:
-    received = []
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if ending or received:  # a second one comes from a training process that ends
