@@ -3,7 +3,9 @@ import csv
 import numpy as np
 import pytest
 from data.segmentation.folders import write_mask, write_pairs
+from PIL import Image
 
+from gpvit.data import Digits, ImageFolder, Preprocessing
 from gpvit.data.detection.annotations import Annotations, ImageEntry, Objects
 from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.dataset import AnnotatedFiles
@@ -108,3 +110,18 @@ def test_labels():
     assert counts.warnings() == ["in 3 of 3 images, these classes never occur: dog"]
     many = count_labels([], [str(label) for label in range(9)])
     assert many.warnings() == ["in 0 of 0 images, these classes never occur: 0, 1, 2, 3, 4 and 4 more"]
+
+
+def test_a_classifiers_report(tmp_path):
+    for split, count in (("train", 3), ("val", 1)):
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (20, 30), (90, 60 * index, 0)).save(tmp_path / "data" / split / name / f"{index}.png")
+    data = ImageFolder(tmp_path / "data", Preprocessing((3, 16, 16)), num_workers=0)
+    data.write_report(tmp_path / "run")
+    assert (tmp_path / "run/labels.csv").read_text() == "class,images,share\ncat,3,0.5\ndog,3,0.5\n"
+    with Image.open(tmp_path / "run/data.png") as sheet:
+        assert sheet.size == (4 * 328 + 8, 2 * 348 + 8)
+    Digits(image_size=16).write_report(tmp_path / "digits")
+    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["data.png"]

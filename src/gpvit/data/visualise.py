@@ -126,20 +126,16 @@ def with_legend(image: Image.Image, entries: Sequence[tuple[str, Color]]) -> Ima
 def preview_classification(
     samples: Sequence[Any], class_names: Sequence[str], mean: Sequence[float], std: Sequence[float], count: int = 12
 ) -> Image.Image:
-    """Draw samples as the network sees them, the name of its class below each.
+    """Draw `count` samples as the network sees them, at even distances, the name of its class below each.
 
-    Random augmentation takes part, under a seed of its own; the random numbers of the caller stay as they are. So in
-    the other previews.
+    As in the other previews, augmentation draws from a seed of its own: the caller's random numbers stay as they are.
 
     Args:
-        samples: Normalised images `(C, H, W)`, each with its label; as many as `count` are taken at even distances.
+        samples: Normalised images `(C, H, W)`, each with its label.
         class_names: The classes in the order of their labels.
         mean: What was subtracted from each channel.
         std: What each channel was divided by.
-        count: Images on the sheet.
-
-    Returns:
-        A PIL image of mode RGB.
+        count: Images on the sheet, at most.
     """
     font, cells = _font(14), []
     for image, label in _chosen(samples, count):
@@ -167,10 +163,7 @@ def preview_segmentation(
         colors: One RGB colour, 0 to 255, per class.
         mean: What was subtracted from each channel.
         std: What each channel was divided by.
-        count: Images on the sheet.
-
-    Returns:
-        A PIL image of mode RGB.
+        count: Images on the sheet, at most.
     """
     cells, seen = [], set()
     for tensor, mask in _chosen(samples, count):
@@ -192,10 +185,7 @@ def preview_detection(
         samples: Images `(3, H, W)`, float in [0, 1], each with its target in torchvision's convention.
         class_names: Names of the labels, from 1.
         colors: One RGB colour, 0 to 255, per class.
-        count: Images on the sheet.
-
-    Returns:
-        A PIL image of mode RGB.
+        count: Images on the sheet, at most.
     """
     cells = []
     for tensor, target in _chosen(samples, count):

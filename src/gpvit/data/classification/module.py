@@ -1,11 +1,13 @@
 """What every classification data module shares: whole images, each with one label."""
 
+import warnings
 from pathlib import Path
 
 from gpvit.data.module import ImageData
+from gpvit.data.stats import count_labels
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.visualise import preview_classification
-from gpvit.io import replacing
+from gpvit.io import replacing, write_text
 
 
 class ClassificationData(ImageData):
@@ -14,12 +16,19 @@ class ClassificationData(ImageData):
     preprocessing: Preprocessing
 
     def write_report(self, folder: Path) -> None:
-        """Write `data.png`, a sheet of training images as the network sees them, before training.
+        """Write `data.png`, a preview sheet, and, where labels are known, `labels.csv`, the images of each class.
 
         Args:
-            folder: Where to; it is made if need be.
+            folder: Where to; it is made if need be. Classes without a training image are warned of.
         """
         self.setup("fit")
+        dataset = getattr(self.train_set, "dataset", self.train_set)
+        labels = getattr(dataset, "targets", getattr(dataset, "labels", None))  # of folders; of shards
+        if labels is not None:
+            counts = count_labels(labels, self.class_names)
+            for message in counts.warnings():
+                warnings.warn(f"train: {message}", stacklevel=2)
+            write_text(folder / "labels.csv", counts.to_csv())
         normalisation = self.preprocessing.mean, self.preprocessing.std
         sheet = preview_classification(self._ready(self.train_set), self.class_names, *normalisation)
         with replacing(folder / "data.png") as path:
