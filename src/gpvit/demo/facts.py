@@ -111,7 +111,7 @@ def segmentation_facts(run: Run) -> dict[str, Any]:
     """Label all test scenes and a larger one: IoU by class, examples."""
     data = SegmentationScenes(**{name: value for name, value in run.settings["data"].items() if name != "class"})
     predictor: Predictor[SegmentationResult] = Predictor(run.weights)
-    samples = list(data.val_samples())
+    samples = list(data.samples("val"))
     results = predictor([sample.image for sample in samples])
     names, colors = results[0].class_names, results[0].colors
     scores = SegmentationScores(len(names))

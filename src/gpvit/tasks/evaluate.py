@@ -156,7 +156,7 @@ def _segmentation(model: Any, data: Any, inferer: Inferer) -> Parts:
     def predict(image: Image.Image) -> torch.Tensor:
         return torch.from_numpy(inferer(model, image, data.preprocessing))[None]
 
-    batches = DataLoader(data.val_pairs(), batch_size=None, num_workers=data.num_workers, collate_fn=_whole_image)
+    batches = DataLoader(data.samples("val"), batch_size=None, num_workers=data.num_workers, collate_fn=_whole_image)
     return predict, SegmentationScores(data.num_classes), batches
 
 
