@@ -22,6 +22,7 @@ from gpvit.data import Preprocessing
 from gpvit.data.module import ImageData
 from gpvit.devices import choose_device, describe_machine
 from gpvit.tasks import ClassificationTask
+from gpvit.tasks.optim import OptimConfig
 from gpvit.train import TrainConfig, fit
 
 CLASSES = 10
@@ -48,7 +49,7 @@ class TimedTask(ClassificationTask):
     """Reads the clock, which waits for a GPU, whenever a batch has arrived."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, mixup_alpha=0.0, cutmix_alpha=0.0)
+        super().__init__(name, optim=OptimConfig(lr=2e-3), mixup_alpha=0.0, cutmix_alpha=0.0)
         self.times: list[float] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
