@@ -13,6 +13,7 @@ from PIL import Image
 
 from gpvit.cli import main
 from gpvit.data.synthetic.scenes import Scene, digit_scene
+from studies.__main__ import main as studies
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,6 +57,10 @@ def run(commands: str, at_least: int, epochs: str = "") -> None:
     lines = [shlex.split(line.split("#")[0]) for line in commands.splitlines()]
     assert len(lines) >= at_least
     for program, *arguments in lines:
+        if program == "python":
+            assert arguments[:2] == ["-m", "studies"]
+            assert studies(arguments[2:]) == 0, arguments
+            continue
         assert program == "gpvit"
         shorter = ["--train.epochs", epochs] if epochs and arguments[0] == "train" else []
         assert main([*arguments, *shorter]) == 0, arguments
