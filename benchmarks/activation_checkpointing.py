@@ -1,8 +1,8 @@
 """Memory and time of training with and without gradient checkpointing, each in a fresh process.
 
 `python -m benchmarks.activation_checkpointing` trains GPViT-L1 on 8 images of 224x224 pixels. The targets are at most
-0.55 of the memory and 1.35 of the time. Memory is what training adds at its peak to the process with its model; on a CPU
-it is resident memory, on a GPU what torch has allocated.
+0.55 of the memory and 1.35 of the time. Memory is what training adds at its peak to the process with its model; on a
+CPU it is resident memory, on a GPU what torch has allocated.
 """
 
 import argparse

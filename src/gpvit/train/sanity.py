@@ -145,7 +145,7 @@ def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | 
         begin = time.perf_counter()
         for group in run.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * min((len(losses) + 1) / _WARMUP_STEPS, 1)
-        loss = run.module.training_step(batch, 0)["loss"]
+        loss = run.forward(run.module.training_step, batch, 0)["loss"]
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             report.problems.append(f"the loss is {losses[-1]} in step {len(losses)} of one batch")
