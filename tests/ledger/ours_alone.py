@@ -43,7 +43,7 @@ def _(entry: Entry) -> None:
     assert not model.stem.extra
 
 
-@check("Pictures of the groups (Figure 6)")
+@check("Images of the groups (Figure 6)")
 @torch.no_grad()
 def _(entry: Entry) -> None:
     model = gpvit.create_model("gpvit_nano", num_classes=3).eval()
