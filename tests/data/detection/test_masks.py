@@ -1,8 +1,10 @@
 import numpy as np
 import pycocotools.mask as reference
 import pytest
+import torch
 
-from gpvit.data.detection.masks import compress, rasterise
+from gpvit.data.detection.masks import rasterise
+from gpvit.data.detection.results import run_lengths
 from gpvit.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -12,7 +14,7 @@ def test_there_and_back():
     random = np.random.default_rng(0)
     for _ in range(20):
         masks = random.random((5, *random.integers(1, 40, 2))) < random.random()
-        packed = [compress(mask) for mask in masks]
+        packed = run_lengths(torch.from_numpy(masks))
         expected = [reference.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
         assert packed == [{**each, "counts": each["counts"].decode()} for each in expected]
         assert (rasterise(packed, *masks.shape[1:]) == masks).all()
@@ -27,7 +29,7 @@ def test_polygons_of_one_object_are_united():
 
 
 def test_damaged_run_lengths():
-    good = compress(np.ones((3, 4), bool))
+    (good,) = run_lengths(torch.ones(1, 3, 4))
     for counts in ("zzz", 4 * good["counts"], "", "0n0"):
         with pytest.raises(UserError, match=r"object 1: segmentation \{'counts': .*(?i:rle)"):
             rasterise([good, {"size": [3, 4], "counts": counts}], 3, 4)

@@ -192,10 +192,8 @@ def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
                 if values[field] not in known:
                     raise UserError(f"{field} {values[field]!r} is the id of none in the file")
             place, label = places[values["image_id"]], labels[values["category_id"]]
-            box = _checked_box(values["bbox"], entries[place])
-            segmentation = annotation.get("segmentation") if masks else None
-            if masks:
-                segmentation = checked_segmentation(segmentation, entries[place].height, entries[place].width)
+            box, size = _checked_box(values["bbox"], entries[place]), entries[place][2:]
+            segmentation = checked_segmentation(annotation.get("segmentation"), *size) if masks else None
             rows[place].append((box, label, values["area"], values["iscrowd"], segmentation))
         except UserError as error:
             problems.append(f"{_named('annotations', number, annotation)}: {error}")
@@ -225,14 +223,15 @@ def _fields(kind: str, entry: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _categories(path: Path, listed: Sequence[Mapping[str, Any]], annotations: Sequence[Any]) -> Categories:
-    """Take the categories, but an unused one of the name of a used one."""
+    """Take the categories in the order of their ids, but an unused one of the name of a used one."""
     ids = [entry.get("category_id") for entry in annotations if isinstance(entry, dict)]
     used = {category for category in ids if _is_whole(category)}
     names = {entry["name"] for entry in listed if entry["id"] in used}
     if spare := [entry for entry in listed if entry["id"] not in used and entry["name"] in names]:
         said = "have no annotation, and the name of another; they are left out"
         warnings.warn(f"{path}: categories {spare} {said}", stacklevel=4)
-    return Categories.from_coco(entry for entry in listed if entry not in spare)
+    kept = sorted((entry for entry in listed if entry not in spare), key=lambda entry: entry["id"])
+    return Categories(tuple(str(entry["name"]) for entry in kept), tuple(int(entry["id"]) for entry in kept))
 
 
 def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float, float, float]:
@@ -247,10 +246,8 @@ def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float,
 
 def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:
     boxes, labels, areas, crowds, segmentations = zip(*rows, strict=True) if rows else ((),) * 5
-    corners = np.array(boxes, np.float32).reshape(-1, 4)
-    return Objects(
-        corners, np.array(labels, np.int64), np.array(areas, np.float32), np.array(crowds, bool), segmentations
-    )
+    corners, area = np.array(boxes, np.float32).reshape(-1, 4), np.array(areas, np.float32)
+    return Objects(corners, np.array(labels, np.int64), area, np.array(crowds, bool), segmentations)
 
 
 def _report(path: Path, problems: Sequence[str], leave_out: bool) -> None:

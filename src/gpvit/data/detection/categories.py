@@ -1,9 +1,8 @@
 """The classes of a dataset: which category of an annotation file is which label of a model."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gpvit.errors import UserError
 
@@ -38,19 +37,9 @@ class Categories:
                 raise UserError(f"category {what}s {repeated} are given more than once; give each category its own")
 
     @classmethod
-    def from_coco(cls, entries: Iterable[Mapping[str, Any]]) -> "Categories":
-        """Take the `categories` of a COCO file, in the order of their ids, wherever they stand in the file."""
-        ordered = sorted(entries, key=lambda entry: entry["id"])
-        return cls(tuple(str(entry["name"]) for entry in ordered), tuple(int(entry["id"]) for entry in ordered))
-
-    @classmethod
     def from_names(cls, names: Sequence[str]) -> "Categories":
         """Number the categories of data that come without ids like their labels, from 1."""
         return cls(tuple(names), tuple(range(1, len(names) + 1)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give names and ids as plain data, to be stored with a model's weights."""
-        return asdict(self)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -1,4 +1,4 @@
-"""Masks of single objects: from the forms in which COCO's files give them to pixels, and back."""
+"""Masks of single objects, in the forms in which COCO's files give them: checked, and drawn."""
 
 from collections.abc import Sequence
 from reprlib import repr as shortened
@@ -9,24 +9,12 @@ from faster_coco_eval import mask as codec
 
 from gpvit.errors import UserError
 
-RunLengths = dict[str, Any]
-"""Run lengths as COCO compresses them: `size` (height, width) and `counts`, a text."""
-
 _LARGEST = 4 * 2**30  # bytes
 _FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"
 
 
 def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object.
-
-    Args:
-        segmentations: Of each object, a list of polygons, or run lengths, compressed or not.
-        height: Of the image.
-        width: Of the image.
-
-    Raises:
-        UserError: Run lengths are damaged, or the masks would not fit into memory.
-    """
+    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object, of segmentations as files give them."""
     if (size := len(segmentations) * height * width) > _LARGEST:
         raise UserError(
             f"{len(segmentations)} masks of {width}x{height} pixels would take {size / 2**30:.0f} GB of memory; cut "
@@ -41,29 +29,13 @@ def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarr
     return masks
 
 
-def compress(mask: np.ndarray) -> RunLengths:
-    """Compress a mask `(H, W)`, bool or uint8 of 0 and 1, to run lengths that fit into JSON."""
-    # Twice as fast as the codec's own search for runs, in column order, through memory in row order.
-    column_order = mask.T.ravel()
-    changes = np.flatnonzero(column_order[1:] != column_order[:-1]) + 1
-    counts = np.diff(changes, prepend=0, append=mask.size).tolist()
-    if mask.size and column_order[0]:
-        counts.insert(0, 0)  # of the background, which always comes first
-    compressed: RunLengths = codec.frPyObjects({"size": list(mask.shape), "counts": counts}, *mask.shape)
-    return {"size": list(mask.shape), "counts": compressed["counts"].decode()}
-
-
 def is_number(value: Any) -> bool:
     """Tell whether a value of a JSON file is a number, neither infinite nor NaN, that arrays can hold exactly."""
     return type(value) in (int, float) and abs(value) < 2**53
 
 
 def checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
-    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back.
-
-    Raises:
-        UserError: It cannot.
-    """
+    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back."""
     if isinstance(segmentation, list) and segmentation:
         for polygon in segmentation:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
