@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpvit.data.segmentation.ade20k import ADE20K, ade20k_classes
+from gpvit.data.segmentation.folders import ADE20K, ade20k_classes
 
 
 @pytest.fixture

@@ -45,26 +45,13 @@ class Categories:
         return len(self.names)
 
     def category_id(self, label: int) -> int:
-        """Say which id a label, from 1, has in files.
-
-        Raises:
-            UserError: There is no such label.
-        """
+        """Say which id a label, from 1, has in files; UserError if there is no such label."""
         if not 1 <= label <= len(self):
             raise UserError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
         return self.ids[label - 1]
 
     def require_same(self, other: "Categories", name: str, other_name: str) -> None:
-        """Check that other data, or a model's weights, mean the same by every label.
-
-        Args:
-            other: Their categories.
-            name: What the message calls these.
-            other_name: What it calls the others.
-
-        Raises:
-            UserError: Names, ids or their order differ; the message says which.
-        """
+        """Check that `other` means the same by every label; a UserError calls both by their names and says what differs."""
         if self == other:
             return
         mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))

@@ -124,8 +124,7 @@ class DetectionData(ImageData):
     def write_report(self, folder: Path) -> None:
         """Write `boxes.csv`, the objects of each class, and `data.png`, a preview sheet, of the training images.
 
-        Args:
-            folder: Where to; it is made if need be. What deserves a look, of training or validation, is warned of.
+        What deserves a look, of training or validation, is warned of.
         """
         self.setup("fit")
         for split in ("val", "train"):
@@ -133,16 +132,13 @@ class DetectionData(ImageData):
             for message in counts.warnings():
                 warnings.warn(f"{split}: {message}", stacklevel=2)
         write_text(folder / "boxes.csv", counts.to_csv())
-        sheet = preview_detection(self._ready(self.train_set), self.class_names, self.colors)
+        sheet = preview_detection(self.train_set, self.class_names, self.colors)
         with replacing(folder / "data.png") as path:
             sheet.save(path)
 
 
 class DetectionDataset(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
-    """Images, each with its target, as `DetectionData` describes them.
-
-    A transform, from `training_transform`, makes them samples to train on, without crowds; None leaves all as it is.
-    """
+    """Images with their targets; a transform varies them for training, without crowds, None leaves all as it is."""
 
     def __init__(self, samples: Samples, transform: v2.Transform | None = None) -> None:
         self.samples = samples

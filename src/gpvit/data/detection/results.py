@@ -36,9 +36,8 @@ def coco_results(detection: Mapping[str, Any], image_id: int, categories: Catego
 def run_lengths(masks: torch.Tensor | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compress masks, one at a time, to run lengths that fit into JSON: `size` (height, width) and `counts`, a text.
 
-    Args:
-        masks: `(N, H, W)` or `(N, 1, H, W)`, bool, uint8, or probabilities, of which 0.5 is inside; or run lengths,
-            whose `counts` may be bytes.
+    They are `(N, H, W)` or `(N, 1, H, W)`, bool, uint8, or probabilities, of which 0.5 is inside; or run lengths, whose
+    `counts` may be bytes.
     """
     if isinstance(masks, torch.Tensor):
         inside = (mask >= 0.5 if mask.is_floating_point() else mask for mask in masks)

@@ -1,11 +1,12 @@
-"""Segmentation of one's own images: a folder of images and a folder of masks."""
+"""Segmentation of a folder of images and a folder of masks: one's own, and ADE20K itself."""
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from gpvit.data.images import list_images, read_image
-from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
+from gpvit.data.segmentation.masks import MaskClasses, find_classes, read_classes
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
 from gpvit.errors import UserError
@@ -100,16 +101,44 @@ class MaskFolder(SegmentationData):
         return find_classes([path for part in parts for path in _named_files(part, self.mask_suffix).values()])
 
 
-class FolderSamples(Sequence[Sample]):
-    """Name, image file and mask file of each sample; both are read when asked for.
+class ADE20K(MaskFolder):
+    """The folder ADEChallengeData2016: `images/` and `annotations/`, in each `training/` and `validation/`.
+
+    Label 0 of its masks, "other", is ignored; label 1 is the first class. Published results are of 32 images a step.
+
+    Args:
+        root: The folder that holds `images` and `annotations`.
+        **options: `subset` and `subset_seed` of `MaskFolder`; `preprocessing`, `augmentation`, `batch_size`,
+            `num_workers`, `val_batch_size` and `max_damaged` of `SegmentationData`.
 
     Raises:
-        UserError: When a sample is read: its sizes differ, or a label belongs to no class.
+        FileNotFoundError: `root` lacks a folder; those of a part are looked for by `setup`.
     """
 
+    folders: ClassVar[Mapping[str, str]] = {"train": "training", "val": "validation"}
+
+    def __init__(self, root: str | Path, **options: Any) -> None:
+        folder = Path(root).expanduser()
+        if missing := [name for name in ("images", "annotations") if not (folder / name).is_dir()]:
+            raise FileNotFoundError(
+                f"{folder} has no folder {' and no '.join(missing)}; give the folder ADEChallengeData2016 of the "
+                "benchmark's release"
+            )
+        classes = MaskClasses(ade20k_classes(), reduce_zero_label=True)
+        super().__init__(root, "images", "annotations", classes, image_suffix="", mask_suffix="", **options)
+
+
+def ade20k_classes() -> tuple[str, ...]:
+    """Name the 150 classes of the benchmark in the order of their labels."""
+    listed = files("gpvit.data.segmentation").joinpath("ade20k_classes.txt")
+    return tuple(listed.read_text(encoding="utf-8").split("\n")[:-1])
+
+
+class FolderSamples(Sequence[Sample]):
+    """Name, image file and mask file of each sample; both are read when asked for."""
+
     def __init__(self, files: Sequence[tuple[str, Path, Path]], classes: MaskClasses) -> None:
-        self.files = list(files)
-        self.names = [name for name, _, _ in files]
+        self.files = files
         self.classes = classes
 
     def __len__(self) -> int:
@@ -125,6 +154,10 @@ class FolderSamples(Sequence[Sample]):
                 "upright, if its EXIF data say so): save it again in that size, without interpolation"
             )
         return Sample(name, image, mask)
+
+    def name(self, index: int) -> str:
+        """Name an image by its path, without the extension."""
+        return self.files[index][0]
 
 
 def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
