@@ -3,7 +3,7 @@ import pycocotools.mask as reference
 import pytest
 import torch
 
-from gpvit.data.detection.masks import rasterise
+from gpvit.data.detection.coco import rasterise
 from gpvit.data.detection.results import run_lengths
 from gpvit.errors import UserError
 

@@ -11,12 +11,13 @@ from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
 import numpy as np
+from faster_coco_eval import mask as codec
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.masks import checked_segmentation, is_number
 from gpvit.errors import UserError
 
 _SHOWN = 10  # of the problems that a message lists
+_FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"
 
 
 class Field(NamedTuple):
@@ -29,6 +30,11 @@ class Field(NamedTuple):
 
 def _is_whole(value: Any) -> bool:
     return type(value) is int or (isinstance(value, float) and value.is_integer())
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a number, neither infinite nor NaN, that arrays can hold exactly."""
+    return type(value) in (int, float) and abs(value) < 2**53
 
 
 def _is_text(value: Any) -> bool:
@@ -47,9 +53,9 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "category_id": _ID,
         "bbox": Field(
             "x, y, width and height, four finite numbers",
-            lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
+            lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
         ),
-        "area": Field("a finite number", is_number, math.nan),
+        "area": Field("a finite number", _is_number, math.nan),
         "iscrowd": Field("0 or 1", lambda value: isinstance(value, int | float) and value in (0, 1), 0),
     },
 }
@@ -121,11 +127,6 @@ class Annotations(Sequence[Objects]):
         segmentations = pickle.loads(self._packed[self._packed_starts[index] : self._packed_starts[index + 1]])
         return Objects(self.boxes[rows], self.labels[rows], self.areas[rows], self.crowds[rows], segmentations)
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Heights and widths of the images, `(N, 2)`."""
-        return np.array([(image.height, image.width) for image in self.images], dtype=np.int64).reshape(-1, 2)
-
     def without_empty(self) -> "Annotations":
         """Leave out the images without an object; crowds do not count as one."""
         return self.only(np.unique(self.image_indices[~self.crowds]).tolist())
@@ -193,7 +194,7 @@ def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
                     raise UserError(f"{field} {values[field]!r} is the id of none in the file")
             place, label = places[values["image_id"]], labels[values["category_id"]]
             box, size = _checked_box(values["bbox"], entries[place]), entries[place][2:]
-            segmentation = checked_segmentation(annotation.get("segmentation"), *size) if masks else None
+            segmentation = _checked_segmentation(annotation.get("segmentation"), *size) if masks else None
             rows[place].append((box, label, values["area"], values["iscrowd"], segmentation))
         except UserError as error:
             problems.append(f"{_named('annotations', number, annotation)}: {error}")
@@ -242,6 +243,32 @@ def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float,
     if min(left + width, image.width) <= max(left, 0) or min(top + height, image.height) <= max(top, 0):
         raise UserError(f"bbox {box} (x, y, width, height) lies outside its image of {image.width}x{image.height}")
     return left, top, left + width, top + height
+
+
+def _checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
+    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back."""
+    if isinstance(segmentation, list) and segmentation:
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise UserError(f"segmentation has the polygon {shortened(polygon)}; it takes {_FORMS}")
+            if not all(map(_is_number, polygon)):
+                raise UserError(f"segmentation has a coordinate that is no finite number: {shortened(polygon)}")
+        return segmentation
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
+        raise UserError(f"segmentation is {shortened(segmentation)}; it takes {_FORMS}")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if size != [height, width]:
+        raise UserError(f"segmentation has the size {size} (height, width) on an image of {[height, width]}")
+    checked = {"size": [height, width], "counts": counts}  # the codec takes no sides such as 48.0
+    if isinstance(counts, list):
+        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+            raise UserError(f"segmentation has counts {shortened(counts)}; their sum must be {height * width} pixels")
+        return checked
+    try:
+        codec.area(checked)  # reads a text of run lengths to its end, in microseconds
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"segmentation has counts {shortened(counts)}, no compressed run lengths: {error}") from error
+    return checked
 
 
 def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:

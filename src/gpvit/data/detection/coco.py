@@ -1,14 +1,20 @@
 """Images annotated in COCO's format: a folder of one's own, and COCO 2017 itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, Literal
 
+import numpy as np
+from faster_coco_eval import mask as codec
+
 from gpvit.data.detection.annotations import Annotations, Objects, read_annotations
-from gpvit.data.detection.masks import rasterise
 from gpvit.data.detection.module import DetectionData, Sample, Samples
 from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
 from gpvit.errors import UserError
+
+_LARGEST = 4 * 2**30  # bytes, of the masks of an image
 
 
 class CocoFolder(DetectionData):
@@ -116,7 +122,7 @@ class AnnotatedFiles(Samples):
         self.annotations = annotations
         self.folder = folder
         self.masks = masks
-        self.sizes = annotations.sizes
+        self.sizes = np.array([(image.height, image.width) for image in annotations.images])
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such image folder")
         if not annotations.images:
@@ -153,3 +159,19 @@ class AnnotatedFiles(Samples):
     def objects(self, index: int) -> Objects:
         """Give the objects of an image."""
         return self.annotations[index]
+
+
+def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
+    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object, of segmentations as files give them."""
+    if (size := len(segmentations) * height * width) > _LARGEST:
+        raise UserError(
+            f"{len(segmentations)} masks of {width}x{height} pixels would take {size / 2**30:.0f} GB of memory; cut "
+            "the image into parts, or use boxes alone with masks: false"
+        )
+    masks = np.empty((len(segmentations), height, width), dtype=np.uint8)
+    for number, segmentation in enumerate(segmentations):
+        try:
+            masks[number] = codec.decode(codec.segmToRle(segmentation, width, height))
+        except (ValueError, RuntimeError) as error:  # the codec raises either
+            raise UserError(f"object {number}: segmentation {shortened(segmentation)}: {error}") from error
+    return masks

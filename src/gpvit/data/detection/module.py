@@ -18,7 +18,7 @@ from gpvit.data.colors import class_colors
 from gpvit.data.detection.annotations import Objects
 from gpvit.data.detection.categories import Categories
 from gpvit.data.module import ImageData
-from gpvit.data.samplers import EpochOrder, sample_name, seeded_generator
+from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.stats import count_objects
 from gpvit.data.transforms.detection import SCHEDULE_1X, DetectionAugmentation, training_transform
 from gpvit.data.visualise import preview_detection
@@ -143,6 +143,7 @@ class DetectionDataset(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
     def __init__(self, samples: Samples, transform: v2.Transform | None = None) -> None:
         self.samples = samples
         self.transform = transform
+        self.name = samples.name
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -158,10 +159,6 @@ class DetectionDataset(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
             target["area"] = _areas(target)
         plain: tuple[torch.Tensor, dict[str, Any]] = v2.ToPureTensor()(F.to_dtype(image, scale=True), target)
         return plain
-
-    def name(self, index: int) -> str:
-        """Say what messages call a sample."""
-        return sample_name(self.samples, index)
 
 
 def collate(samples: Sequence[tuple[torch.Tensor, dict[str, Any]]]) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:

@@ -69,8 +69,7 @@ class MaskFolder(SegmentationData):
         for folder in (self.root, self.images, self.masks):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}")
-        self.image_suffix = image_suffix
-        self.mask_suffix = mask_suffix
+        self.suffixes = image_suffix, mask_suffix
         self.subset = subset
         self.subset_seed = subset_seed
         self.classes = self._classes(classes)
@@ -78,11 +77,8 @@ class MaskFolder(SegmentationData):
 
     def samples(self, split: Literal["train", "val"]) -> "FolderSamples":
         """List the images of one part, or of training's subset of it, with their masks."""
-        images, masks = (
-            _named_files(folder / self.folders[split], suffix)
-            for folder, suffix in ((self.images, self.image_suffix), (self.masks, self.mask_suffix))
-        )
-        files = _paired(images, masks)
+        folders = (folder / self.folders[split] for folder in (self.images, self.masks))
+        files = _paired(*map(_named_files, folders, self.suffixes))
         if split == "train" and self.subset is not None:
             files = [files[index] for index in random_subset(len(files), self.subset, self.subset_seed)]
         return FolderSamples(files, self.classes)
@@ -98,7 +94,7 @@ class MaskFolder(SegmentationData):
         parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
         if not parts:
             raise FileNotFoundError(f"{self.masks} has no folder {self.folders['val']}; {_LAYOUT}")
-        return find_classes([path for part in parts for path in _named_files(part, self.mask_suffix).values()])
+        return find_classes([path for part in parts for path in _named_files(part, self.suffixes[1]).values()])
 
 
 class ADE20K(MaskFolder):

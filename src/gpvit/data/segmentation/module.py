@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gpvit.data.colors import checked_colors, class_colors
 from gpvit.data.module import ImageData
-from gpvit.data.samplers import sample_name
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.stats import count_pixels
 from gpvit.data.transforms.preprocessing import Transform
@@ -130,6 +129,7 @@ class SegmentationDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     ) -> None:
         self.samples = samples
         self.transform = transform
+        self.name = getattr(samples, "name", "sample {}".format)  # what messages call a sample
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -137,10 +137,6 @@ class SegmentationDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         _, image, mask = self.samples[index]
         return self.transform(image, torch.from_numpy(mask))
-
-    def name(self, index: int) -> str:
-        """Say what messages call a sample."""
-        return sample_name(self.samples, index)
 
 
 def collate_whole(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
