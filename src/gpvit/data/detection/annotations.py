@@ -37,16 +37,13 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 2**53
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
 _ID = Field("a whole number", _is_whole)
-_NAME = Field("a text or a whole number", lambda value: _is_text(value) or _is_whole(value))
+_TEXT = Field("a text", lambda value: isinstance(value, str) and value != "")
+_NAME = Field("a text or a whole number", lambda value: _TEXT.accepts(value) or _is_whole(value))
 _SIDE = Field("a whole number of pixels from 1", lambda value: _is_whole(value) and 1 <= value < 2**31)
 
 FIELDS: Mapping[str, Mapping[str, Field]] = {
-    "images": {"id": _NAME, "file_name": Field("a text", _is_text), "height": _SIDE, "width": _SIDE},
+    "images": {"id": _NAME, "file_name": _TEXT, "height": _SIDE, "width": _SIDE},
     "categories": {"id": _ID, "name": _NAME},
     "annotations": {
         "image_id": _NAME,
@@ -95,11 +92,6 @@ class Annotations(Sequence[Objects]):
     Loader processes share what arrays and bytes hold; from lists of COCO's size, each would make a copy of gigabytes by
     merely counting references. So segmentations are packed, and unpacked for one image at a time.
 
-    Args:
-        categories: What the labels mean.
-        images: The images.
-        objects: Per image.
-
     Attributes:
         boxes: `(M, 4)`, of all M objects; `labels`, `areas` and `crowds`, `(M,)`, likewise.
         image_indices: `(M,)`, int64: which image each object is in.
@@ -108,7 +100,7 @@ class Annotations(Sequence[Objects]):
     def __init__(self, categories: Categories, images: Sequence[ImageEntry], objects: Sequence[Objects]) -> None:
         self.categories = categories
         self.images = tuple(images)
-        columns = list(zip(_objects([]), *objects, strict=True))
+        columns = list(zip(_objects([]), *objects, strict=True))  # no objects first: there may be no image
         self.boxes, self.labels, self.areas, self.crowds = (np.concatenate(column) for column in columns[:4])
         counts = [len(each.labels) for each in objects]
         self.image_indices = np.repeat(np.arange(len(objects)), counts)

@@ -51,7 +51,7 @@ class Categories:
         return self.ids[label - 1]
 
     def require_same(self, other: "Categories", name: str, other_name: str) -> None:
-        """Check that `other` means the same by every label; else a UserError calls both by name and says what differs."""
+        """Check that `other` means the same by every label; else a UserError names both and says what differs."""
         if self == other:
             return
         mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))

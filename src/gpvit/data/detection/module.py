@@ -75,9 +75,6 @@ class DetectionData(ImageData):
             together; each is named in a warning. Validation passes over none.
 
     Attributes:
-        categories: As given; known before `setup`.
-        class_names: Names of the labels 1 to K, without the background.
-        num_classes: K.
         colors: One RGB colour, 0 to 255, per class.
     """
 

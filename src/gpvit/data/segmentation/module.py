@@ -58,9 +58,6 @@ class SegmentationData(ImageData):
         colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
         max_damaged: How often training may pass over an image that cannot be read, in all processes of a loader
             together; each is named in a warning. Validation passes over none.
-
-    Attributes:
-        colors: One RGB colour per class; known before `setup`.
     """
 
     preprocessing: SegmentationPreprocessing
@@ -122,11 +119,7 @@ class SegmentationData(ImageData):
 class SegmentationDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Samples, loaded when asked for, as `transform` makes tensors of an image and its mask `(H, W)`, uint8."""
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        transform: Any,
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], transform: Any) -> None:
         self.samples = samples
         self.transform = transform
         self.name = getattr(samples, "name", "sample {}".format)  # what messages call a sample
