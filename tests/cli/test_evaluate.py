@@ -12,7 +12,7 @@ from gpvit.cli import main
 from gpvit.data import Digits, Preprocessing
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.segmentation import DigitScenes
-from gpvit.data.segmentation.ade20k import ade20k_classes
+from gpvit.data.segmentation.folders import ade20k_classes
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.zoo.catalog import MODELS, Weights
 
