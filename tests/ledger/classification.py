@@ -19,8 +19,8 @@ from gpvit.data.write_shards import write_shards
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.ops.deformable import deformable_sample
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
+from gpvit.tasks.optim import warmup_cosine
 from gpvit.tasks.param_groups import NO_DECAY
-from gpvit.tasks.schedules import warmup_cosine
 
 IMAGENET, COCO, ADE20K = "imagenet/gpvit_l1", "coco/mask_rcnn_gpvit_l1_1x", "ade20k/upernet_gpvit_l1"
 

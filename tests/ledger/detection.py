@@ -13,8 +13,8 @@ from gpvit.data.transforms.detection import DetectionAugmentation, RandomSizeCro
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.detection.assign import BELOW_LOW_THRESHOLD, BestMatcher, FixedStrideAnchors
 from gpvit.models.detection.roi_heads import L1RoIHeads
+from gpvit.tasks.optim import warmup_multistep
 from gpvit.tasks.param_groups import parameter_groups
-from gpvit.tasks.schedules import warmup_multistep
 
 LEVELS = (1, 2, 3, 4)
 DETECTORS = ("mask_rcnn", "retinanet")

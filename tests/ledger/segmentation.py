@@ -10,8 +10,8 @@ from PIL import Image
 import gpvit
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.inference.inferers import WholeImage
+from gpvit.tasks.optim import warmup_poly
 from gpvit.tasks.param_groups import parameter_groups
-from gpvit.tasks.schedules import warmup_poly
 from gpvit.tasks.segmentation import pixel_cross_entropy
 from gpvit.zoo.catalog import MODELS
 

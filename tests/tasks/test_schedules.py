@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gpvit.tasks.schedules import warmup_cosine, warmup_multistep, warmup_poly
+from gpvit.tasks.optim import warmup_cosine, warmup_multistep, warmup_poly
 
 
 def test_released_schedule_at_given_steps():

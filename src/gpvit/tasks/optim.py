@@ -1,7 +1,8 @@
 """Settings of optimiser and schedule, alike for all tasks, and what they create."""
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -13,9 +14,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.errors import UserError
-from gpvit.tasks.freezing import Frozen
-from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
-from gpvit.tasks.schedules import warmup_cosine, warmup_multistep, warmup_poly
+from gpvit.tasks.param_groups import NO_DECAY, Frozen, parameter_groups
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["cosine", "poly", "multistep"]
@@ -95,19 +94,14 @@ def create_optimizer(
 ) -> tuple[Optimizer, LambdaLR]:
     """Create an optimiser over what learns in a network, and its schedule, which moves at every optimiser step.
 
-    A learning rate that is scaled is printed, by the first process alone.
-
-    Args:
-        network: Has timm's `no_weight_decay`, and `head_names`.
-        config: The settings.
-        total_steps: Optimiser steps of the whole run.
-        epoch_steps: Optimiser steps of an epoch.
-        images_per_step: Images of a step, of all devices and accumulated batches.
+    `total_steps` are those of the whole run, `epoch_steps` those of an epoch; `images_per_step` are those of all
+    devices and accumulated batches. A learning rate that they scale is printed, by the first process alone.
     """
     lr = config.peak_lr(images_per_step)
     if lr != config.lr:
         line = f"learning rate {lr:.3g} for {images_per_step} images a step, from {config.lr:.3g} for"
         rank_zero_only(print)(line, config.base_batch_size, flush=True)
+    is_muon = config.optimizer == "muon"
     groups = parameter_groups(
         network,
         lr=lr,
@@ -115,13 +109,10 @@ def create_optimizer(
         no_decay=config.no_decay,
         head_lr_scale=config.head_lr_scale,
         layer_decay=config.layer_decay,
-        muon=config.optimizer == "muon",
+        muon=is_muon,
     )
-    optimizer: Optimizer
-    if config.optimizer == "muon":
-        optimizer = Muon(groups, lr=lr, betas=config.betas, nesterov=True)
-    else:
-        optimizer = AdamW(groups, lr=lr, betas=config.betas)
+    create: Callable[..., Optimizer] = partial(Muon, nesterov=True) if is_muon else AdamW
+    optimizer = create(groups, lr=lr, betas=config.betas)
     return optimizer, LambdaLR(optimizer, lr_factor(config, total_steps, epoch_steps))
 
 
@@ -151,3 +142,41 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
     if config.schedule == "cosine":
         return partial(warmup_cosine, **end, **warmup)
     return partial(warmup_poly, power=config.power, **end, **warmup)
+
+
+# Of the three schedules, cosine and power fall from the first step on, not after the warm-up, as in the authors'
+# training. Each gives the factor of the peak rate after `step` optimiser steps.
+
+
+def warmup_cosine(
+    step: int, total_steps: int, warmup_steps: int = 0, warmup_ratio: float = 1e-3, min_lr_ratio: float = 1e-2
+) -> float:
+    """A cosine over all steps, down to `min_lr_ratio`, times a linear warm-up from `warmup_ratio`."""
+    progress = min(step / total_steps, 1.0)
+    factor = min_lr_ratio + (1 - min_lr_ratio) * (1 + math.cos(math.pi * progress)) / 2
+    return factor * _warmup(step, warmup_steps, warmup_ratio)
+
+
+def warmup_poly(
+    step: int,
+    total_steps: int,
+    warmup_steps: int = 0,
+    warmup_ratio: float = 1e-6,
+    power: float = 1.0,
+    min_lr_ratio: float = 0.0,
+) -> float:
+    """A power of the share of steps that are left, down to `min_lr_ratio`, times a linear warm-up."""
+    left = 1 - min(step / total_steps, 1.0)
+    return (min_lr_ratio + (1 - min_lr_ratio) * left**power) * _warmup(step, warmup_steps, warmup_ratio)
+
+
+def warmup_multistep(
+    step: int, milestones: Sequence[int], warmup_steps: int = 0, warmup_ratio: float = 1e-3, gamma: float = 0.1
+) -> float:
+    """A fall to `gamma` of the rate at each milestone, in steps, times a linear warm-up."""
+    factor: float = gamma ** sum(step >= milestone for milestone in milestones)
+    return factor * _warmup(step, warmup_steps, warmup_ratio)
+
+
+def _warmup(step: int, warmup_steps: int, warmup_ratio: float) -> float:
+    return 1 - (1 - step / warmup_steps) * (1 - warmup_ratio) if step < warmup_steps else 1.0
