@@ -20,13 +20,7 @@ from gpvit.tasks.evaluate import evaluate as score
 from gpvit.zoo.factory import is_untrained, open_model
 
 _KINDS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
-_ONLY_OF = {
-    "window": "segmenter",
-    "overlap": "segmenter",
-    "scales": "segmenter",
-    "flip": "segmenter",
-    "results": "detector",
-}
+_ONLY_OF = {"results": "detector", **dict.fromkeys(("window", "overlap", "scales", "flip"), "segmenter")}
 
 
 def evaluate(
@@ -105,9 +99,7 @@ def evaluate(
     if not expected:
         return
     where = next(model.parameters()).device
-    evidence = certificates.certify(
-        checkpoint, data, scores, expected, tolerance=tolerance, images=images, device=where
-    )
+    evidence = certificates.certify(checkpoint, data, scores, expected, tolerance, images, where)
     evidence["expectation"] = "published by the authors" if is_published else "stated by the caller"
     for row in evidence["compared"]:
         verdict = "agrees" if row["agrees"] else "differs"

@@ -24,15 +24,13 @@ _COMPILED_PARTS = ("backbone", "decoder", "auxiliary")
 class Task(LightningModule):
     """Trains a model of the catalog, under `gpvit train` or any `lightning.Trainer`.
 
+    `name`, `weights`, `backbone_weights` and the arguments of the model are as of the tasks.
+
     Args:
-        name: A model of the catalog.
-        weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
-        backbone_weights: The same for the backbone alone.
         optim: Optimiser and schedule; None takes `default_optim`.
         grad_checkpointing: Keep only each block's input for the backward pass and compute the rest again, for less
             memory and more time.
         compile: Have torch.compile make kernels for the network, which takes minutes at first and a C++ compiler.
-        **model_kwargs: More arguments of the model.
 
     Attributes:
         best_metric: The metric that tells the best weights; higher is better.

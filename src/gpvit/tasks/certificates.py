@@ -39,21 +39,13 @@ def certify(
     data: str,
     scores: Mapping[str, Any],
     expected: Mapping[str, float],
-    *,
-    tolerance: float = TOLERANCE,
-    images: int | None = None,
+    tolerance: float,
+    images: int | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Compare scores with those expected, and add all that is needed to measure them again.
+    """Compare scores with those expected on so many `images`, and add all that is needed to measure them again.
 
-    Args:
-        checkpoint: What was evaluated, as `gpvit evaluate` takes it.
-        data: What it was evaluated on, likewise.
-        scores: What `gpvit.tasks.evaluate.evaluate` returned.
-        expected: What some of them should be.
-        tolerance: How far each may be from it, either way.
-        images: How many images the expected scores are for; None for any number.
-        device: Where the scores were computed.
+    Checkpoint and data are named as `gpvit evaluate` takes them; `tolerance` is either way.
     """
     rows, faults = [], []
     for name, score in expected.items():

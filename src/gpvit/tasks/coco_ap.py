@@ -101,7 +101,7 @@ class DetectionScores:
         if len(sizes) > 1:
             raise UserError(f"image {image_id}: masks of different sizes (height, width), {sorted(sizes)}")
         crowds = target["iscrowd"].tolist() if "iscrowd" in target else [0] * len(truth)
-        areas = target["area"].tolist() if "area" in target else [_area(entry) for entry in truth]
+        areas = target["area"].tolist() if "area" in target else map(_area, truth)
         for entry, crowd, area in zip(truth, crowds, areas, strict=True):
             entry |= {"iscrowd": int(crowd), "area": area}
         size = sizes.pop() if sizes else (0, 0)  # of use with masks alone
@@ -128,10 +128,7 @@ def _records(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _area(entry: Mapping[str, Any]) -> float:
-    if "segmentation" in entry:
-        return float(codec.area(entry["segmentation"]))
-    _, _, width, height = entry["bbox"]
-    return float(width * height)
+    return float(codec.area(entry["segmentation"]) if "segmentation" in entry else math.prod(entry["bbox"][2:]))
 
 
 def _average_precision(truth: COCO, found: Sequence[Mapping[str, Any]], kind: str) -> dict[str, torch.Tensor]:

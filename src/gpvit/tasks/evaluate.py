@@ -64,16 +64,15 @@ def open_data(
         num_workers: Processes that load images; None as the data choose.
     """
     kind = SOURCES[task]
-    options: dict[str, Any] = {"batch_size": batch_size or kind.batch_size}
+    options: dict[str, Any] = {"batch_size": kind.batch_size if batch_size is None else batch_size}
     if num_workers is not None:
         options["num_workers"] = num_workers
     if task == "detection":
         options["masks"] = model.has_masks
-    data: ImageData
+    root = Path(source).expanduser()
     if source == kind.own_name:
-        data = kind.own(**options)
+        data: ImageData = kind.own(**options)
     else:
-        root = Path(source).expanduser()
         data = (kind.dataset if (root / kind.layout).exists() else kind.folder)(root, **options)
     if kind.prepare is not None:
         data.preprocessing = kind.prepare(model)
@@ -133,27 +132,21 @@ def evaluate(
 
 def _parts(model: Any, data: Any, inferer: Inferer) -> tuple[Callable[[Any], Any], Any, Any]:
     """Give what predicts, the metric that takes predictions and targets, and batches of inputs and targets."""
-    device = next(model.parameters()).device
-    match task_of(model):
-        case "classification":
-            return (
-                partial(forward_logits, model),
-                ClassificationScores(data.num_classes).to(device),
-                data.val_dataloader(),
-            )
-        case "detection":
+    task, device = task_of(model), next(model.parameters()).device
 
-            def find(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-                return detect(model, [image.to(device) for image in images])
-
-            return find, DetectionScores(data.class_names, masks=model.has_masks), data.val_dataloader()
+    def find(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        return detect(model, [image.to(device) for image in images])
 
     def label(image: Image.Image) -> torch.Tensor:
         return torch.from_numpy(inferer(model, image, data.preprocessing))[None]
 
-    # each image by itself, at its own size
-    options = {"batch_size": None, "num_workers": data.num_workers, "collate_fn": _whole_image}
-    return label, SegmentationScores(data.num_classes), DataLoader(data.samples("val"), **options)
+    if task == "segmentation":  # each image by itself, at its own size
+        options = {"batch_size": None, "num_workers": data.num_workers, "collate_fn": _whole_image}
+        return label, SegmentationScores(data.num_classes), DataLoader(data.samples("val"), **options)
+    if task == "detection":
+        return find, DetectionScores(data.class_names, masks=model.has_masks), data.val_dataloader()
+    scores = ClassificationScores(data.num_classes).to(device)
+    return partial(forward_logits, model), scores, data.val_dataloader()
 
 
 def _whole_image(sample: Any) -> tuple[Image.Image, torch.Tensor]:

@@ -2,10 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from timm.optim import Muon
@@ -75,11 +75,7 @@ class OptimConfig:
             raise UserError(
                 f"warmup_steps {self.warmup_steps} and warmup_epochs {self.warmup_epochs}: set one of them to null or 0"
             )
-        choices = {
-            "optimizer": get_args(OptimizerName),
-            "schedule": get_args(ScheduleName),
-            "no_decay": tuple(NO_DECAY),
-        }
+        choices = {"optimizer": get_args(OptimizerName), "schedule": get_args(ScheduleName), "no_decay": NO_DECAY}
         for field, names in choices.items():
             if (given := getattr(self, field)) not in names:
                 raise UserError(f"{field} {given!r}: choose one of {', '.join(names)}")
@@ -128,55 +124,23 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
             "reached: set optim.warmup_steps or warmup_epochs lower, or train longer",
             stacklevel=2,
         )
-    warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_ratio": config.warmup_ratio}
-    if config.schedule == "multistep":
-        milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
-        if max(milestones, default=0) >= total_steps > 0:
-            warnings.warn(
-                f"the run ends before its learning rate falls after the epochs {list(config.milestones)}: set "
-                "optim.milestones to earlier ones, or optim.schedule to poly, which falls to zero by the end",
-                stacklevel=2,
-            )
-        return partial(warmup_multistep, milestones=milestones, **warmup)
-    end: dict[str, Any] = {"total_steps": total_steps, "min_lr_ratio": config.min_lr_ratio}
-    if config.schedule == "cosine":
-        return partial(warmup_cosine, **end, **warmup)
-    return partial(warmup_poly, power=config.power, **end, **warmup)
+    milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
+    if config.schedule == "multistep" and max(milestones, default=0) >= total_steps > 0:
+        warnings.warn(
+            f"the run ends before its learning rate falls after the epochs {list(config.milestones)}: set "
+            "optim.milestones to earlier ones, or optim.schedule to poly, which falls to zero by the end",
+            stacklevel=2,
+        )
 
+    def factor(step: int) -> float:
+        # code: cosine and poly fall from the first step, not after the warm-up, as in the authors' training.
+        if config.schedule == "multistep":
+            height = 0.1 ** sum(step >= milestone for milestone in milestones)
+        else:
+            done = min(step / total_steps, 1.0)
+            left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else (1 - done) ** config.power
+            height = config.min_lr_ratio + (1 - config.min_lr_ratio) * left
+        is_warm = step >= warmup_steps
+        return height if is_warm else height * (1 - (1 - step / warmup_steps) * (1 - config.warmup_ratio))
 
-# Of the three schedules, cosine and power fall from the first step on, not after the warm-up, as in the authors'
-# training. Each gives the factor of the peak rate after `step` optimiser steps.
-
-
-def warmup_cosine(
-    step: int, total_steps: int, warmup_steps: int = 0, warmup_ratio: float = 1e-3, min_lr_ratio: float = 1e-2
-) -> float:
-    """A cosine over all steps, down to `min_lr_ratio`, times a linear warm-up from `warmup_ratio`."""
-    progress = min(step / total_steps, 1.0)
-    factor = min_lr_ratio + (1 - min_lr_ratio) * (1 + math.cos(math.pi * progress)) / 2
-    return factor * _warmup(step, warmup_steps, warmup_ratio)
-
-
-def warmup_poly(
-    step: int,
-    total_steps: int,
-    warmup_steps: int = 0,
-    warmup_ratio: float = 1e-6,
-    power: float = 1.0,
-    min_lr_ratio: float = 0.0,
-) -> float:
-    """A power of the share of steps that are left, down to `min_lr_ratio`, times a linear warm-up."""
-    left = 1 - min(step / total_steps, 1.0)
-    return (min_lr_ratio + (1 - min_lr_ratio) * left**power) * _warmup(step, warmup_steps, warmup_ratio)
-
-
-def warmup_multistep(
-    step: int, milestones: Sequence[int], warmup_steps: int = 0, warmup_ratio: float = 1e-3, gamma: float = 0.1
-) -> float:
-    """A fall to `gamma` of the rate at each milestone, in steps, times a linear warm-up."""
-    factor: float = gamma ** sum(step >= milestone for milestone in milestones)
-    return factor * _warmup(step, warmup_steps, warmup_ratio)
-
-
-def _warmup(step: int, warmup_steps: int, warmup_ratio: float) -> float:
-    return 1 - (1 - step / warmup_steps) * (1 - warmup_ratio) if step < warmup_steps else 1.0
+    return factor

@@ -101,17 +101,10 @@ def parameter_groups(
     layer_decay: float | None = None,
     muon: bool = False,
 ) -> list[dict[str, Any]]:
-    """Sort the parameters that learn into groups of one learning rate and one weight decay.
+    """Sort the parameters that learn into groups of one learning rate and one weight decay, as `OptimConfig` says.
 
-    Args:
-        network: Has timm's `no_weight_decay`, and `head_names`.
-        lr: Peak learning rate.
-        weight_decay: Weight decay of what decays.
-        no_decay: Rule of `NO_DECAY` for what does not.
-        head_lr_scale: Factor of the learning rate outside the backbone.
-        layer_decay: Factor of the learning rate from each layer of the transformer to the one below it, the last one's
-            factor included where a segmenter or a detector stands on it (as in ViTDet); None for one rate.
-        muon: Mark what is no matrix, the classifier, embeddings and tokens for AdamW beside timm's Muon.
+    Where a segmenter or a detector stands on the transformer, `layer_decay` slows its last layer, too (as in ViTDet).
+    `muon` marks what is no matrix, the classifier, embeddings and tokens for AdamW beside timm's Muon.
     """
     spared = NO_DECAY[no_decay](network)
     layer_scale = {} if layer_decay is None else _layer_scales(network, layer_decay)

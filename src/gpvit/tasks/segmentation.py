@@ -79,8 +79,6 @@ def pixel_cross_entropy(logits: Tensor, masks: Tensor, background_weight: float 
     code: ignored pixels add nothing but are counted, as in the authors' training, so that a crop without any label has
     a loss of zero.
     """
-    weight = None
-    if background_weight != 1:
-        weight = logits.new_ones(logits.shape[1])
-        weight[0] = background_weight
+    weight = logits.new_ones(logits.shape[1])
+    weight[0] = background_weight
     return F.cross_entropy(logits, masks, weight, ignore_index=IGNORE, reduction="sum") / masks.numel()
