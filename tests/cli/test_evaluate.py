@@ -379,6 +379,7 @@ def test_published_weights_are_held_to_what_is_published(options, for_digits, tm
         (["--certificate", "c.json"], "nothing is published for digits.safetensors"),
         (["--metric", "top5"], "leave out --metric, or say by --expect"),
         (["--expect", "81"], "expect 81.0: give a score from 0 to 1"),
+        (["--expect", "0.8", "--tolerance", "-1"], "tolerance -1.0: give 0 or more"),
         (["--expect", "0.8", "--metric", "miou"], "no score 'miou' was measured; choose --metric of top1, top5"),
         (["--expect", "0.8", "--data", "nowhere", "--certificate", "c.json"], "nowhere: no such folder"),
     ],

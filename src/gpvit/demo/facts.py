@@ -25,7 +25,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.tasks.evaluate import evaluate
-from gpvit.tasks.metrics.mean_iou import SegmentationScores
+from gpvit.tasks.metrics import SegmentationScores
 
 SHOWN_SCENES = 6
 _LARGE_SIZE, _LARGE_DIGITS = (384, 512), (36, 48)
