@@ -15,7 +15,7 @@ import gpvit
 from gpvit.data.samplers import EpochOrder, ResumableBatchSampler
 from gpvit.data.transforms.segmentation import PhotometricDistort, SegmentationAugmentation
 from gpvit.inference.groups import draw_groups
-from gpvit.layers.conv_norm import ConvNorm
+from gpvit.layers.convolutions import ConvNorm
 from gpvit.layers.local_attention import CrossShapedAttention
 from gpvit.tasks import ClassificationTask, OptimConfig
 from gpvit.tasks.detection import detect
