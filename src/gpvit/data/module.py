@@ -42,7 +42,7 @@ class ImageData(LightningDataModule):
             num_workers = min(4, usable_cores())
         if batch_size < 1 or min(num_workers, max_damaged) < 0:
             given = f"batch_size {batch_size}, num_workers {num_workers} and max_damaged {max_damaged}"
-            raise UserError(f"{given}: give at least 1, 0 and 0")
+            raise UserError(f"{given}: give at least 1 image, 0 workers and 0 damaged images")
         if len(class_names) < self.fewest_classes or len(set(class_names)) != len(class_names):
             raise UserError(f"class names {list(class_names)}: give {self.fewest_classes} or more, each once")
         self.class_names = tuple(class_names)

@@ -44,18 +44,11 @@ def draw_boxes(
     masks: Iterable[np.ndarray] = (),
     colors: Sequence[Color] | None = None,
 ) -> Image.Image:
-    """Draw objects on a copy of an image, the first ones on top.
+    """Draw objects on a copy of an RGB image, the first ones on top; boxes are left, top, right, bottom in pixels.
 
     A label, its score behind it, stands above its box, or in or below it where the image ends or another label is;
     torchvision's `draw_bounding_boxes` writes it into the box, where it hides small objects and other labels.
-
-    Args:
-        image: PIL image of mode RGB.
-        boxes: Left, top, right and bottom of each object, in pixels.
-        labels: Name of each object's class.
-        scores: One per object, if there are any.
-        masks: If any, bool `(H, W)` of the image's size for each object; an iterator needs memory for one at a time.
-        colors: One RGB colour, 0 to 255, per object; None gives each class its own.
+    Masks are bool `(H, W)`; an iterator needs memory for one at a time. Without colours, each class has its own.
     """
     if colors is None:
         by_name = dict(zip(names := dict.fromkeys(labels), class_colors(len(names)), strict=True))
