@@ -15,5 +15,5 @@ def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
         quick: Train hardly at all, to see what the report looks like.
     """
     start = time.monotonic()
-    report = run_demo(out, seed, quick)
-    print(f"done in {time.monotonic() - start:.0f} s; open this file in a browser:\n{Path(report).resolve()}")
+    report = run_demo(Path(out), seed, quick)
+    print(f"done in {time.monotonic() - start:.0f} s; open this file in a browser:\n{report.resolve()}")

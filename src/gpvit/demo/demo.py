@@ -14,7 +14,7 @@ from PIL import Image
 
 from gpvit.demo.facts import credits, detection_facts, digits_facts, segmentation_facts
 from gpvit.demo.inside import cost_facts, group_facts
-from gpvit.demo.runs import remove_runs, train
+from gpvit.demo.runs import RUNS, remove_runs, train
 from gpvit.io import write_text
 
 # Some 100 s each on two cores. The detector's backbone starts from the segmenter's: from random weights it would find
@@ -24,58 +24,36 @@ _SEGMENT = (
     *("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]"),
 )
 _DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50")
-_QUICK = ("--train.steps", "4", "--train.validate_every", "4")
+_QUICK = ("--train.steps", "4", "--train.validate_every", "2", "--optim.warmup_steps", "0")
 _QUICK_SCENES = (*_QUICK, "--data.train_scenes", "16", "--data.test_scenes", "8")
 
 
-def run_demo(out: str | Path, seed: int = 0, quick: bool = False) -> Path:
-    """Train, measure and write the report; an earlier demo in the same folder is replaced.
-
-    Args:
-        out: Folder for the report, the figures as JSON, and the runs with their weights and logs.
-        seed: Of everything random.
-        quick: Train hardly at all, to see what the report looks like.
-
-    Returns:
-        The report's path.
-
-    Raises:
-        UserError: If the folder of a run holds what is not an earlier demo's; nothing is removed then.
-    """
-    out = Path(out)
-    command = shlex.join(["gpvit", "demo", "--out", str(out), "--seed", str(seed), *(["--quick"] if quick else [])])
-    run, segmentation, detection = (out / name for name in ("run", "segmentation", "detection"))
-    remove_runs([run, segmentation, detection])
+def run_demo(out: Path, seed: int = 0, quick: bool = False) -> Path:
+    """Train, measure and write the report, in place of an earlier demo's in the same folder; return its path."""
+    remove_runs(out)
+    run, segmentation, detection = (out / name for name in RUNS)
     print("1 of 3: reading the handwritten digits that come with scikit-learn", flush=True)
-    reader = train("recipes/digits/classify.yaml", run, seed, _QUICK if quick else ())
+    reader = train("digits/classify.yaml", run, seed, (*_QUICK, "--optim.warmup_epochs", "null") if quick else ())
     print("2 of 3: labelling every pixel of scenes with such digits", flush=True)
-    labeller = train("recipes/digit_scenes/segment.yaml", segmentation, seed, _QUICK_SCENES if quick else _SEGMENT)
+    labeller = train("digit_scenes/segment.yaml", segmentation, seed, _QUICK_SCENES if quick else _SEGMENT)
     print("3 of 3: finding each digit in such scenes", flush=True)
     backbone = ("--model.backbone_weights", str(labeller.weights))
-    finder = train(
-        "recipes/digit_scenes/detect.yaml", detection, seed, (*backbone, *(_QUICK_SCENES if quick else _DETECT))
-    )
+    options = (*backbone, *(_QUICK_SCENES if quick else _DETECT))
+    finder = train("digit_scenes/detect.yaml", detection, seed, options)
     facts = {
-        "command": command,
+        "command": shlex.join(["gpvit", "demo", "--out", str(out), "--seed", str(seed), *["--quick"] * quick]),
         "digits": digits_facts(reader),
         "segmentation": segmentation_facts(labeller),
         "detection": detection_facts(finder),
-        "groups": group_facts(reader),
+        "groups": group_facts(reader, quick),
         "cost": cost_facts(reader, quick),
     }
-    return write_report(facts, out)
+    write_report(facts, out)
+    return out / "report.html"
 
 
-def write_report(facts: dict[str, Any], out: Path) -> Path:
-    """Write `report.html`, which needs no other file, and `metrics.json`.
-
-    Args:
-        facts: What came of the trainings, by chapter.
-        out: Folder to write into.
-
-    Returns:
-        The report's path.
-    """
+def write_report(facts: dict[str, Any], out: Path) -> None:
+    """Write `report.html`, which needs no other file, and `metrics.json`, of facts by chapter."""
     shown = ("model", "training", "test")
     figures = {name: {key: facts[name][key] for key in shown} for name in ("digits", "segmentation", "detection")}
     figures |= {"command": facts["command"], "speed": facts["cost"]["speed"]}
@@ -92,17 +70,13 @@ def write_report(facts: dict[str, Any], out: Path) -> Path:
     style, drawing = (Markup(here.joinpath(n).read_text("utf-8")) for n in ("report.css", "group_propagation.svg"))
     page = environment.get_template("report.html.j2").render(**facts, style=style, drawing=drawing, credits=credits)
     write_text(out / "report.html", page)
-    return out / "report.html"
 
 
 def data_url(content: Image.Image | bytes, photograph: bool = False) -> str:
     """Encode an image as an address that holds it: bytes are SVG; an image becomes PNG, or JPEG as a photograph."""
-    if isinstance(content, bytes):
-        return f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"
-    buffer = io.BytesIO()
-    if photograph:
-        content.convert("RGB").save(buffer, "JPEG", quality=85, optimize=True)
-    else:
-        content.save(buffer, "PNG", optimize=True)
-    kind = "jpeg" if photograph else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    kind = "svg+xml"
+    if isinstance(content, Image.Image):
+        kind, buffer = "jpeg" if photograph else "png", io.BytesIO()
+        content.save(buffer, kind, quality=85, optimize=True)
+        content = buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

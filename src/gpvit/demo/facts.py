@@ -6,11 +6,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from PIL.Image import Resampling
+from torch import nn
 
 from gpvit.data.classification.digits import Digits
 from gpvit.data.detection import DigitScenes as DetectionScenes
-from gpvit.data.images import read_image
 from gpvit.data.segmentation import DigitScenes as SegmentationScenes
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.data.synthetic.photographs import photograph_credit
@@ -33,13 +32,13 @@ _LEAST_MISTAKEN = 0.01  # of the pixels of a class, to be worth a word
 _OPACITY = 0.8
 
 
-def common(run: Run, parameters: int) -> dict[str, Any]:
-    """Describe a training: model, steps, time."""
+def _common(run: Run, model: nn.Module) -> dict[str, Any]:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     return {
         "model": {"name": run.settings["model"]["name"], "parameters": parameters},
         "training": {
             "seconds": run.summary["seconds"],
-            "steps": run.steps,
+            "steps": run.summary["last"]["step"],
             "batch_size": run.settings["data"]["batch_size"],
             "seed": run.summary["seed"],
             "lr": run.settings["optim"]["lr"],
@@ -49,7 +48,7 @@ def common(run: Run, parameters: int) -> dict[str, Any]:
 
 
 def credits(split: Literal["train", "test"]) -> str:
-    """Name the makers of the photographs beneath the scenes of `train` or `test`."""
+    """Name the makers of the photographs beneath the scenes of a split."""
     return "; ".join(dict.fromkeys(photograph_credit(name) for name in PHOTOGRAPHS[split]))
 
 
@@ -67,142 +66,125 @@ def digits_facts(run: Run) -> dict[str, Any]:
     truth, answer = np.unravel_index(mistakes.argmax(), mistakes.shape)
 
     def example(index: int) -> dict[str, Any]:
-        bars = [
-            (each.class_name, each.probability, each.class_index == labels[index]) for each in results[index].top(3)
-        ]
-        image = Image.fromarray(images[index]).resize((128, 128), Resampling.BICUBIC)
+        bars = [(name, share, number == labels[index]) for name, number, share in results[index].top(3)]
+        image = Image.fromarray(images[index]).resize((128, 128), Image.Resampling.BICUBIC)
         return {"image": image, "caption": f"test digit {index}: a {labels[index]}", "bars": bars}
 
-    first = [
-        int(np.flatnonzero(right & (labels == digit))[0]) for digit in range(10) if (right & (labels == digit)).any()
-    ]
-    doubtful = sorted(np.flatnonzero(right), key=lambda index: surest[index])[:5]
-    wrong = sorted(np.flatnonzero(~right), key=lambda index: -surest[index])
+    found, wrong = np.flatnonzero(right), np.flatnonzero(~right)
     return {
-        **common(run, sum(p.numel() for p in predictor.model.parameters())),
-        "test": {"accuracy": float(right.mean()), "images": len(labels), "wrong": int((~right).sum())},
+        **_common(run, predictor.model),
+        "test": {"accuracy": float(right.mean()), "images": len(labels), "wrong": len(wrong)},
         "confidence": float(surest.mean()),
-        "worst_mistake": (int(truth), int(answer), int(mistakes.max()), int(counts[truth].sum())),
+        "worst_mistake": (truth, answer, mistakes.max(), counts[truth].sum()),
         "charts": [
-            charts.lines("Loss", {"training": run.curve("train/loss"), "test": run.curve("val/loss")}),
-            charts.lines("Test accuracy", {"test": run.curve("val/top1")}, percent=True),
+            charts.lines("Loss", {"training": run.curve("train/loss"), "test": run.curve("val/loss")}, run.axis),
+            charts.lines("Test accuracy", {"test": run.curve("val/top1")}, run.axis, percent=True),
         ],
         "confusion": charts.confusion(counts),
         "seen": _training_digits(run),
-        "right": [example(index) for index in first],
-        "doubtful": [example(int(index)) for index in doubtful],
-        "mistaken": [example(int(index)) for index in wrong[:10]],
+        "right": [example(found[place]) for place in np.unique(labels[found], return_index=True)[1]],
+        "doubtful": [example(index) for index in found[surest[found].argsort()][:5]],
+        "mistaken": [example(index) for index in wrong[(-surest[wrong]).argsort()][:10]],
     }
 
 
 def _training_digits(run: Run) -> list[tuple[Image.Image, Image.Image]]:
     """One training digit of each class, as it is and as the network sees it."""
-    data = Digits(**{name: value for name, value in run.settings["data"].items() if name != "class"})
+    data: Any = Digits(**run.data_options)
     data.setup("fit")
     raw, labels = digits_split("train")
-    first = [int(np.flatnonzero(labels == digit)[0]) for digit in range(data.num_classes)]
-    assert data.train_collate is not None
-    assert data.train_set is not None
+    first = np.unique(labels, return_index=True)[1]
     varied, _ = data.train_collate([data.train_set[index] for index in first])
     seen = (varied[:, 0] * data.preprocessing.std[0] + data.preprocessing.mean[0]).clamp(0, 1).mul(255).byte().numpy()
-    return [(Image.fromarray(raw[index]), Image.fromarray(image)) for index, image in zip(first, seen, strict=True)]
+    return [
+        (Image.fromarray(raw[index]).resize((64, 64), Image.Resampling.NEAREST), Image.fromarray(image))
+        for index, image in zip(first, seen, strict=True)
+    ]
 
 
 def segmentation_facts(run: Run) -> dict[str, Any]:
     """Label all test scenes and a larger one: IoU by class, examples."""
-    data = SegmentationScenes(**{name: value for name, value in run.settings["data"].items() if name != "class"})
+    data = SegmentationScenes(**run.data_options)
     predictor: Predictor[SegmentationResult] = Predictor(run.weights)
+    scores = evaluate(predictor.model, data)
+    iou, found = ({name: each[score] for name, each in scores["classes"].items()} for score in ("iou", "acc"))
+    iou, found = ({name: share for name, share in each.items() if found[name] is not None} for each in (iou, found))
     samples = list(data.samples("val"))
     results = predictor([sample.image for sample in samples])
     names, colors = results[0].class_names, results[0].colors
-    scores = SegmentationScores(len(names))
-    for sample, result in zip(samples, results, strict=True):
-        scores.update(torch.from_numpy(result.labels), torch.from_numpy(sample.mask))
-    computed, pixels = scores.compute(), scores.confmat.sum(1)
-    iou, found = (_by_class(names, computed[name], pixels) for name in ("iou", "acc"))
     worst = min(iou, key=iou.__getitem__)
-    row = scores.confmat[names.index(worst)] / scores.confmat[names.index(worst)].sum()
-    taken = sorted(
-        ((float(share), name) for share, name in zip(row, names, strict=True) if name != worst), reverse=True
-    )
-
-    def example(sample: Any, result: Any) -> tuple[Image.Image, Image.Image, Image.Image, float]:
-        truth = overlay_labels(sample.image, sample.mask, colors, _OPACITY)
-        return sample.image, truth, result.overlay(_OPACITY), float((result.labels == sample.mask).mean())
+    pairs = list(zip(samples, results, strict=True))
+    answers = np.concatenate([result.labels[sample.mask == names.index(worst)] for sample, result in pairs])
+    shares = dict(zip(names, np.bincount(answers, minlength=len(names)) / len(answers), strict=True))
+    taken = sorted((name for name in names if name != worst), key=lambda name: -shares[name])
 
     scene = digit_scene("test", 0, data.seed, _LARGE_SIZE, _LARGE_DIGITS)
-    windows: Predictor[SegmentationResult] = Predictor(predictor.model, inferer=SlidingWindow(size=data.image_size))
-    large = windows(read_image(scene.image))
+    window = SlidingWindow(size=run.settings["data"]["image_size"])
+    windows: Predictor[SegmentationResult] = Predictor(predictor.model, inferer=window)
+    large = windows(image := Image.fromarray(scene.image))
     large_scores = SegmentationScores(len(names))
     large_scores.update(torch.from_numpy(large.labels), torch.from_numpy(scene.labels))
     return {
-        **common(run, sum(p.numel() for p in predictor.model.parameters())),
+        **_common(run, predictor.model),
         "test": {
-            "miou": float(computed["miou"]),
-            "pixel_accuracy": float(computed["aacc"]),
+            "miou": scores["miou"],
+            "pixel_accuracy": scores["aacc"],
             "iou": iou,
-            "scenes": len(samples),
+            "scenes": scores["images"],
         },
         "worst": worst,
-        "worst_found": float(row[names.index(worst)]),
-        "taken_for": [(name, share) for share, name in taken[:2] if share >= _LEAST_MISTAKEN],
+        "worst_found": shares[worst],
+        "taken_for": [(name, shares[name]) for name in taken[:2] if shares[name] >= _LEAST_MISTAKEN],
         "colors": list(zip(names, colors, strict=True))[1:],
         "charts": [
-            charts.lines("Loss", {"training": run.curve("train/loss")}, "step"),
-            charts.lines("Mean IoU of the test scenes", {"mean IoU": run.curve("val/miou")}, "step", percent=True),
+            charts.lines("Loss", {"training": run.curve("train/loss")}, run.axis),
+            charts.lines("Mean IoU of the test scenes", {"mean IoU": run.curve("val/miou")}, run.axis, percent=True),
         ],
         "class_charts": [_class_chart("IoU", iou, iou), _class_chart("Part of its pixels that is found", found, iou)],
-        "examples": [example(*pair) for pair in zip(samples[:SHOWN_SCENES], results, strict=False)],
-        "large": (
-            scene.image,
-            overlay_labels(read_image(scene.image), scene.labels, colors, _OPACITY),
-            large.overlay(_OPACITY),
-        ),
+        "examples": [
+            (
+                sample.image,
+                overlay_labels(sample.image, sample.mask, colors, _OPACITY),
+                result.overlay(_OPACITY),
+                float((result.labels == sample.mask).mean()),
+            )
+            for sample, result in pairs[:SHOWN_SCENES]
+        ],
+        "large": (image, overlay_labels(image, scene.labels, colors, _OPACITY), large.overlay(_OPACITY)),
         "large_miou": float(large_scores.compute()["miou"]),
     }
 
 
 def detection_facts(run: Run) -> dict[str, Any]:
     """Score the detector and show what it finds in test scenes."""
-    data = DetectionScenes(**{name: value for name, value in run.settings["data"].items() if name != "class"})
+    data = DetectionScenes(**run.data_options)
     predictor: Predictor[DetectionResult] = Predictor(run.weights)
     scores = evaluate(predictor.model, data)
     ap = {name: each for name, each in scores["classes"].items() if each["box_ap"] is not None}
-    scenes = data.samples("val")
-    shown = [scenes[index] for index in range(min(SHOWN_SCENES, len(scenes)))]
+    box_ap, mask_ap = ({name: each[f"{kind}_ap"] for name, each in ap.items()} for kind in ("box", "mask"))
+    shown = [data.samples("val")[index] for index in range(SHOWN_SCENES)]
     results = predictor([scene.image for scene in shown])
-    box_ap = {name: each["box_ap"] for name, each in ap.items()}
+    curves = {"box AP": run.curve("val/box_ap"), "mask AP": run.curve("val/mask_ap")}
     return {
-        **common(run, sum(p.numel() for p in predictor.model.parameters())),
+        **_common(run, predictor.model),
         "test": scores,
         "worst": min(box_ap, key=box_ap.__getitem__),
-        "class_ap": ap,
         "charts": [
-            charts.lines("Loss", {"training": run.curve("train/loss")}, "step"),
-            charts.lines(
-                "AP of the test scenes",
-                {"box AP": run.curve("val/box_ap"), "mask AP": run.curve("val/mask_ap")},
-                "step",
-                percent=True,
-            ),
+            charts.lines("Loss", {"training": run.curve("train/loss")}, run.axis),
+            charts.lines("AP of the test scenes", curves, run.axis, percent=True),
         ],
-        "class_charts": [
-            _class_chart(f"{kind.capitalize()} AP", {name: each[f"{kind}_ap"] for name, each in ap.items()}, box_ap)
-            for kind in ("box", "mask")
-        ],
+        "class_charts": [_class_chart("Box AP", box_ap, box_ap), _class_chart("Mask AP", mask_ap, box_ap)],
         "examples": [_boxes(scene, result) for scene, result in zip(shown, results, strict=True)],
     }
 
 
-def _boxes(scene: Any, result: Any) -> tuple[Image.Image, Image.Image, int]:
+def _boxes(scene: Any, result: DetectionResult) -> tuple[Image.Image, Image.Image, int]:
     """Draw the truth and the surest detections of a scene, as many as it has digits, on gray."""
     gray = scene.image.convert("L").convert("RGB").resize((2 * scene.image.width, 2 * scene.image.height))
     count = len(scene.objects.labels)
 
     def drawn(boxes: Any, labels: Any, masks: Any, scores: list[float] | None = None) -> Image.Image:
-        names, colors = (
-            [of_class[int(label) - 1] for label in labels] for of_class in (result.class_names, result.colors)
-        )
+        names, colors = ([values[label - 1] for label in labels] for values in (result.class_names, result.colors))
         enlarged = [np.asarray(mask).repeat(2, 0).repeat(2, 1) for mask in masks]
         return draw_boxes(gray, (2 * boxes).tolist(), names, scores, enlarged, colors)
 
@@ -217,7 +199,3 @@ def _class_chart(title: str, values: Mapping[str, float], order: Mapping[str, fl
     names = sorted(values, key=lambda name: -order[name])
     colours = [charts.BLUE] * (len(names) - 1) + [charts.ORANGE]
     return charts.bars(title, {name: values[name] for name in names}, colours, longest=1)
-
-
-def _by_class(names: tuple[str, ...], values: torch.Tensor, pixels: torch.Tensor) -> dict[str, float]:
-    return {name: float(value) for name, value, there in zip(names, values, pixels, strict=True) if there}

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from gpvit.data.synthetic.digits import digits_split
-from gpvit.data.synthetic.photographs import load_photograph, photograph_credit, photograph_names
+from gpvit.data.synthetic.photographs import load_photograph, photograph_credit
 from gpvit.demo import charts
 from gpvit.demo.runs import Run
 from gpvit.inference.groups import BlockGroups, draw_groups
@@ -21,26 +21,26 @@ _CLASSES = (0, 3, 4, 7)
 _PHOTOGRAPHS = ("china", "astronaut", "coffee", "rocket")
 _PHOTOGRAPH_SIDE = 256  # shorter side, in pixels: a grid of 32 tokens and more
 _HEATS = 5
-_DIGITS_COMPARED = 50
+_DIGITS_COMPARED, _QUICK_DIGITS_COMPARED = 50, 5
 _SPEED_SIZES, _QUICK_SPEED_SIZES = (64, 128, 256, 512), (32, 64)
 _SPEED_BATCH = 4
 _GROUP, _LOCAL, _REST = "GP blocks", "local blocks", "the rest"
 _COLOURS = {_GROUP: charts.ORANGE, _LOCAL: charts.BLUE, _REST: charts.GRAY}
 
 
-def group_facts(run: Run) -> dict[str, Any]:
+def group_facts(run: Run, quick: bool) -> dict[str, Any]:
     """Draw the groups on digits and photographs, and measure how alike they are."""
     model = load(run.weights)
     images, labels = digits_split("test")
     drawn = [draw_groups(model, images[int(np.flatnonzero(labels == digit)[0])]) for digit in _CLASSES]
-    digits = [(f"a {digit}", each.image, each) for digit, each in zip(_CLASSES, drawn, strict=True)]
     heats = [
         (f"block {block.block}, group {group}: {low:.1f} to {high:.1f}", drawn[1].soft(block, group))
         for block in drawn[1].blocks
         for group in block.most_distinct(_HEATS)
         for low, high in [block.range_of(group)]
     ]
-    compared = [draw_groups(model, image).blocks for image in images[:_DIGITS_COMPARED]]
+    shown = images[: _QUICK_DIGITS_COMPARED if quick else _DIGITS_COMPARED]
+    compared = [draw_groups(model, image).blocks for image in shown]
     overlap = [
         (
             f"block {block.block}",
@@ -51,16 +51,18 @@ def group_facts(run: Run) -> dict[str, Any]:
         for place, block in enumerate(drawn[0].blocks)
     ]
     photographs = []
-    for name in (name for name in _PHOTOGRAPHS if name in photograph_names()):
+    for name in _PHOTOGRAPHS:
         groups = draw_groups(model, load_photograph(name), _PHOTOGRAPH_SIDE)
         photographs.append((name.capitalize(), photograph_credit(name), _mosaics("as the network sees it", groups)))
     return {
-        "digits": [row for caption, _, groups in digits for row in _mosaics(caption, groups)],
+        "digits": [
+            row for digit, groups in zip(_CLASSES, drawn, strict=True) for row in _mosaics(f"a {digit}", groups)
+        ],
         "columns": 1 + len(drawn[0].blocks),
         "heats": heats,
         "heat_digit": _CLASSES[1],
         "heat_columns": _HEATS,
-        "compared": _DIGITS_COMPARED,
+        "compared": len(compared),
         "overlap": overlap,
         "photographs": photographs,
         "numbers": [len(block.strength) for block in drawn[0].blocks],
@@ -101,7 +103,6 @@ def cost_facts(run: Run, quick: bool) -> dict[str, Any]:
     speed = benchmark(cases, rounds=2 if quick else 5, warmup=1, memory=False)
     return {
         "side": side,
-        "parameters": cost.parameters,
         "macs": cost.macs,
         "charts": [
             charts.bars("Parameters", {row.part: row.parameters for row in cost.rows}, colours),

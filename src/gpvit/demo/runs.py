@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +14,23 @@ import yaml
 from gpvit.errors import UserError
 from gpvit.train.recipes import train_recipe
 
+RUNS = ("run", "segmentation", "detection")
+"""The demo's run folders, in its own."""
+
+_REPORT = ("report.html", "metrics.json")
 _RUN_FILES = (  # what `gpvit train` writes into a run folder
-    "config.yaml",
-    "metrics.csv",
-    "metrics.json",
-    "events.out.tfevents.*",
-    "last.ckpt",
-    "previous.ckpt",
-    "last.safetensors",
-    "best.safetensors",
-    "data.png",
-    "labels.csv",
-    "boxes.csv",
+    *("config.yaml", "metrics.csv", "metrics.json", "events.out.tfevents.*", "data.png", "labels.csv", "boxes.csv"),
+    *("last.ckpt", "previous.ckpt", "last.safetensors", "best.safetensors"),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished training in its folder.
-
-    Args:
-        folder: The run folder.
-        settings: All settings, those left to defaults too.
-        summary: What `gpvit.train.loop.fit` returned.
-        rows: The rows of `metrics.csv`, numbers by the metric's name.
-    """
+    """A finished training: its folder, all its settings, and what `gpvit.train.fit` returned."""
 
     folder: Path
     settings: dict[str, Any]
     summary: dict[str, Any]
-    rows: list[dict[str, float]]
 
     @property
     def weights(self) -> Path:
@@ -50,57 +38,51 @@ class Run:
         return self.folder / "last.safetensors"
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps of the training."""
-        return int(self.rows[-1]["step"])
+    def data_options(self) -> dict[str, Any]:
+        """The arguments of the data module."""
+        return {name: value for name, value in self.settings["data"].items() if name != "class"}
+
+    @cached_property
+    def rows(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv`: numbers by the metric's name."""
+        with (self.folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+    @property
+    def axis(self) -> str:
+        """What the length of the run is counted in, "epoch" or "step"."""
+        return "epoch" if self.settings["train"].get("epochs") else "step"
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
         """Give the points `(epoch or step, value)` of a metric."""
-        axis = "epoch" if self.settings["train"].get("epochs") else "step"
-        return [(row[axis], row[metric]) for row in self.rows if metric in row]
+        return [(row[self.axis], row[metric]) for row in self.rows if metric in row]
 
 
-def train(recipe: str, folder: Path, seed: int, settings: Sequence[str] = ()) -> Run:
-    """Train a recipe.
-
-    Args:
-        recipe: Path of the recipe, from the repository's root.
-        folder: The run folder, empty or missing.
-        seed: Of everything random.
-        settings: What differs from the recipe, as `gpvit train` takes it.
-    """
-    _, summary = train_recipe([recipe, "--out", str(folder), "--train.seed", str(seed), *settings])
-    return open_run(folder, summary)
+def train(recipe: str, folder: Path, seed: int, options: Sequence[str] = ()) -> Run:
+    """Train a recipe, with options as `gpvit train` takes them."""
+    _, summary = train_recipe([f"recipes/{recipe}", "--out", str(folder), "--train.seed", str(seed), *options])
+    return Run(folder, _settings(folder), summary)
 
 
-def open_run(folder: Path, summary: dict[str, Any]) -> Run:
-    """Read the folder of a finished run."""
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return Run(folder, settings, summary, rows)
-
-
-def remove_runs(folders: Sequence[Path]) -> None:
-    """Remove the run folders of an earlier demo, all of them or none.
-
-    Raises:
-        UserError: If one holds a file that `gpvit train` does not write.
-    """
-    existing = [folder for folder in folders if folder.is_dir()]
-    for folder in existing:
-        names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+def remove_runs(out: Path) -> None:
+    """Remove the runs of an earlier demo in a folder, all of them or, where anything else would be lost, none."""
+    runs = [out / name for name in RUNS if (out / name).exists()]
+    for run in runs:
+        names = {str(path.relative_to(run)) for path in run.rglob("*")} if run.is_dir() else {run.name}
         foreign = sorted(name for name in names if not any(fnmatch(name, known) for known in _RUN_FILES))
-        if foreign or (names and not _is_run(folder)):
+        if foreign or (names and "Digit" not in str((_settings(run).get("data") or {}).get("class"))):
             what = f", such as {foreign[0]}" if foreign else ""
-            raise UserError(f"{folder} holds files that are not of an earlier demo{what}: name another --out")
-    for folder in existing:
-        shutil.rmtree(folder)
+            raise UserError(f"{run} holds files that are not of an earlier demo{what}: name another --out")
+    if not runs and (others := [name for name in _REPORT if (out / name).exists()]):
+        raise UserError(f"{out} holds {others[0]} and no runs of an earlier demo: name another --out")
+    for run in runs:
+        shutil.rmtree(run)
 
 
-def _is_run(folder: Path) -> bool:
+def _settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a run; none where there is no such file."""
     try:
         settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return isinstance(settings, dict) and "Digit" in str((settings.get("data") or {}).get("class"))
+        return {}
+    return settings if isinstance(settings, dict) else {}
