@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from gpvit.data.colors import class_colors
 from gpvit.data.segmentation.scenes import DrawnScenes, SceneData
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.data.synthetic.render import draw, paint, place, random_background
@@ -52,8 +51,7 @@ class KeyScenes(SceneData):
         batch_size: int = 16,
         num_workers: int = 0,
     ) -> None:
-        names, colors = ["other", *map(str, range(10))], [(0, 0, 0), *class_colors(10)]
-        super().__init__(names, image_size, train_scenes, test_scenes, batch_size, num_workers, colors)
+        super().__init__("other", image_size, train_scenes, test_scenes, batch_size, num_workers)
         self.kinds = kinds
         size = (image_size, image_size)
         self._draw = partial(key_scene, seed=seed, size=size, digits=(digits[0], digits[1]), kinds=tuple(kinds))

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import yaml
+from gpvit.tasks.evaluation import evaluate_classifier, evaluate_detector, evaluate_segmenter
 from PIL import Image
 
 import gpvit
@@ -16,7 +17,6 @@ from gpvit.cli import main
 from gpvit.data import Digits, photograph_credit
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.segmentation import DigitScenes as SegmentationScenes
-from gpvit.tasks.evaluation import evaluate_classifier, evaluate_detector, evaluate_segmenter
 
 RUNS = ("run", "segmentation", "detection")
 

@@ -12,7 +12,7 @@ from gpvit.cli import main
 from gpvit.data import Digits, Preprocessing
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.segmentation import DigitScenes
-from gpvit.data.segmentation.ade20k import ade20k_classes
+from gpvit.data.segmentation.folders import ade20k_classes
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.zoo.catalog import MODELS, Weights
 
@@ -379,6 +379,7 @@ def test_published_weights_are_held_to_what_is_published(options, for_digits, tm
         (["--certificate", "c.json"], "nothing is published for digits.safetensors"),
         (["--metric", "top5"], "leave out --metric, or say by --expect"),
         (["--expect", "81"], "expect 81.0: give a score from 0 to 1"),
+        (["--expect", "0.8", "--tolerance", "-1"], "tolerance -1.0: give 0 or more"),
         (["--expect", "0.8", "--metric", "miou"], "no score 'miou' was measured; choose --metric of top1, top5"),
         (["--expect", "0.8", "--data", "nowhere", "--certificate", "c.json"], "nowhere: no such folder"),
     ],

@@ -90,7 +90,7 @@ def test_samples_go_to_worker_processes_without_data_module_and_trainer(kind, im
     if kind == "digits":
         data = Digits(image_size=8)
     elif kind == "folder":
-        data = ImageFolder(image_root, preprocessing)
+        data = ImageFolder(image_root, preprocessing=preprocessing)
     else:
         folder = tmp_path_factory.mktemp("shards")
         write_shards(image_root, folder, images_per_shard=4)

@@ -8,7 +8,7 @@ from PIL import Image
 from gpvit.data import Digits, ImageFolder, Preprocessing
 from gpvit.data.detection.annotations import Annotations, ImageEntry, Objects
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.dataset import AnnotatedFiles
+from gpvit.data.detection.coco import AnnotatedFiles
 from gpvit.data.segmentation import MaskFolder
 from gpvit.data.stats import count_labels, count_objects, count_pixels
 
@@ -118,7 +118,7 @@ def test_a_classifiers_report(tmp_path):
             (tmp_path / "data" / split / name).mkdir(parents=True)
             for index in range(count):
                 Image.new("RGB", (20, 30), (90, 60 * index, 0)).save(tmp_path / "data" / split / name / f"{index}.png")
-    data = ImageFolder(tmp_path / "data", Preprocessing((3, 16, 16)), num_workers=0)
+    data = ImageFolder(tmp_path / "data", preprocessing=Preprocessing((3, 16, 16)), num_workers=0)
     data.write_report(tmp_path / "run")
     assert (tmp_path / "run/labels.csv").read_text() == "class,images,share\ncat,3,0.5\ndog,3,0.5\n"
     with Image.open(tmp_path / "run/data.png") as sheet:

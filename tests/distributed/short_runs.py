@@ -22,7 +22,7 @@ from tasks.objects import DrawnRectangles, Rectangles
 from tasks.patches import Patches
 
 from gpvit.data import Digits
-from gpvit.data.detection.dataset import Sample, collate
+from gpvit.data.detection.module import Sample, collate
 from gpvit.data.module import ImageData
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from gpvit.tasks.base import Task

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 import gpvit
+from gpvit.data.detection import Categories
 from gpvit.inference.metadata import (
     categories_of,
     class_colors_of,
@@ -57,11 +58,11 @@ def test_a_detector_tells_its_categories():
     model.pretrained_cfg |= {"label_names": list(categories.names)}
     assert categories_of(model) == categories
     small = gpvit.create_model("retinanet_gpvit_nano", num_classes=2)
-    assert categories_of(small).to_dict() == {"names": ("class 1", "class 2"), "ids": (1, 2)}
+    assert categories_of(small) == Categories(("class 1", "class 2"), (1, 2))
     small.pretrained_cfg |= {"label_names": ["a", "b"]}
-    assert categories_of(small).to_dict() == {"names": ("a", "b"), "ids": (1, 2)}
+    assert categories_of(small) == Categories(("a", "b"), (1, 2))
     small.pretrained_cfg |= {"category_ids": [5, 3]}
-    assert categories_of(small).to_dict() == {"names": ("a", "b"), "ids": (5, 3)}
+    assert categories_of(small) == Categories(("a", "b"), (5, 3))
     assert len(set(class_colors_of(small))) == 2
 
 

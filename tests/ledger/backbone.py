@@ -13,7 +13,7 @@ from gpvit.layers.feed_forward import FeedForward
 from gpvit.layers.group_propagation import GroupAttention, Grouping, GroupMixer, GroupPropagationBlock, Ungrouping
 from gpvit.layers.local_attention import LocalBlock
 from gpvit.models.backbone import GPViT
-from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.ops.resizing import resize_pos_embed
 from gpvit.profile.cost import profile_model
 from gpvit.zoo.catalog import MODELS
 

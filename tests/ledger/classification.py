@@ -19,8 +19,8 @@ from gpvit.data.write_shards import write_shards
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.ops.deformable import deformable_sample
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
+from gpvit.tasks.optim import OptimConfig, lr_factor
 from gpvit.tasks.param_groups import NO_DECAY
-from gpvit.tasks.schedules import warmup_cosine
 
 IMAGENET, COCO, ADE20K = "imagenet/gpvit_l1", "coco/mask_rcnn_gpvit_l1_1x", "ade20k/upernet_gpvit_l1"
 
@@ -77,8 +77,9 @@ def _(entry: Entry) -> None:
     facts = [used[f"optim.{name}"] for name in ("warmup_epochs", "warmup_ratio", "min_lr_ratio")]
     assert facts == [15, 0.001, 0.01]
     entry.says("2e-3", "300 epochs", "15 epochs", "0.001", "0.01")
-    rates = [warmup_cosine(step, 300, 15, 0.001, 0.01) for step in (0, 15, 300)]
-    assert rates == pytest.approx([0.001, warmup_cosine(15, 300), 0.01])
+    warm, cold = (OptimConfig(lr=1.0, warmup_steps=steps, min_lr_ratio=0.01) for steps in (15, 0))
+    rates = [lr_factor(warm, 300, 1)(step) for step in (0, 15, 300)]
+    assert rates == pytest.approx([0.001, lr_factor(cold, 300, 1)(15), 0.01])
     assert rates[1] < 1  # the cosine has run since the first step
     assert settings(IMAGENET, "--optim.warmup_epochs", "20")["optim.warmup_epochs"] == 20
 

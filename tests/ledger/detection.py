@@ -13,8 +13,8 @@ from gpvit.data.transforms.detection import DetectionAugmentation, RandomSizeCro
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.detection.assign import BELOW_LOW_THRESHOLD, BestMatcher, FixedStrideAnchors
 from gpvit.models.detection.roi_heads import L1RoIHeads
+from gpvit.tasks.optim import OptimConfig, lr_factor
 from gpvit.tasks.param_groups import parameter_groups
-from gpvit.tasks.schedules import warmup_multistep
 
 LEVELS = (1, 2, 3, 4)
 DETECTORS = ("mask_rcnn", "retinanet")
@@ -34,7 +34,8 @@ def _(entry: Entry) -> None:
             assert (used["train.epochs"], used["optim.milestones"]) == (epochs, milestones)
             assert (used["optim.warmup_steps"], used["optim.warmup_ratio"]) == (500, 0.001)
     entry.says("12 epochs (1x)", "36 epochs (3x)", "after 8 and again after 11", "27 and 33", "500 steps", "0.001")
-    rates = [warmup_multistep(step, [2700, 3300], 500) for step in (0, 500, 2699, 2700, 3299, 3300)]
+    falls = lr_factor(OptimConfig(lr=1.0, schedule="multistep", milestones=(27, 33), warmup_steps=500), 3600, 100)
+    rates = [falls(step) for step in (0, 500, 2699, 2700, 3299, 3300)]
     assert rates == pytest.approx([0.001, 1, 1, 0.1, 0.1, 0.01])
     assert settings(recipe("retinanet", schedule="3x"), "--optim.milestones", "[24, 33]")["optim.milestones"] == [
         24,

@@ -12,10 +12,10 @@ from torch import nn
 from torchvision.transforms.v2 import functional as V
 
 import gpvit
-from gpvit.data.samplers import ResumableBatchSampler, Shuffled
+from gpvit.data.samplers import EpochOrder, ResumableBatchSampler
 from gpvit.data.transforms.segmentation import PhotometricDistort, SegmentationAugmentation
 from gpvit.inference.groups import draw_groups
-from gpvit.layers.conv_norm import ConvNorm
+from gpvit.layers.convolutions import ConvNorm
 from gpvit.layers.local_attention import CrossShapedAttention
 from gpvit.tasks import ClassificationTask, OptimConfig
 from gpvit.tasks.detection import detect
@@ -43,7 +43,7 @@ def _(entry: Entry) -> None:
     assert not model.stem.extra
 
 
-@check("Pictures of the groups (Figure 6)")
+@check("Images of the groups (Figure 6)")
 @torch.no_grad()
 def _(entry: Entry) -> None:
     model = gpvit.create_model("gpvit_nano", num_classes=3).eval()
@@ -116,7 +116,7 @@ def _(entry: Entry) -> None:
     _, targets = task.mixup(tokens(6, 3, 8, 8), torch.arange(6))
     partners = [set(row.nonzero().flatten().tolist()) for row in targets]
     assert partners == [{i, 5 - i} for i in range(6)]
-    orders = [Shuffled(6).indices(0, epoch).tolist() for epoch in range(2)]
+    orders = [EpochOrder(6).indices(0, epoch).tolist() for epoch in range(2)]
     assert orders[0] != orders[1]
 
 
@@ -124,7 +124,7 @@ def _(entry: Entry) -> None:
 def _(entry: Entry) -> None:
     left_out = []
     for epoch in range(2):
-        batches = [ResumableBatchSampler(Shuffled(23), 2, 0, rank, 4) for rank in range(4)]
+        batches = [ResumableBatchSampler(EpochOrder(23), 2, 0, rank, 4) for rank in range(4)]
         seen = [index for each in batches for step in range(len(each)) for index in each.batch(epoch, step)]
         assert len(seen) == len(set(seen)) == 16
         left_out.append(set(range(23)) - set(seen))

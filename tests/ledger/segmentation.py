@@ -10,8 +10,8 @@ from PIL import Image
 import gpvit
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.inference.inferers import WholeImage
+from gpvit.tasks.optim import OptimConfig, lr_factor
 from gpvit.tasks.param_groups import parameter_groups
-from gpvit.tasks.schedules import warmup_poly
 from gpvit.tasks.segmentation import pixel_cross_entropy
 from gpvit.zoo.catalog import MODELS
 
@@ -64,7 +64,8 @@ def _(entry: Entry) -> None:
         assert (used["train.steps"], used["train.clip"]) == (160_000, None)
         assert (used["optim.warmup_steps"], used["optim.warmup_ratio"], used["optim.power"]) == (1500, 1e-6, 1.0)
         assert (used["optim.head_lr_scale"], used["optim.min_lr_ratio"]) == (head_scale, 0.0)
-    assert [warmup_poly(step, 160_000, 1500) for step in (0, 80_000, 160_000)] == pytest.approx([1e-6, 0.5, 0])
+    falls = lr_factor(OptimConfig(lr=1.0, schedule="poly", warmup_steps=1500, warmup_ratio=1e-6), 160_000, 1)
+    assert [falls(step) for step in (0, 80_000, 160_000)] == pytest.approx([1e-6, 0.5, 0])
     entry.says("160,000 steps", "1,500 steps", "1e-6", "ten times")
 
 

@@ -10,7 +10,7 @@ from golden import fill, official
 
 import gpvit  # noqa: F401  timm learns the models
 from gpvit.models.backbone import GPViT
-from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.ops.resizing import resize_pos_embed
 from gpvit.zoo.files import load_weights
 from gpvit.zoo.official import convert_official
 

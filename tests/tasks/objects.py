@@ -5,9 +5,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from gpvit.data.detection import Categories, DetectionData
+from gpvit.data.detection import Categories, DetectionData, Sample
 from gpvit.data.detection.annotations import Objects
-from gpvit.data.detection.dataset import Sample
 from gpvit.data.transforms.detection import DetectionAugmentation
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from gpvit.data.segmentation import Pair, SegmentationData
+from gpvit.data.segmentation import Sample, SegmentationData
 from gpvit.data.transforms.segmentation import SegmentationAugmentation, SegmentationPreprocessing
 
 
@@ -23,14 +23,14 @@ class Patches(SegmentationData):
         )
         self.images, self.size = images, size
 
-    def pairs(self, split: str) -> Sequence[Pair]:
+    def samples(self, split: str) -> Sequence[Sample]:
         height, width = self.size
         shades = np.linspace(0, 255, self.num_classes).astype(np.uint8)
-        pairs = []
+        samples = []
         for i in range(self.images):
             mask = np.full((height, width), i % self.num_classes, np.uint8)
             mask[: height // 2, : width // 2] = (i + 1) % self.num_classes
             picture = Image.fromarray(shades[mask]).convert("RGB")
             mask[height // 2 :, width // 2 :] = 255
-            pairs.append(Pair(str(i), picture, mask))
-        return pairs
+            samples.append(Sample(str(i), picture, mask))
+        return samples

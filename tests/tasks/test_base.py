@@ -4,6 +4,7 @@ from lightning import Callback
 from tasks.plain import TASKS, optim, train
 
 import gpvit
+from gpvit.tasks.optim import lr_factor
 
 LOGGED = {
     "gpvit_nano": {"train/loss", "val/loss", "val/top1", "val/top5"},
@@ -84,9 +85,8 @@ def test_the_trainers_images_and_steps_reach_the_optimiser(name, capsys):
     rates = {group["initial_lr"] for group in trainer.optimizers[0].param_groups}
     assert rates == {0.1, 1.0}
     assert capsys.readouterr().out.count("learning rate 0.1 for") == 1
-    schedule = trainer.lr_scheduler_configs[0].scheduler.lr_lambdas[0].keywords
-    assert schedule["warmup_steps"] == 1  # one step an epoch
-    assert schedule.get("total_steps", 3) == 3
+    (schedule, *_), expected = trainer.lr_scheduler_configs[0].scheduler.lr_lambdas, lr_factor(scaled, 3, 1)
+    assert [schedule(step) for step in range(4)] == [expected(step) for step in range(4)]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -16,9 +16,8 @@ class Noise(ClassificationData):
     """Random images whose class is their brightness."""
 
     def __init__(self, num_classes: int = 2, batch_size: int = 8, images: int = 16):
-        super().__init__(
-            [f"class {i}" for i in range(num_classes)], Preprocessing((1, 32, 40), (0.5,), (0.5,)), batch_size, 0
-        )
+        names, preprocessing = [f"class {i}" for i in range(num_classes)], Preprocessing((1, 32, 40), (0.5,), (0.5,))
+        super().__init__(names, preprocessing, batch_size=batch_size, num_workers=0)
         labels = torch.arange(images) % num_classes
         pictures = torch.rand(images, 1, 32, 40, generator=torch.Generator().manual_seed(0)) + labels.view(-1, 1, 1, 1)
         self.train_set = self.val_set = TensorDataset(pictures, labels)

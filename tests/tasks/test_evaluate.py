@@ -10,8 +10,8 @@ from torch import nn
 
 import gpvit
 from gpvit.inference.inferers import WholeImage
+from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.evaluate import evaluate
-from gpvit.tasks.metrics.coco_ap import DetectionScores
 
 DETECTORS = ["mask_rcnn_gpvit_nano", "retinanet_gpvit_nano"]
 

@@ -7,9 +7,7 @@ from tasks.plain import SMALL, TASKS, optim, train
 from torch import nn
 
 import gpvit
-from gpvit.tasks.freezing import freeze
-from gpvit.tasks.layer_ids import find_transformer
-from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
+from gpvit.tasks.param_groups import NO_DECAY, find_transformer, freeze, parameter_groups
 
 NETWORKS = {
     "gpvit_nano": {},

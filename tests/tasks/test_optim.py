@@ -111,3 +111,74 @@ def test_the_defaults_are_those_of_the_released_training():
             warmup_steps=500,
         ),
     ]
+
+
+def factors(schedule: str, total_steps: int, epoch_steps: int = 1, **settings) -> list[float]:
+    """The factor of the peak rate at every step, and at the end."""
+    factor = lr_factor(OptimConfig(lr=1.0, schedule=schedule, **settings), total_steps, epoch_steps)
+    return [factor(step) for step in range(total_steps + 1)]
+
+
+def test_the_released_schedule_of_classification():
+    epoch = 626  # ImageNet's 1,281,167 images, 2048 at a time, rounded up
+    factor = factors("cosine", 300 * epoch, epoch, warmup_epochs=15, min_lr_ratio=0.01)
+    assert factor[0] == pytest.approx(1e-3)
+    assert factor[150 * epoch] == pytest.approx(0.505)  # halfway between 1 and 0.01
+    assert factor[-1] == pytest.approx(1e-2)
+    assert factor.index(max(factor)) == 15 * epoch
+    half_warm = 7.5 / 300
+    cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * half_warm)) / 2
+    assert factor[int(7.5 * epoch)] == pytest.approx(cosine * 0.5005)
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 1, 7])
+def test_after_the_warmup_it_is_the_cosine_of_torch(warmup_steps):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40, eta_min=2.0 * 0.05)
+    for step, ours in enumerate(factors("cosine", 40, warmup_steps=warmup_steps, min_lr_ratio=0.05)):
+        if step >= warmup_steps:
+            assert 2.0 * ours == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_steps_after_the_end_stay_at_the_minimum(schedule):
+    factor = lr_factor(OptimConfig(lr=1.0, schedule=schedule, min_lr_ratio=0.25), 100, 1)
+    assert factor(1000) == pytest.approx(0.25)
+
+
+def mmcv_poly(step, total, warmup, ratio, power, least, peak):
+    """The rate that mmcv's poly policy with linear warm-up sets before a step, as its documentation says it."""
+    regular = (peak - least) * (1 - step / total) ** power + least
+    return regular * (1 - (1 - step / warmup) * (1 - ratio)) if step < warmup else regular
+
+
+@pytest.mark.parametrize(("power", "least"), [(1.0, 0.0), (0.9, 1e-5), (2.0, 0.0)])
+@pytest.mark.parametrize("step", [0, 1, 749, 1499, 1500, 80_000, 159_999, 160_000])
+def test_the_poly_schedule_is_mmcvs(step, power, least):
+    expected = mmcv_poly(step, 160_000, 1500, 1e-6, power, least, 1.2e-4)
+    released = {"warmup_steps": 1500, "warmup_ratio": 1e-6, "power": power, "min_lr_ratio": least / 1.2e-4}
+    ours = 1.2e-4 * lr_factor(OptimConfig(lr=1.2e-4, schedule="poly", **released), 160_000, 1)(step)
+    assert ours == pytest.approx(expected, rel=1e-9, abs=1e-18)
+
+
+@pytest.mark.parametrize(("epochs", "milestones"), [(12, (8, 11)), (36, (27, 33))])
+def test_the_released_schedules_of_detection(epochs, milestones):
+    epoch = 3665  # 117,266 images of COCO with objects, 32 at a time, rounded up
+    factor = factors("multistep", epochs * epoch, epoch, milestones=milestones, warmup_steps=500)
+    assert factor[0] == pytest.approx(1e-3)
+    assert factor[250] == pytest.approx((1 + 1e-3) / 2)  # halfway
+    assert set(factor[500 : milestones[0] * epoch]) == {1.0}
+    assert {round(each, 9) for each in factor[milestones[0] * epoch : milestones[1] * epoch]} == {0.1}
+    assert {round(each, 9) for each in factor[milestones[1] * epoch :]} == {0.01}
+
+
+@pytest.mark.parametrize("milestones", [(), (5,), (11, 4), (3, 3, 20)])
+def test_without_warmup_milestones_are_those_of_torch(milestones):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), gamma=0.1)
+    for ours in factors("multistep", 25, milestones=milestones):
+        assert 2.0 * ours == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()

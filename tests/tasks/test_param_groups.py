@@ -7,9 +7,8 @@ import torch
 from golden import official
 
 import gpvit  # timm learns the models
-from gpvit.tasks.layer_ids import find_transformer
 from gpvit.tasks.optim import OptimConfig, create_optimizer
-from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
+from gpvit.tasks.param_groups import NO_DECAY, find_transformer, parameter_groups
 from gpvit.zoo.official import convert_official
 
 AUTHORS_NORMS = r"norm|ln1|patch_embed\.stem\.1|patch_embed\.convs\.(1|4)|dwconv\.1"

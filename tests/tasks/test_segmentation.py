@@ -6,7 +6,7 @@ from tasks.plain import optim, train
 
 import gpvit
 from gpvit.tasks import SegmentationTask
-from gpvit.tasks.metrics.mean_iou import SegmentationScores
+from gpvit.tasks.metrics import SegmentationScores
 from gpvit.tasks.segmentation import pixel_cross_entropy
 
 PLAIN = {"optim": optim(SegmentationTask)}

@@ -15,11 +15,12 @@ from gpvit.inference.inferers import choose_inferer
 from gpvit.inference.metadata import task_of
 from gpvit.io import write_text
 from gpvit.tasks import certificates
-from gpvit.tasks.evaluate import OWN_DATA, open_data
+from gpvit.tasks.evaluate import SOURCES, open_data
 from gpvit.tasks.evaluate import evaluate as score
 from gpvit.zoo.factory import is_untrained, open_model
 
-_MODELS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
+_KINDS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
+_ONLY_OF = {"results": "detector", **dict.fromkeys(("window", "overlap", "scales", "flip"), "segmenter")}
 
 
 def evaluate(
@@ -69,24 +70,21 @@ def evaluate(
     if is_untrained(checkpoint):
         raise UserError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
     task = task_of(model)
-    if task == "segmentation":
-        _refuse("a segmenter takes its images one by one", batch_size=batch_size)
-    else:
-        reason = f"it is for segmenters, and this is a {_MODELS[task]}"
-        _refuse(reason, window=window, overlap=overlap, scales=scales, flip=flip or None)
-    if task != "detection":
-        _refuse(f"it is for detectors, and this is a {_MODELS[task]}", results=results)
+    for option, kind in _ONLY_OF.items():
+        if option in options and kind != _KINDS[task]:
+            raise UserError(f"leave out --{option}: it is for {kind}s, and this is a {_KINDS[task]}")
+    if task == "segmentation" and batch_size is not None:
+        raise UserError("leave out --batch-size: a segmenter takes its images one by one")
     if expect is None and metric is not None:
         raise UserError(f"leave out --metric, or say by --expect what {metric} should be")
-    expected: dict[str, float] = {}
-    images = None
-    if expect == "published" or (expect is None and certificate is not None):
-        expected, images = certificates.published_scores(checkpoint)
-    elif isinstance(expect, float):
-        expected = {metric or certificates.MAIN_SCORE[task]: expect}
-    certificates.check_expected(expected, tolerance)
+    if isinstance(expect, float) and not 0 <= expect <= 1:
+        raise UserError(f"expect {expect}: give a score from 0 to 1, such as 0.81 for 81 %")
+    if tolerance < 0:
+        raise UserError(f"tolerance {tolerance}: give 0 or more")
+    is_published = expect == "published" or (expect is None and certificate is not None)
+    expected, images = certificates.published_scores(checkpoint) if is_published else ({}, None)
     inferer = choose_inferer(window, overlap, flip, scales) if task == "segmentation" else None
-    data = data or OWN_DATA[task]
+    data = data or SOURCES[task].own_name
     opened = open_data(task, data, model, batch_size=batch_size, num_workers=num_workers)
     scores = score(model, opened, inferer=inferer, results=results, device=device, progress=sys.stderr.isatty())
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
@@ -96,12 +94,13 @@ def evaluate(
         _show(f"{checkpoint} on {data}", scores)
         if json is not None:
             write_text(json, report + "\n")
+    if isinstance(expect, float):
+        expected = {metric or next(iter(scores)): expect}
     if not expected:
         return
-    evidence = certificates.certify(
-        checkpoint, data, scores, expected, tolerance=tolerance, images=images, device=next(model.parameters()).device
-    )
-    evidence["expectation"] = "stated by the caller" if isinstance(expect, float) else "published by the authors"
+    where = next(model.parameters()).device
+    evidence = certificates.certify(checkpoint, data, scores, expected, tolerance, images, where)
+    evidence["expectation"] = "published by the authors" if is_published else "stated by the caller"
     for row in evidence["compared"]:
         verdict = "agrees" if row["agrees"] else "differs"
         figures = ", ".join(f"{name} {row[name]:.2%}" for name in ("measured", "expected", "tolerance"))
@@ -114,23 +113,16 @@ def evaluate(
         raise CommandError("\n".join(evidence["faults"]))
 
 
-def _refuse(reason: str, **options: object) -> None:
-    """Refuse options, where any is given, that the model's task has no use for."""
-    given = ["--" + name.replace("_", "-") for name, value in options.items() if value is not None]
-    if given:
-        raise UserError(f"leave out {' and '.join(given)}: {reason}")
-
-
 def _show(title: str, scores: dict[str, Any]) -> None:
     """Print scores as a table, below those of each class; the worst class by the first score stands out."""
     console = Console()
     console.print(title, soft_wrap=True)
     if classes := scores.get("classes"):
-        names = list(next(iter(classes.values())))
-        worst = min((each[names[0]] for each in classes.values() if each[names[0]] is not None), default=-1)
-        table = Table("class", *names, "")
+        first, *others = next(iter(classes.values()))
+        worst = min((each[first] for each in classes.values() if each[first] is not None), default=-1)
+        table = Table("class", first, *others, "")
         for name, each in classes.items():
-            is_worst = each[names[0]] == worst
+            is_worst = each[first] == worst
             row = (Text(name), *map(_percent, each.values()), "worst" if is_worst else "")
             table.add_row(*row, style="bold" if is_worst else None)
         console.print(table)

@@ -5,11 +5,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "classification.digits": ["Digits"],
         "classification.folders": ["ImageFolder"],
         "classification.module": ["ClassificationData"],
         "classification.shards": ["Shards"],
         "images": ["ImageError", "list_images", "open_image", "read_image"],
-        "synthetic.digits": ["Digits", "digits_split"],
+        "synthetic.digits": ["digits_split"],
         "synthetic.photographs": ["load_photograph", "photograph_credit", "photograph_names"],
         "synthetic.scenes": ["Scene", "digit_scene"],
         "transforms.classification": ["Augmentation", "Preprocessing", "training_transform"],

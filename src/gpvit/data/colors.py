@@ -36,14 +36,12 @@ def distinct_colours(count: int) -> tuple[tuple[float, float, float], ...]:
     while len(chosen) < count:
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
-    return tuple((float(red), float(green), float(blue)) for red, green, blue in candidates[chosen[:count]])
+    return tuple(map(tuple, candidates[chosen[:count]].tolist()))
 
 
 def class_colors(count: int) -> tuple[Color, ...]:
     """Choose the same colours with red, green and blue from 0 to 255, one for each class."""
-    return tuple(
-        (round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in distinct_colours(count)
-    )
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in distinct_colours(count))
 
 
 def checked_colors(colors: Sequence[Any], count: int) -> tuple[Color, ...]:

@@ -53,12 +53,7 @@ def read_image(source: ImageSource, box: Box | None = None, max_pixels: int | No
     if isinstance(source, str | Path):
         with _existing(source).open("rb") as file:
             return _to_rgb(*_identify(file, str(source), max_pixels), box)
-    if isinstance(source, Image.Image):
-        return _to_rgb(source, _name(source), box)
-    if isinstance(source, np.ndarray | torch.Tensor):
-        name = "array" if isinstance(source, np.ndarray) else "tensor"
-        return _to_rgb(_from_array(source, name), name, box)
-    raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
+    return _to_rgb(*_in_memory(source), box)
 
 
 def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Image:
@@ -78,22 +73,13 @@ def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Imag
         FileNotFoundError: The path does not exist.
         ImageError: The file or the values are no image; the message names them and the remedy.
     """
-    if not isinstance(source, str | Path):
-        return _upright(source, _name(source)) if isinstance(source, Image.Image) else read_image(source)
-    return _upright(*_identify(_existing(source), str(source), max_pixels))
+    if isinstance(source, str | Path):
+        return _upright(*_identify(_existing(source), str(source), max_pixels))
+    return _upright(*_in_memory(source))
 
 
 def decode_image(data: bytes, name: str, max_pixels: int | None = None) -> Image.Image:
-    """Read the bytes of an image file as `read_image` reads the file.
-
-    Args:
-        data: The file's content.
-        name: What messages call it.
-        max_pixels: As of `read_image`.
-
-    Raises:
-        ImageError: The bytes are no image; the message names it and the remedy.
-    """
+    """Read the content of an image file, which messages call `name`, as `read_image` reads the file."""
     return _to_rgb(*_identify(BytesIO(data), name, max_pixels))
 
 
@@ -112,15 +98,15 @@ def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     if not inputs:
         raise UserError("no image was given: name at least one file, folder or pattern such as 'photos/*.jpg'")
-    found: dict[Path, None] = {}
+    found: list[Path] = []
     for entry in map(os.path.expanduser, map(str, inputs)):
         matches = sorted(map(Path, glob.glob(entry, recursive=True)), key=_natural_order)
         if os.path.lexists(entry) or not glob.has_magic(entry):
             matches = [Path(entry)]
         if not matches:
             raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
-        found |= dict.fromkeys(path for match in matches for path in _images_in(match))
-    return list(found)
+        found += [path for match in matches for path in _images_in(match)]
+    return list(dict.fromkeys(found))
 
 
 def _images_in(path: Path) -> list[Path]:
@@ -147,8 +133,14 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _name(image: Image.Image) -> str:
-    return str(getattr(image, "filename", "")) or f"PIL image of mode {image.mode}"
+def _in_memory(source: Image.Image | np.ndarray | torch.Tensor) -> tuple[Image.Image, str]:
+    """Make a PIL image of what is no file; give what messages call it as well."""
+    if isinstance(source, Image.Image):
+        return source, str(getattr(source, "filename", "")) or f"PIL image of mode {source.mode}"
+    if isinstance(source, np.ndarray | torch.Tensor):
+        name = "array" if isinstance(source, np.ndarray) else "tensor"
+        return _from_array(source, name), name
+    raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
 
 
 def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tuple[Image.Image, str]:
@@ -193,24 +185,18 @@ def _to_rgb(image: Image.Image, name: str, box: Box | None = None) -> Image.Imag
         image.load()
         if box is not None:
             image = image.crop(box)
-        if image.mode.startswith(("I", "F")):
-            image = _from_array(_wide_pixels(image), name)
+        if image.mode.startswith(("I", "F")):  # of 16 bits, 32 bits or floats, which Pillow would clip to 255
+            pixels = np.asarray(image)
+            if pixels.dtype.kind == "i" and pixels.min() >= 0 and pixels.max() <= 65535:
+                pixels = pixels.astype(np.uint16)  # Pillow opens some 16-bit files as 32-bit integers
+            image = _from_array(pixels, name)
         if not image.has_transparency_data:
             return image.convert("RGB")
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _wide_pixels(image: Image.Image) -> np.ndarray:
-    """Return `(H, W)` pixels of a 16-bit, 32-bit or float image; Pillow would clip the first two to 255."""
-    pixels = np.asarray(image)
-    if pixels.dtype.kind == "i" and pixels.min() >= 0 and pixels.max() <= 65535:
-        return pixels.astype(np.uint16)  # Pillow opens some 16-bit files as 32-bit integers
-    return pixels
-
-
 def _from_array(source: np.ndarray | torch.Tensor, name: str) -> Image.Image:
-    """Make a PIL image of an array or a tensor."""
     if isinstance(source, np.ndarray):
         layout, array = "(H, W) or (H, W, 1 | 3 | 4), channels last", source
     else:
@@ -221,9 +207,7 @@ def _from_array(source: np.ndarray | torch.Tensor, name: str) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise ImageError(
-            f"{name} of shape {tuple(source.shape)}: an image is {layout}; of a batch, give one image at a time"
-        )
+        raise ImageError(f"{name} of shape {tuple(source.shape)}: an image is {layout}; give one image at a time")
     return Image.fromarray(np.ascontiguousarray(_to_bytes(array, name)))
 
 

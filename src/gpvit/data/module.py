@@ -1,5 +1,6 @@
 """The base of all data modules: class names, preprocessing and loaders, whatever the task."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,14 +8,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from gpvit.data.samplers import (
-    EpochOrder,
-    ResumableBatchSampler,
-    Seeded,
-    Shuffled,
-    run_seed,
-    seeded_generator,
-)
+from gpvit.data.samplers import EpochOrder, ResumableBatchSampler, Seeded, seeded_generator
 from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.workers import outlive_signals, usable_cores
 from gpvit.errors import UserError
@@ -25,25 +19,8 @@ class ImageData(LightningDataModule):
 
     A subclass gives `training_samples` and `validation_samples`, and may make whole training batches by
     `train_collate`. Several processes divide the images by themselves, once `distribute` has told them apart;
-    Lightning's Trainer needs no such call, but `use_distributed_sampler=False`.
-
-    Args:
-        class_names: The classes in the order of their labels.
-        preprocessing: What evaluation does to an image, and the size that training keeps to.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
-        max_damaged: How often training may replace an image that cannot be read by another, in all processes of a
-            loader together; each is named in a warning. Validation replaces none.
-
-    Attributes:
-        class_names: As given; known before `setup`.
-        preprocessing: As given; known before `setup`.
-        num_classes: How many classes there are.
-        train_set: What training reads, after `setup("fit")`.
-        val_set: What validation reads, after `setup`.
-
-    Raises:
-        UserError: A number is out of its range, or a class name is there twice.
+    Lightning's Trainer needs no such call, but `use_distributed_sampler=False`. Class names, `num_classes` and
+    preprocessing are known before `setup`, which fills `val_set` and, for training, `train_set`.
     """
 
     fewest_classes = 2
@@ -64,32 +41,20 @@ class ImageData(LightningDataModule):
         if num_workers is None:
             num_workers = min(4, usable_cores())
         if batch_size < 1 or min(num_workers, max_damaged) < 0:
-            raise UserError(
-                f"batch_size {batch_size}, num_workers {num_workers} and max_damaged {max_damaged}: give at least "
-                "1 image, 0 workers and 0 damaged images"
-            )
+            given = f"batch_size {batch_size}, num_workers {num_workers} and max_damaged {max_damaged}"
+            raise UserError(f"{given}: give at least 1, 0 and 0")
         if len(class_names) < self.fewest_classes or len(set(class_names)) != len(class_names):
             raise UserError(f"class names {list(class_names)}: give {self.fewest_classes} or more, each once")
         self.class_names = tuple(class_names)
+        self.num_classes = len(class_names)
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.max_damaged = max_damaged
         self._process: tuple[int, int, int] | None = None
 
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
-
     def distribute(self, rank: int, world_size: int, seed: int) -> None:
-        """Say which process of a run this is, before loaders are made.
-
-        Args:
-            rank: Number of this process.
-            world_size: Number of processes.
-            seed: Of the training order and of what varies samples, alike in all processes.
-        """
+        """Say which process of a run this is, before loaders are made; the seed is alike in all processes."""
         self._process = rank, world_size, seed
 
     @property
@@ -97,7 +62,8 @@ class ImageData(LightningDataModule):
         """Rank, world size and seed: as `distribute` was told, else those of Lightning's Trainer, if one runs this."""
         if self._process is not None:
             return self._process
-        return (self.trainer.global_rank, self.trainer.world_size, run_seed()) if self.trainer else (0, 1, run_seed())
+        seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # Lightning's `seed_everything` sets it
+        return (self.trainer.global_rank, self.trainer.world_size, seed) if self.trainer else (0, 1, seed)
 
     def training_samples(self) -> Dataset[Any]:
         """Find the samples of training; a method `name(index)`, if any, names them in messages."""
@@ -119,22 +85,12 @@ class ImageData(LightningDataModule):
         return self.train_loader(self._ready(self.train_set), collate_fn=self.train_collate)
 
     def train_loader(
-        self,
-        dataset: Dataset[Any],
-        order: EpochOrder | None = None,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
+        self, dataset: Any, order: EpochOrder | None = None, collate_fn: Callable[[list[Any]], Any] | None = None
     ) -> DataLoader[Any]:
-        """Make a loader of training batches for this process; its `batch_sampler` says where the next pass begins.
-
-        Args:
-            dataset: What to load from, by index; a method `name(index)`, if any, names samples in messages.
-            order: Of the samples; None shuffles them.
-            collate_fn: Makes a batch of a list of samples.
-        """
+        """Make a loader of training batches for this process; its `batch_sampler` says where the next pass begins."""
         rank, world_size, seed = self.process
-        order = Shuffled(len(dataset)) if order is None else order  # type: ignore[arg-type]
         samples = Seeded(dataset, seed, collate_fn)
-        batches = ResumableBatchSampler(order, self.batch_size, seed, rank, world_size)
+        batches = ResumableBatchSampler(order or EpochOrder(len(dataset)), self.batch_size, seed, rank, world_size)
         generator = seeded_generator(seed, rank)
         return self._dataloader(samples, batch_sampler=batches, collate_fn=samples.collate, generator=generator)
 

@@ -4,7 +4,6 @@ Neither what was read before nor the number of worker processes plays a part, so
 seed and how many batches it has seen.
 """
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ Key = tuple[int, int]
 
 
 class EpochOrder:
-    """The order of the `length` samples of a dataset, another one in each epoch."""
+    """The order of `length` samples: at random, anew in each epoch; a subclass may keep some together."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -30,18 +29,10 @@ class EpochOrder:
         return self.length
 
     def indices(self, seed: int, epoch: int) -> torch.Tensor:
-        """Give the order of one epoch, for all processes together, `(N,)`, int64; every subclass has its own.
+        """Give the order of one epoch, for all processes together, `(N,)`, int64.
 
         Step k of W processes with B samples each takes `[k * W * B : (k + 1) * W * B]`, process r the r-th B of them.
         """
-        raise NotImplementedError
-
-
-class Shuffled(EpochOrder):
-    """All samples in random order."""
-
-    def indices(self, seed: int, epoch: int) -> torch.Tensor:
-        """Shuffle all indices."""
         return torch.randperm(self.length, generator=seeded_generator(seed, epoch))
 
 
@@ -51,19 +42,6 @@ class ResumableBatchSampler(Sampler[list[Key]]):
     All processes have equally many batches, and all batches are full: what is left at an epoch's end is left out.
     Where there are fewer samples than one full batch for each process, an epoch is one batch of them all, shared out;
     some come twice if that does not go even. A pass that ends counts the epoch, unless `set_epoch` is called.
-
-    Args:
-        order: Of the samples.
-        batch_size: Samples per batch and process.
-        seed: What the order is drawn from, alike in all processes.
-        rank: Number of this process.
-        world_size: Number of processes.
-
-    Attributes:
-        epoch: What the next pass will yield.
-
-    Raises:
-        UserError: There is no sample.
     """
 
     def __init__(self, order: EpochOrder, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -106,7 +84,7 @@ class ResumableBatchSampler(Sampler[list[Key]]):
         if self._drawn is None or self._drawn[0] != epoch:
             indices = self.order.indices(self.seed, epoch)
             repeats = -(-self.batch_size * self.world_size // len(indices))
-            self._drawn = epoch, indices.repeat(repeats) if repeats > 1 else indices
+            self._drawn = epoch, indices.repeat(repeats)
         first = (step * self.world_size + self.rank) * self.batch_size
         return self._drawn[1][first : first + self.batch_size].tolist()
 
@@ -114,51 +92,31 @@ class ResumableBatchSampler(Sampler[list[Key]]):
 class Seeded(Dataset[Any]):
     """A dataset, indexed by `(epoch, index)`, whose random changes depend on seed, epoch and index alone.
 
-    The caller's random state is left as it was. Batches are to be collated by its `collate`, so that what varies whole
-    batches in `collate_fn` is seeded too.
+    Batches are to be collated by its `collate`, so that what varies whole batches in `collate_fn` is seeded too.
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int, collate_fn: Callable[[list[Any]], Any] | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
         self.collate_fn = collate_fn or default_collate
+        self.name = getattr(dataset, "name", "sample {}".format)  # what messages call a sample
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: Key) -> Any:
-        return self.__getitems__([key])[1][0]
+        with _seeded(self.seed, *key):
+            return self.dataset[key[1]]
 
     def __getitems__(self, keys: list[Key]) -> tuple[Key, list[Any]]:
         """Fetch what `collate` makes a batch of: the first key, and all samples."""
-        samples = []
-        with kept_random_state():
-            for key in keys:
-                seed_random(self.seed, *key)
-                samples.append(self.dataset[key[1]])
-        return keys[0], samples
+        return keys[0], [self[key] for key in keys]
 
     def collate(self, fetched: tuple[Key, list[Any]]) -> Any:
         """Make a batch of what `__getitems__` fetched."""
         key, samples = fetched
-        with kept_random_state():
-            seed_random(self.seed, *key, len(samples))  # one number more than a sample has: never a sample's seed
+        with _seeded(self.seed, *key, len(samples)):  # one number more than a sample has: never a sample's seed
             return self.collate_fn(samples)
-
-    def name(self, index: int) -> str:
-        """Say what messages call a sample."""
-        return sample_name(self.dataset, index)
-
-
-def sample_name(dataset: Any, index: int) -> str:
-    """Say what messages call a sample: by the dataset's own `name`, if it has one."""
-    own = getattr(dataset, "name", None)
-    return own(index) if callable(own) else f"sample {index}"
-
-
-def run_seed() -> int:
-    """Return the seed of this run, alike in all of its processes: Lightning's `seed_everything`, else torch's."""
-    return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:
@@ -175,9 +133,10 @@ def seed_random(*numbers: int) -> None:
 
 
 @contextmanager
-def kept_random_state() -> Iterator[None]:
-    """Leave the random states of Python, NumPy and torch on the CPU as they were."""
+def _seeded(*numbers: int) -> Iterator[None]:
+    """Seed for a while, then leave the random states as they were."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_random(*numbers)
     try:
         yield
     finally:

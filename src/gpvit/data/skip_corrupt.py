@@ -7,26 +7,19 @@ import torch
 from torch.utils.data import Dataset
 
 from gpvit.data.images import ImageError
-from gpvit.data.samplers import sample_name
 
 
 class SkipCorrupt(Dataset[Any]):
-    """A dataset where another sample, drawn at random, stands in for one that cannot be read.
+    """A dataset where another sample, drawn at random, stands in for one that raises ImageError or OSError.
 
-    Each time, the file is named in a warning. Other mistakes, such as a label of no class, stop the run at once: such
-    a mistake is hardly the only one.
-
-    Args:
-        dataset: What to read from; a damaged sample raises ImageError or OSError, with a message that names the file.
-        limit: How often a sample may be replaced, by all worker processes together; 0 stops at the first.
-
-    Raises:
-        ImageError: A sample more than `limit` was damaged.
+    Each time, a warning names the file; once all worker processes together have replaced `limit`, ImageError ends it.
+    Other mistakes, such as a label of no class, stop the run at once: such a mistake is hardly the only one.
     """
 
     def __init__(self, dataset: Dataset[Any], limit: int) -> None:
         self.dataset = dataset
         self.limit = limit
+        self.name = getattr(dataset, "name", "sample {}".format)  # what messages call a sample
         self._skipped = torch.zeros((), dtype=torch.int64).share_memory_()  # with worker processes, however started
 
     @property
@@ -50,7 +43,3 @@ class SkipCorrupt(Dataset[Any]):
                 self._skipped += 1
                 warnings.warn(f"skipped, {self.skipped} of at most {self.limit}: {error}", stacklevel=2)
                 index = int(torch.randint(len(self), ()))
-
-    def name(self, index: int) -> str:
-        """Say what messages call a sample."""
-        return sample_name(self.dataset, index)

@@ -16,18 +16,7 @@ _SHOWN = 5  # classes or faults in a message
 
 @dataclass(frozen=True, eq=False)
 class ClassCounts:
-    """How often each of K classes occurs in the images examined.
-
-    Attributes:
-        unit: What is counted: images, pixels or objects.
-        class_names: The classes in the order of their labels.
-        counts: `(K,)`, of that unit.
-        images: `(K,)`, images in which each class occurs.
-        examined: How many images were looked at.
-        total: How many there are.
-        columns: Further columns of the table, each with a value per class.
-        notes: What else deserves a look.
-    """
+    """How often each class occurs in the images examined, in `unit`s, and in how many of them; `columns` add more."""
 
     unit: Literal["images", "pixels", "objects"]
     class_names: Sequence[str]
@@ -65,15 +54,10 @@ def count_labels(labels: Sequence[int], class_names: Sequence[str]) -> ClassCoun
 
 
 def count_pixels(samples: Sequence[Any], class_names: Sequence[str], limit: int = 100) -> ClassCounts:
-    """Read `limit` samples at even distances, check each, and count the pixels of each class; damaged files are notes.
+    """Read `limit` samples of `SegmentationData` at even distances, and count the pixels of each class.
 
-    Args:
-        samples: As `SegmentationData.samples` gives them: each has a `mask`, of which 255 is ignored.
-        class_names: The classes in the order of their labels.
-        limit: How many samples are read at most.
-
-    Raises:
-        UserError: Masks hold a label of no class, or differ from their image in size; the first few are named.
+    Damaged files are notes; the first masks that hold a label of no class, or differ from their image in size, are
+    named by a UserError.
     """
     chosen = _evenly(len(samples), limit)
     counts, images = np.zeros((2, 256), np.int64)
@@ -98,14 +82,9 @@ def count_pixels(samples: Sequence[Any], class_names: Sequence[str], limit: int 
 
 
 def count_objects(samples: Any, categories: Any, limit: int | None = None) -> ClassCounts:
-    """Count the objects of each class, without crowds; images are not opened.
+    """Count the objects of each class, without crowds, in at most `limit` images at even distances; none is opened.
 
     Further columns are the classes' ids, how many regions are crowds, and the median of the objects' shorter sides.
-
-    Args:
-        samples: As `DetectionData.samples` gives them, with `objects(index)` and `sizes`.
-        categories: The classes, with their `names` and `ids`.
-        limit: How many images are looked at, at even distances; None for all.
     """
     chosen = _evenly(len(samples), limit)
     objects = [samples.objects(index) for index in chosen]

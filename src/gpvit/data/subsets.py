@@ -16,14 +16,7 @@ _SHOWN = 5  # classes in a message
 
 
 def per_class_subset(labels: Sequence[int], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
-    """Choose so many images of each class at random; all of a class that has no more, and a warning names it.
-
-    Args:
-        labels: Label of each image.
-        class_names: The classes in the order of their labels.
-        count: Images of each class, 1 or more.
-        seed: Of the choice.
-    """
+    """Choose so many images of each class at random; all of a class that has no more, and a warning names it."""
     if count < 1:
         raise UserError(f"per_class {count}: give 1 image or more of each class, or null for all")
     known = torch.as_tensor(labels)
@@ -44,43 +37,29 @@ def per_class_subset(labels: Sequence[int], class_names: Sequence[str], count: i
 
 def random_subset(length: int, count: int, seed: int = 0) -> list[int]:
     """Choose `count` of `length` images at random; there must be so many."""
-    _check(length, count)
-    return sorted(_order(length, seed)[:count].tolist())
+    return class_covering_subset(length, np.empty(0, int), np.empty(0, int), count, seed)
 
 
 def class_covering_subset(length: int, images: np.ndarray, labels: np.ndarray, count: int, seed: int = 0) -> list[int]:
     """Choose so many images at random, first of all one with each class that no chosen one has, rare classes first.
 
-    Without this, few images of many classes would leave most classes without an example.
-
-    Args:
-        length: How many images there are.
-        images: Of each object, the place of its image, `(M,)`.
-        labels: Of each object, its label, `(M,)`.
-        count: How many images to choose.
-        seed: Of the choice.
+    Without this, few images of many classes would leave most classes without an example. `images` and `labels` are of
+    each object, `(M,)`: the place of its image, and its class.
     """
-    _check(length, count)
+    if not 1 <= count <= length:
+        raise UserError(f"subset {count}: the training part has {length} images; give 1 to {length}, or null for all")
     order = _order(length, seed).numpy()
     rank = np.argsort(order)
     pairs = np.unique(np.stack([labels, images]), axis=1)  # a class counts once in an image
     classes, frequency = np.unique(pairs[0], return_counts=True)
-    first: dict[int, None] = {}
+    first: list[int] = []
     seen: set[int] = set()
     for label in classes[np.argsort(frequency, kind="stable")].tolist():
-        if label in seen:
-            continue
-        members = pairs[1, pairs[0] == label]
-        image = int(members[np.argmin(rank[members])])
-        first[image] = None
-        seen.update(pairs[0, pairs[1] == image].tolist())
-    whole_order = [*first, *(i for i in order.tolist() if i not in first)]
-    return sorted(whole_order[:count])
-
-
-def _check(length: int, count: int) -> None:
-    if not 1 <= count <= length:
-        raise UserError(f"subset {count}: the training part has {length} images; give 1 to {length}, or null for all")
+        if label not in seen:
+            members = pairs[1, pairs[0] == label]
+            first.append(int(members[np.argmin(rank[members])]))
+            seen.update(pairs[0, pairs[1] == first[-1]].tolist())
+    return sorted(list(dict.fromkeys([*first, *order.tolist()]))[:count])
 
 
 def _order(length: int, *seed: int) -> torch.Tensor:

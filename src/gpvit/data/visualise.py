@@ -29,14 +29,7 @@ _GAP = 8
 
 
 def overlay_labels(image: Image.Image, labels: np.ndarray, colors: Sequence[Color], alpha: float = 0.55) -> Image.Image:
-    """Colour an image by its label map; pixels whose label has no colour, such as 255 for ignored ones, turn dark.
-
-    Args:
-        image: PIL image of mode RGB.
-        labels: Class indices `(H, W)`, of the image's size.
-        colors: One RGB colour, 0 to 255, per class.
-        alpha: Opacity of the colours, from 0 to 1.
-    """
+    """Colour an RGB image by its labels `(H, W)`; those without a colour, such as 255 for ignored pixels, turn dark."""
     known = labels < len(colors)
     painted = np.array([*colors, (0, 0, 0)], np.uint8)[np.where(known, labels, len(colors))]
     opacity = np.where(known, round(255 * alpha), round(255 * _DARKENING)).astype(np.uint8)
@@ -53,14 +46,14 @@ def draw_boxes(
 ) -> Image.Image:
     """Draw objects on a copy of an image, the first ones on top.
 
-    A label stands above its box, or in or below it where the image ends or another label is; torchvision's
-    `draw_bounding_boxes` writes it into the box, where it hides small objects and other labels.
+    A label, its score behind it, stands above its box, or in or below it where the image ends or another label is;
+    torchvision's `draw_bounding_boxes` writes it into the box, where it hides small objects and other labels.
 
     Args:
         image: PIL image of mode RGB.
         boxes: Left, top, right and bottom of each object, in pixels.
         labels: Name of each object's class.
-        scores: If given, written behind the names.
+        scores: One per object, if there are any.
         masks: If any, bool `(H, W)` of the image's size for each object; an iterator needs memory for one at a time.
         colors: One RGB colour, 0 to 255, per object; None gives each class its own.
     """
@@ -71,7 +64,7 @@ def draw_boxes(
     drawn = image.copy()
     for mask, color in zip(masks, colors, strict=False):
         drawn.paste(color, mask=Image.fromarray(mask.astype(np.uint8) * round(255 * _MASK_ALPHA)))
-    line = max(round(_side(image) * _LINE_SHARE), _THINNEST_LINE)
+    line = max(round(math.sqrt(image.width * image.height) * _LINE_SHARE), _THINNEST_LINE)
     font = _font(_font_size(image), bold=True)
     canvas = ImageDraw.Draw(drawn)
     widths = [math.ceil(font.getlength(text)) + 4 for text in texts]
@@ -86,13 +79,7 @@ def draw_boxes(
 
 
 def legend(entries: Sequence[tuple[str, Color]], width: int, font_size: int = 15) -> Image.Image:
-    """Draw names beside their colours, on white, in as many columns as fit.
-
-    Args:
-        entries: Names and RGB colours, in the order to draw them in, column by column.
-        width: Of the legend, in pixels; long names are shortened.
-        font_size: In pixels.
-    """
+    """Draw names beside their colours, on white, in as many columns as fit; long names are shortened."""
     font, line, gap = _font(font_size), round(1.6 * font_size), round(0.5 * font_size)
     longest = max((font.getlength(name) for name, _ in entries), default=0)
     column_width = min(line + math.ceil(longest) + 3 * gap, _WIDEST_COLUMN * font_size, width - gap)
@@ -110,12 +97,7 @@ def legend(entries: Sequence[tuple[str, Color]], width: int, font_size: int = 15
 
 
 def with_legend(image: Image.Image, entries: Sequence[tuple[str, Color]]) -> Image.Image:
-    """Put an image above a legend as wide as it, with text that suits its size.
-
-    Args:
-        image: PIL image of mode RGB.
-        entries: Names and RGB colours, in the order to draw them in.
-    """
+    """Put an image above a legend as wide as it, with text that suits its size."""
     below = legend(entries, max(image.width, _NARROWEST_LEGEND), max(_font_size(image), 15))
     whole = Image.new("RGB", (below.width, image.height + below.height), "white")
     whole.paste(image, (0, 0))
@@ -126,17 +108,7 @@ def with_legend(image: Image.Image, entries: Sequence[tuple[str, Color]]) -> Ima
 def preview_classification(
     samples: Sequence[Any], class_names: Sequence[str], mean: Sequence[float], std: Sequence[float], count: int = 12
 ) -> Image.Image:
-    """Draw `count` samples as the network sees them, at even distances, the name of its class below each.
-
-    As in the other previews, augmentation draws from a seed of its own: the caller's random numbers stay as they are.
-
-    Args:
-        samples: Normalised images `(C, H, W)`, each with its label.
-        class_names: The classes in the order of their labels.
-        mean: What was subtracted from each channel.
-        std: What each channel was divided by.
-        count: Images on the sheet, at most.
-    """
+    """Draw at most `count` samples, normalised images `(C, H, W)` with labels, the name of its class below each."""
     font, cells = _font(14), []
     for image, label in _chosen(samples, count):
         cell = Image.new("RGB", (_CELL, _CELL + 20), "white")
@@ -155,16 +127,7 @@ def preview_segmentation(
     std: Sequence[float],
     count: int = 8,
 ) -> Image.Image:
-    """Draw samples as the network sees them, each beside its mask laid over it, above a legend of their classes.
-
-    Args:
-        samples: Normalised images `(C, H, W)`, each with its mask `(H, W)`.
-        class_names: The classes in the order of their labels.
-        colors: One RGB colour, 0 to 255, per class.
-        mean: What was subtracted from each channel.
-        std: What each channel was divided by.
-        count: Images on the sheet, at most.
-    """
+    """Draw normalised images `(C, H, W)`, each beside its mask laid over it, above a legend of their classes."""
     cells, seen = [], set()
     for tensor, mask in _chosen(samples, count):
         image, labels = _to_image(tensor, mean, std), mask.numpy()
@@ -179,14 +142,7 @@ def preview_segmentation(
 def preview_detection(
     samples: Sequence[Any], class_names: Sequence[str], colors: Sequence[Color], count: int = 12
 ) -> Image.Image:
-    """Draw samples as the network sees them, with the boxes, names and masks of their objects.
-
-    Args:
-        samples: Images `(3, H, W)`, float in [0, 1], each with its target in torchvision's convention.
-        class_names: Names of the labels, from 1.
-        colors: One RGB colour, 0 to 255, per class.
-        count: Images on the sheet, at most.
-    """
+    """Draw images `(3, H, W)` in [0, 1] with the boxes, names and masks of torchvision's targets, labels from 1."""
     cells = []
     for tensor, target in _chosen(samples, count):
         image = _enlarged(_to_image(tensor))
@@ -199,7 +155,7 @@ def preview_detection(
 
 
 def _chosen(samples: Sequence[Any], count: int) -> list[Any]:
-    """Load samples at even distances, under a seed of their own."""
+    """Load samples at even distances, under a seed of their own: the caller's random numbers stay as they are."""
     indices = np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -221,17 +177,13 @@ def _enlarged(image: Image.Image) -> Image.Image:
 
 def _sheet(cells: Sequence[Image.Image]) -> Image.Image:
     """Put images into a grid of equal cells, on white."""
-    width, height = (max(sides) for sides in zip(*(cell.size for cell in cells), strict=True))
+    width, height = max(cell.width for cell in cells), max(cell.height for cell in cells)
     padded = [F.pad(F.pil_to_tensor(c), [0, 0, width - c.width, height - c.height], fill=255) for c in cells]
     return F.to_pil_image(make_grid(torch.stack(padded), min(_COLUMNS, len(cells)), _GAP, pad_value=255))
 
 
-def _side(image: Image.Image) -> float:
-    return math.sqrt(image.width * image.height)
-
-
 def _font_size(image: Image.Image) -> int:
-    return max(round(_side(image) * _FONT_SHARE), _SMALLEST_FONT)
+    return max(round(math.sqrt(image.width * image.height) * _FONT_SHARE), _SMALLEST_FONT)
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
@@ -253,16 +205,15 @@ def _spots(
 ) -> list[list[int]]:
     """Find a place (left, top, right, bottom) for each label, where possible on none of those before."""
     height = sum(font.getmetrics())
-    taken = np.empty((len(boxes), 4), int)
-    for place, ((box_left, box_top, _, box_bottom), width) in enumerate(zip(boxes, widths, strict=True)):
+    taken: list[list[int]] = []
+    for (box_left, box_top, _, box_bottom), width in zip(boxes, widths, strict=True):
         left = max(min(round(box_left), size[0] - width), 0)
         tops = (round(box_top) - height, round(box_top), round(box_bottom) - height, round(box_bottom))
-        spots = [(left, top, left + width, top + height) for top in tops if 0 <= top <= size[1] - height]
-        spots.append((left, 0, left + width, height))  # an image may be lower than a label
-        taken[place] = next((spot for spot in spots[:-1] if not _overlaps(spot, taken[:place])), spots[0])
-    return taken.tolist()
+        spots = [[left, top, left + width, top + height] for top in tops if 0 <= top <= size[1] - height]
+        spots = spots or [[left, 0, left + width, height]]  # an image may be lower than a label
+        taken.append(next((spot for spot in spots if not _overlaps(spot, taken)), spots[0]))
+    return taken
 
 
-def _overlaps(spot: Sequence[int], others: np.ndarray) -> bool:
-    left, top, right, bottom = others.T
-    return bool(((spot[0] < right) & (left < spot[2]) & (spot[1] < bottom) & (top < spot[3])).any())
+def _overlaps(spot: list[int], others: list[list[int]]) -> bool:
+    return any(spot[0] < o[2] and o[0] < spot[2] and spot[1] < o[3] and o[1] < spot[3] for o in others)

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
+from typing import Any
 
 import torch
 
@@ -30,7 +30,7 @@ def outlive_signals() -> Callable[[int], None]:
 def _outlive_signals(worker: int, ending: torch.Tensor) -> None:
     received: list[int] = []
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, frame: Any) -> None:
         if ending or received:  # a second one comes from a training process that ends
             os._exit(0)  # any other end would be reported as a failure
         received.append(number)

@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +30,7 @@ _THREADS = 8  # images that are decoded at once
 
 
 class Written(NamedTuple):
-    """What `write_shards` did.
-
-    Args:
-        splits: The splits as `_info.json` describes them, with `num_samples`, `filenames` and `shard_lengths`.
-        kept: How many of all shards were there already.
-        damaged: Images that were left out in this call, and why.
-    """
+    """What `write_shards` did: the splits as `_info.json` has them, shards that were there, images left out and why."""
 
     splits: dict[str, dict[str, Any]]
     kept: int
@@ -62,15 +57,8 @@ def write_shards(
     """Write the images of a dataset into shards, in random order, with the `_info.json` that describes them.
 
     The bytes of an image are copied as they are, once they are known to decode. A shard appears under its name when it
-    is whole, and a second call keeps it. `_info.json` comes last.
-
-    Args:
-        dataset: A folder with `SPLIT/CLASS/` folders of images, or `digits`; the split `val` becomes `validation`.
-        out: Folder to write to; new, empty, or that of an interrupted call with the same dataset and settings.
-        images_per_shard: Images of a shard; the last one of a split holds the rest.
-        seed: What the order is drawn from; the same gives the same shards, byte for byte.
-        max_damaged: How many images that cannot be read may be left out.
-        progress: Show a progress bar of the shards, on stderr.
+    is whole, and a second call keeps it. `_info.json` comes last. The command `gpvit shards` explains the arguments;
+    `progress` shows a bar on stderr.
 
     Raises:
         FileNotFoundError: There is no such dataset, or no image in it.
@@ -79,12 +67,9 @@ def write_shards(
         UserError: A setting is wrong, or `out` holds something else.
     """
     if images_per_shard < 1 or min(seed, max_damaged) < 0:
-        raise UserError(
-            f"images per shard {images_per_shard}, seed {seed} and most damaged images {max_damaged}: give at least "
-            "1, 0 and 0"
-        )
-    out, is_digits = Path(out).expanduser(), str(dataset) == "digits"
-    root = Path(dataset).expanduser()
+        given = f"images per shard {images_per_shard}, seed {seed} and most damaged images {max_damaged}"
+        raise UserError(f"{given}: give at least 1, 0 and 0")
+    out, is_digits, root = Path(out).expanduser(), str(dataset) == "digits", Path(dataset).expanduser()
     if not is_digits and out.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{out} lies inside the dataset {dataset}; give a folder beside it")
     class_names, images = _digits() if is_digits else _folders(root)
@@ -102,7 +87,10 @@ def write_shards(
     kept = left_out = 0
     for split, number, items in track(planned, "shards", console=Console(stderr=True), disable=not progress):
         shard = out / f"{split}-{number:04}.tar"
-        if (length := _length(shard)) is not None:
+        length = None
+        with suppress(FileNotFoundError, UserError):  # there is none, or it is not whole
+            length = len(index_shard(shard))
+        if length is not None:
             kept, left_out = kept + 1, left_out + len(items) - length
             _check_number(left_out, max_damaged, f"{shard}, which is there, lacks damaged images")
         else:
@@ -112,9 +100,9 @@ def write_shards(
                         damaged.append(str(content))
                         left_out += 1
                         _check_number(left_out, max_damaged, damaged[-1])
-                        continue
-                    _add(tar, f"{item.key}.{item.extension}", content)
-                    _add(tar, f"{item.key}.cls", str(item.label).encode())
+                    else:
+                        _add(tar, f"{item.key}.{item.extension}", content)
+                        _add(tar, f"{item.key}.cls", str(item.label).encode())
             length = len(index_shard(shard))  # leaves the index for the readers
         entry = splits.setdefault(split, {"name": split, "num_samples": 0, "filenames": [], "shard_lengths": []})
         entry["num_samples"] += length
@@ -147,7 +135,7 @@ def _digits() -> tuple[list[str], dict[str, list[_Item]]]:
         for number, (pixels, label) in enumerate(zip(*digits_split(split), strict=True)):  # type: ignore[arg-type]
             Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
             items.append(_Item(f"{number:04}_digit{label}", "png", buffer.getvalue(), int(label)))
-    return [str(digit) for digit in range(10)], splits
+    return list("0123456789"), splits
 
 
 def _claim(out: Path, wanted: dict[str, Any]) -> None:
@@ -158,24 +146,10 @@ def _claim(out: Path, wanted: dict[str, Any]) -> None:
             raise UserError(f"{out} is there already, and holds no shards that this command began; give a new folder")
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); remove {out}, or give another folder") from error
+    there = json.loads(path.read_text(encoding="utf-8"))
     if differing := [key for key in wanted if wanted[key] != there.get(key)]:
         said = ", ".join(f"{key} ({there.get(key)!s:.36} there, {wanted[key]!s:.36} now)" for key in differing)
-        raise UserError(
-            f"{out} holds shards of another dataset or of other settings: {said}. "
-            "Repeat that call, remove the folder, or give another one"
-        )
-
-
-def _length(shard: Path) -> int | None:
-    """Count the images of a shard that an earlier call wrote; None if there is none, or it is not whole."""
-    try:
-        return len(index_shard(shard))
-    except (FileNotFoundError, UserError):
-        return None
+        raise UserError(f"{out} holds other shards: {said}; repeat that call, or give another folder")
 
 
 def _contents(items: list[_Item]) -> Iterator[tuple[_Item, bytes | ImageError]]:

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from PIL.Image import Resampling
 
+from gpvit.data.classification.digits import Digits
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.images import read_image
 from gpvit.data.segmentation import DigitScenes as SegmentationScenes
-from gpvit.data.synthetic.digits import Digits, digits_split
+from gpvit.data.synthetic.digits import digits_split
 from gpvit.data.synthetic.photographs import photograph_credit
 from gpvit.data.synthetic.render import PHOTOGRAPHS
 from gpvit.data.synthetic.scenes import digit_scene
@@ -24,7 +25,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.tasks.evaluate import evaluate
-from gpvit.tasks.metrics.mean_iou import SegmentationScores
+from gpvit.tasks.metrics import SegmentationScores
 
 SHOWN_SCENES = 6
 _LARGE_SIZE, _LARGE_DIGITS = (384, 512), (36, 48)

@@ -53,7 +53,7 @@ def class_names_of(model: nn.Module) -> tuple[str, ...]:
     if (task_of(model), num_classes) == ("classification", NUM_IMAGENET_CLASSES):
         return tuple(synonyms.split(", ")[0] for synonyms in ImageNetInfo().label_descriptions())
     if (task_of(model), num_classes) == ("segmentation", NUM_ADE20K_CLASSES):
-        from gpvit.data.segmentation.ade20k import ade20k_classes  # loads what training needs
+        from gpvit.data.segmentation.folders import ade20k_classes  # loads what training needs
 
         return ade20k_classes()
     if task_of(model) == "detection":

@@ -30,7 +30,7 @@ from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 
 LARGEST_WHOLE = 178_956_970
-"""Pixels of the largest image that is segmented whole, Pillow's limit; larger ones are segmented by windows."""
+"""Pixels of the largest image that is segmented whole; Pillow warns of larger ones. They are segmented by windows."""
 
 
 class TaskPredictor:

@@ -13,13 +13,8 @@ from gpvit.ops.deformable import Grid, deformable_sample
 class DeformableAttention(nn.Module):
     """Multi-scale deformable attention (Deformable DETR, Sec. 4.1): offsets and weights are linear in the query.
 
-    At the start a head looks in a direction of its own, its points one cell further each, with equal weights.
-
-    Args:
-        dim: Channels, ``C``.
-        num_levels: Number of maps attended to, ``L``.
-        num_heads: Number of heads, ``h``; divides ``C``.
-        num_points: Samples of a head on each map, ``P``.
+    Each of ``h`` heads takes ``P`` points on each of ``L`` maps. At the start a head looks in a direction of its own,
+    its points one cell further each, with equal weights.
     """
 
     def __init__(self, dim: int, num_levels: int, num_heads: int = 6, num_points: int = 4):
@@ -32,10 +27,7 @@ class DeformableAttention(nn.Module):
         self.weights = nn.Linear(dim, samples)
         self.value = nn.Linear(dim, dim)
         self.proj = nn.Linear(dim, dim)
-        self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Set the parameters as at the start."""
         for linear in (self.offsets, self.weights):
             nn.init.zeros_(linear.weight)
         for linear in (self.value, self.proj):
@@ -53,16 +45,13 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor, shapes: Sequence[Grid]
     ) -> torch.Tensor:
-        """Attend from queries to maps.
+        """Attend from queries ``(B, Q, C)`` to maps, and return ``(B, Q, C)``.
 
         Args:
-            query: ``(B, Q, C)``.
+            query: What asks.
             places: Where each query is, ``(Q, 2)``, x before y, every map measuring 1 x 1.
             tokens: The maps one after the other, ``(B, S, C)``.
             shapes: Height and width of each map.
-
-        Returns:
-            ``(B, Q, C)``.
         """
         heads = (self.num_heads, self.num_levels, self.num_points)
         # From here to the samples in float32, for in 16 bits a place would be rounded to a whole cell.

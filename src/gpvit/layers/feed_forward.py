@@ -11,14 +11,7 @@ TOKENS_AT_ONCE = 2048
 
 
 class FeedForward(nn.Module):
-    """``x + drop_path(fc2(gelu(fc1(norm(x)))))`` on the last dimension.
-
-    Args:
-        dim: Channels, ``C``.
-        ratio: Hidden width over ``C``.
-        eps: Of the layer norm.
-        drop_path: Probability of dropping the branch for a sample.
-    """
+    """``x + drop_path(fc2(gelu(fc1(norm(x)))))`` on the last dimension, hidden `ratio` times as wide."""
 
     def __init__(self, dim: int, ratio: float = 4.0, eps: float = 1e-5, drop_path: float = 0.0):
         super().__init__()

@@ -14,8 +14,7 @@ from timm.layers import Attention, DropPath, Mlp
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.conv_norm import ConvNorm
-from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.layers.convolutions import ConvNorm, DepthwiseConv
 from gpvit.layers.feed_forward import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
@@ -37,10 +36,6 @@ class Grouping(nn.Module):
 
     code: neither the query nor the value is projected (key and value are the same normalised tokens, only the key
     goes through a Linear), and the result is not added to the group tokens.
-
-    Args:
-        dim: Channels, ``C``.
-        num_heads: Number of attention heads.
     """
 
     def __init__(self, dim: int, num_heads: int):
@@ -69,11 +64,6 @@ class GroupMixer(nn.Module):
     """An MLP-Mixer layer: groups exchange information, then channels do (Eq. 3-4).
 
     code: the hidden width of the mixing over groups is ``C/2``, whatever the number of groups.
-
-    Args:
-        dim: Channels, ``C``.
-        num_groups: Number of group tokens, ``M``.
-        drop_path: Probability of dropping a residual branch for a sample.
     """
 
     def __init__(self, dim: int, num_groups: int, drop_path: float = 0.0):
@@ -90,13 +80,7 @@ class GroupMixer(nn.Module):
 
 
 class GroupAttention(nn.Module):
-    """Self-attention between groups, then an MLP: what the paper compares with the mixer (Table 9).
-
-    Args:
-        dim: Channels, ``C``.
-        num_heads: Number of attention heads.
-        drop_path: Probability of dropping a residual branch for a sample.
-    """
+    """Self-attention between groups, then an MLP: what the paper compares with the mixer (Table 9)."""
 
     def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0):
         super().__init__()
@@ -114,15 +98,7 @@ class Ungrouping(nn.Module):
     """Every image token reads from the groups by cross-attention (Eq. 5) and merges the answer.
 
     code: token and answer are concatenated and projected, ``Linear(2C, C)``; there is no residual connection.
-
-    Args:
-        dim: Channels, ``C``.
-        num_heads: Number of attention heads.
-        drop_path: Probability of dropping the answer for a sample.
-        fusion: ``"residual"`` adds the answer to the token instead.
-
-    Raises:
-        ValueError: If `fusion` is neither.
+    The fusion ``"residual"`` adds the answer to the token instead.
     """
 
     def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0, fusion: Fusion = "concatenation"):
@@ -196,7 +172,11 @@ class GroupPropagationBlock(nn.Module):
         self.mixer = _propagation(propagation, dim, num_groups, num_heads, drop_path)
         self.ungrouping = Ungrouping(dim, num_heads, drop_path, fusion)
         self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
-        self.dwconv = _closing_convolution(dim, conv_norm) if dwconv else None
+        self.dwconv: ConvNorm | DepthwiseConv | None = None
+        if dwconv and conv_norm:
+            self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim)
+        elif dwconv:
+            self.dwconv = DepthwiseConv(dim, bias=False)
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -225,10 +205,6 @@ class GroupPropagationBlock(nn.Module):
         elif self.dwconv is not None:  # on the same memory, seen as channels-last
             x = F.relu(self.dwconv(x.permute(0, 3, 1, 2)), inplace=True).permute(0, 2, 3, 1)
         return x, grouping, ungrouping
-
-
-def _closing_convolution(dim: int, normalised: bool) -> ConvNorm | DepthwiseConv:
-    return ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim) if normalised else DepthwiseConv(dim, bias=False)
 
 
 def _propagation(kind: str, dim: int, num_groups: int, num_heads: int, drop_path: float) -> nn.Module:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import nn
 
+from gpvit.layers.convolutions import DepthwiseConv
 from gpvit.layers.deformable_attention import DeformableAttention
-from gpvit.layers.depthwise import DepthwiseConv
 from gpvit.ops.deformable import Grid
 
 
@@ -29,12 +29,6 @@ class Injector(nn.Module):
     """Transformer tokens read from the pyramid: ``x + gamma * attention(norm(x), norm(pyramid))``.
 
     ``gamma`` starts at zero, thus an adapter that has not been trained leaves its transformer as it was.
-
-    Args:
-        dim: Channels, ``C``.
-        num_levels: Number of maps of the pyramid.
-        num_heads: Heads of the attention.
-        num_points: Samples of a head on each map.
     """
 
     def __init__(self, dim: int, num_levels: int, num_heads: int, num_points: int):
@@ -50,15 +44,7 @@ class Injector(nn.Module):
 
 
 class Extractor(nn.Module):
-    """The pyramid reads from the transformer's tokens, then a convolutional MLP mixes within each of its maps.
-
-    Args:
-        dim: Channels, ``C``.
-        num_heads: Heads of the attention.
-        num_points: Samples of a head.
-        mlp_ratio: Hidden width of the MLP over ``C``.
-        drop_path: Probability of dropping the MLP for a sample.
-    """
+    """The pyramid reads from the transformer's tokens, then a convolutional MLP mixes within each of its maps."""
 
     def __init__(self, dim: int, num_heads: int, num_points: int, mlp_ratio: float = 0.25, drop_path: float = 0.0):
         super().__init__()
@@ -76,13 +62,7 @@ class Extractor(nn.Module):
 
 
 class ConvFeedForward(nn.Module):
-    """``x + drop_path(fc2(gelu(conv(fc1(norm(x))))))`` with one depthwise convolution for all maps of a pyramid.
-
-    Args:
-        dim: Channels, ``C``.
-        ratio: Hidden width over ``C``.
-        drop_path: Probability of dropping the branch for a sample.
-    """
+    """``x + drop_path(fc2(gelu(conv(fc1(norm(x))))))`` with one depthwise convolution for all maps of a pyramid."""
 
     def __init__(self, dim: int, ratio: float = 0.25, drop_path: float = 0.0):
         super().__init__()

@@ -4,12 +4,14 @@ Shape letters: B batch, H W token grid, C channels, S stripes, h w stripe height
 direction, d head width.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.layers.convolutions import DepthwiseConv
 from gpvit.layers.token_block import TokenBlock
 from gpvit.ops.windows import merge, partition
 
@@ -18,12 +20,7 @@ class StripeAttention(nn.Module):
     """Attention among the tokens of a stripe, plus the locally enhanced position encoding (LePE).
 
     LePE is a depthwise 3x3 convolution of the values, zero-padded at the stripe's borders, added to what attention
-    returns.
-
-    Args:
-        dim: Channels of the tokens, ``C``.
-        out_dim: Channels of queries, keys, values and result, ``D``.
-        num_heads: Number of heads; divides ``D``.
+    returns. Queries, keys, values and result have ``D`` channels.
     """
 
     def __init__(self, dim: int, out_dim: int, num_heads: int):
@@ -45,13 +42,7 @@ class StripeAttention(nn.Module):
 
 
 class CrossShapedAttention(nn.Module):
-    """Stripe attention in two directions at once: half of the heads vertically, half horizontally.
-
-    Args:
-        dim: Channels, ``C``; a multiple of ``num_heads``.
-        num_heads: Number of heads, an even number: one half for each direction.
-        stripe_width: Width of a stripe in tokens; divides ``H`` and ``W``.
-    """
+    """Stripe attention in two directions at once: half of the heads vertically, half horizontally."""
 
     def __init__(self, dim: int, num_heads: int, stripe_width: int):
         super().__init__()
@@ -77,18 +68,8 @@ class LocalBlock(TokenBlock):
         dim: Channels, ``C``.
         num_heads: Heads of the stripe attention, both directions together.
         stripe_width: Width of a stripe in tokens.
-        mlp_ratio: Hidden width of the MLP over ``C``.
-        drop_path: Probability of dropping a residual branch for a sample.
-        dwconv: End with the depthwise convolution.
+        **common: More arguments of :class:`~gpvit.layers.token_block.TokenBlock`.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int = 12,
-        stripe_width: int = 2,
-        mlp_ratio: float = 4.0,
-        drop_path: float = 0.0,
-        dwconv: bool = True,
-    ):
-        super().__init__(dim, CrossShapedAttention(dim, num_heads, stripe_width), mlp_ratio, drop_path, dwconv)
+    def __init__(self, dim: int, num_heads: int = 12, stripe_width: int = 2, **common: Any):
+        super().__init__(dim, CrossShapedAttention(dim, num_heads, stripe_width), **common)

@@ -20,10 +20,6 @@ class AttentionPool(nn.Module):
 
     code: the released L1 and L2 pool in this way, the paper speaks of averaging. The token starts at zero, which
     makes attention uniform: an untrained pool is the mean.
-
-    Args:
-        dim: Channels, ``C``.
-        num_heads: Number of attention heads.
     """
 
     def __init__(self, dim: int, num_heads: int):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.layers.conv_norm import ConvNormReLU
+from gpvit.layers.convolutions import ConvNormReLU
 
 
 class UPerNetHead(nn.Module):
@@ -96,12 +96,6 @@ class FCNHead(nn.Module):
     """One convolution and a classifier on one feature: the auxiliary head of UPerNet.
 
     Source: Long et al., "Fully Convolutional Networks for Semantic Segmentation" (CVPR 2015).
-
-    Args:
-        in_chans: Channels of the feature.
-        num_classes: Number of classes, ``K``.
-        channels: Channels inside the head.
-        drop_rate: Dropout of whole channels before the classifier.
     """
 
     def __init__(self, in_chans: int, num_classes: int, channels: int = 256, drop_rate: float = 0.1):

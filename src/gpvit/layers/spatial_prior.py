@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.layers.conv_norm import ConvNorm
+from gpvit.layers.convolutions import ConvNorm
 
 STRIDES = (4, 8, 16, 32)
 
@@ -12,22 +12,15 @@ STRIDES = (4, 8, 16, 32)
 class SpatialPrior(nn.Module):
     """Spatial prior module (ViT-Adapter, 2205.08534, Sec. 3.3): a small ResNet-like stem, projected to ``C`` channels.
 
-    Args:
-        in_chans: Channels of the image.
-        dim: Channels of the maps, ``C``.
-        strides: Which of the strides 4, 8, 16 and 32 to return; the last three at least.
-        width: Channels at stride 4.
+    It returns the maps of some of the strides 4, 8, 16 and 32, the last three at least; `width` is that at stride 4.
     """
 
     def __init__(self, in_chans: int, dim: int, strides: tuple[int, ...] = STRIDES, width: int = 64):
         super().__init__()
         widths = dict(zip(STRIDES, (width, 2 * width, 4 * width, 4 * width), strict=True))
         self.stem = nn.ModuleList(
-            [
-                ConvNorm(in_chans, width, kernel_size=3, stride=2, padding=1),
-                ConvNorm(width, width, kernel_size=3, padding=1),
-                ConvNorm(width, width, kernel_size=3, padding=1),
-            ]
+            ConvNorm(chans, width, kernel_size=3, stride=stride, padding=1)
+            for chans, stride in ((in_chans, 2), (width, 1), (width, 1))
         )
         self.down = nn.ModuleDict(
             {

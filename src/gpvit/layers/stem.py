@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.layers.conv_norm import ConvNorm
+from gpvit.layers.convolutions import ConvNorm
 
 
 class ConvStem(nn.Module):
@@ -13,13 +13,8 @@ class ConvStem(nn.Module):
     The half-resolution map is zero-padded at the bottom and the right until the token grid is a multiple of
     ``grid_multiple``. On every size that the authors' code accepts, this is their padding.
 
-    Args:
-        in_chans: Channels of the image.
-        embed_dim: Channels of a token, ``C``.
-        num_convs: Number of extra 3x3 convolutions at half resolution (0, 1, 1, 2 for L1-L4).
-        width: Channels at half resolution.
-        grid_multiple: What the height and width of the token grid are made a multiple of.
-        stride: Pixels of a token's side; the projection's kernel measures half of it.
+    `num_convs` is the number of extra convolutions at half resolution (0, 1, 1, 2 for L1-L4), `width` the channels
+    there, and `stride` the pixels of a token's side: the projection's kernel measures half of it.
     """
 
     def __init__(

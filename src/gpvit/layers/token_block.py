@@ -4,7 +4,7 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
-from gpvit.layers.depthwise import DepthwiseConv
+from gpvit.layers.convolutions import DepthwiseConv
 from gpvit.layers.feed_forward import FeedForward
 
 
@@ -15,14 +15,20 @@ class TokenBlock(nn.Module):
 
     Args:
         dim: Channels, ``C``.
-        attn: Exchanges information between tokens, ``(B, H, W, C)`` to ``(B, H, W, C)``; None for no exchange.
+        attn: Exchanges information between tokens, ``(B, H, W, C)`` to ``(B, H, W, C)``; without it, tokens meet in the
+            closing convolution only.
         mlp_ratio: Hidden width of the MLP over ``C``.
         drop_path: Probability of dropping a residual branch for a sample.
         dwconv: End with the depthwise convolution.
     """
 
     def __init__(
-        self, dim: int, attn: nn.Module | None, mlp_ratio: float = 4.0, drop_path: float = 0.0, dwconv: bool = True
+        self,
+        dim: int,
+        attn: nn.Module | None = None,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        dwconv: bool = True,
     ):
         super().__init__()
         if attn is not None:
@@ -38,17 +44,3 @@ class TokenBlock(nn.Module):
         if self.exchanges:
             x = x + self.drop_path(self.attn(self.norm(x)))
         return self.dwconv(self.mlp(x))
-
-
-class IsolatedBlock(TokenBlock):
-    """A block whose tokens meet in the closing convolution only: the paper's local block without its attention.
-
-    Args:
-        dim: Channels, ``C``.
-        mlp_ratio: Hidden width of the MLP over ``C``.
-        drop_path: Probability of dropping the MLP for a sample.
-        dwconv: End with the depthwise convolution.
-    """
-
-    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, dwconv: bool = True):
-        super().__init__(dim, None, mlp_ratio, drop_path, dwconv)

@@ -19,7 +19,7 @@ from gpvit.layers.pooling import build_pool
 from gpvit.layers.stem import ConvStem
 from gpvit.models.activation_checkpointing import checkpoint_block
 from gpvit.models.variants import Layout, block_indices, build_block, layout
-from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.ops.resizing import resize_pos_embed
 
 STRIDE = 8
 MIN_SIDE = 32

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from gpvit.errors import UserError
 from gpvit.models.activation_checkpointing import checkpoint_block
 from gpvit.models.backbone import GPViT
-from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.ops.resizing import resize_pos_embed
 
 
 class Tokens(NamedTuple):
@@ -37,11 +37,7 @@ Plain = GPViT | VisionTransformer | Eva
 
 
 def require_plain(backbone: nn.Module) -> Plain:
-    """Return a backbone that the functions here know.
-
-    Raises:
-        ValueError: If it is another, or cannot be given images of any size.
-    """
+    """Return a backbone that the functions here know; refuse another, and one that only takes images of one size."""
     if isinstance(backbone, GPViT):
         return backbone
     if not isinstance(backbone, (VisionTransformer, Eva)) or not isinstance(backbone.patch_embed, PatchEmbed):
@@ -93,14 +89,7 @@ def embed(backbone: Plain, image: torch.Tensor) -> Tokens:
 
 
 def run_blocks(backbone: Plain, indices: Iterable[int], tokens: Tokens, recomputing: bool = False) -> Tokens:
-    """Run some blocks one after the other.
-
-    Args:
-        backbone: The transformer.
-        indices: Which of its blocks.
-        tokens: What goes in.
-        recomputing: Keep only the blocks' inputs and compute their insides again in the backward pass.
-    """
+    """Run some blocks one after the other; recomputing keeps only their inputs for the backward pass."""
     if isinstance(backbone, GPViT):
         x = tokens.patches.unflatten(1, tokens.grid)
         for i in indices:

@@ -6,12 +6,10 @@ from typing import Any
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.conv_propagation import ConvPropagationBlock
-from gpvit.layers.global_attention import GlobalBlock
+from gpvit.layers.compared_blocks import ConvPropagationBlock, GlobalBlock, WindowBlock
 from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.layers.local_attention import LocalBlock
-from gpvit.layers.token_block import IsolatedBlock
-from gpvit.layers.window_attention import WindowBlock
+from gpvit.layers.token_block import TokenBlock
 
 Layout = Sequence[Mapping[str, Any]]
 
@@ -22,7 +20,7 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "window": WindowBlock,
     "global": GlobalBlock,
     "conv": ConvPropagationBlock,
-    "isolated": IsolatedBlock,
+    "isolated": TokenBlock,
 }
 """The kinds of block that a layout can name; each maps ``(B, H, W, C)`` to ``(B, H, W, C)``."""
 
@@ -58,15 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
-    """Build a block of a layout.
-
-    Args:
-        block: Its ``kind``, a key of ``BLOCKS``, and arguments of that class.
-        **common: Arguments that all blocks get.
-
-    Raises:
-        ValueError: If there is no such kind.
-    """
+    """Build a block of a layout: of its ``kind``, a key of ``BLOCKS``, with its arguments and those that all get."""
     arguments = {**common, **block}
     kind = arguments.pop("kind", None)
     if kind not in BLOCKS:

@@ -18,31 +18,12 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Scaled dot-product attention with the fused kernel of the device.
-
-    Args:
-        query: ``(B, Q, C)``.
-        key: ``(B, K, C)``.
-        value: ``(B, K, C)``.
-        num_heads: Number of heads; divides ``C``.
-
-    Returns:
-        ``(B, Q, C)``.
-    """
+    """Attend from ``(B, Q, C)`` to ``(B, K, C)`` by scaled dot products, in the device's fused kernel: ``(B, Q, C)``."""
     query, key, value = (split_heads(t, num_heads) for t in (query, key, value))
     return merge_heads(F.scaled_dot_product_attention(query, key, value))
 
 
 def attention_weights(query: torch.Tensor, key: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Weights that :func:`attend` gives each key, which the fused kernel keeps to itself.
-
-    Args:
-        query: ``(B, Q, C)``.
-        key: ``(B, K, C)``.
-        num_heads: Number of heads; divides ``C``.
-
-    Returns:
-        ``(B, h, Q, K)``, summing to one over the keys.
-    """
+    """Compute what :func:`attend` gives each key, ``(B, h, Q, K)``, which the fused kernel keeps to itself."""
     query, key = split_heads(query, num_heads), split_heads(key, num_heads)
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)

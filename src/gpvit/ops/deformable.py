@@ -39,9 +39,6 @@ def deformable_sample(
 
     Returns:
         ``(B, Q, h * d)``, of the type of ``value``.
-
-    Raises:
-        ValueError: If the levels do not make up the tokens, or the levels of an argument are not theirs.
     """
     sizes = [height * width for height, width in shapes]
     if sum(sizes) != value.shape[1]:

@@ -1,6 +1,6 @@
-"""Bilinear resize of maps by bands of rows, for outputs too large to be held whole.
+"""Resize maps: learned positions to other grids, and by bands of rows what is too large to be held whole.
 
-The values are those of ``interpolate(maps, size, mode="bilinear", align_corners=False)``, up to rounding.
+The values of bands are those of ``interpolate(maps, size, mode="bilinear", align_corners=False)``, up to rounding.
 
 Shape letters: C channels, h w size of the source, H W size of the output.
 """
@@ -9,14 +9,17 @@ import torch
 import torch.nn.functional as F
 
 
-def source_rows(height: int, new_height: int, rows: range) -> range:
-    """Tell which rows of the source some rows of the output are made of.
+def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Interpolate a position embedding ``(1, H, W, C)`` to another token grid: bicubic, corners not aligned."""
+    # Interpolating to the same size changes nothing, so a graph for every size may do it always.
+    if not torch.compiler.is_exporting() and tuple(pos_embed.shape[1:3]) == grid:
+        return pos_embed
+    resized = F.interpolate(pos_embed.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
 
-    Args:
-        height: Rows of the source, ``h``.
-        new_height: Rows of the output, ``H``.
-        rows: Rows of the output, at least one.
-    """
+
+def source_rows(height: int, new_height: int, rows: range) -> range:
+    """Tell which of the source's rows some rows of the output, at least one, are made of."""
     lower, upper, _ = _neighbours(height, new_height, rows)
     return range(int(lower[0]), int(upper[-1]) + 1)
 
@@ -36,10 +39,6 @@ def resize_rows(
 
     Returns:
         ``(C, len(rows), W)``.
-
-    Example:
-        >>> resize_rows(torch.rand(150, 64, 64), (4096, 4096), range(100, 116)).shape
-        torch.Size([150, 16, 4096])
     """
     lower, upper, share = _neighbours(height or maps.shape[1], size[0], rows)
     start, stop = int(lower[0]), int(upper[-1]) + 1

@@ -9,14 +9,8 @@ import torch
 def partition(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
     """Cut a grid into windows; a stripe is a window as high, or as wide, as the grid.
 
-    Windows of full width are a view of the same memory; all others cost one copy.
-
-    Args:
-        x: Tokens, ``(B, H, W, *)``, with any trailing dimensions.
-        window: Height and width of a window, dividing ``H`` and ``W``.
-
-    Returns:
-        ``(B * n, h, w, *)``, windows of one image in row-major order.
+    Tokens are ``(B, H, W, *)``, with any trailing dimensions, and windows ``(B * n, h, w, *)``, those of one image in
+    row-major order. Windows of full width are a view of the same memory; all others cost one copy.
     """
     B, H, W, *rest = x.shape
     h, w = window
@@ -25,15 +19,7 @@ def partition(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
 
 
 def merge(windows: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Undo :func:`partition`.
-
-    Args:
-        windows: ``(B * n, h, w, *)``.
-        grid: Height and width of the whole token grid.
-
-    Returns:
-        ``(B, H, W, *)``.
-    """
+    """Undo :func:`partition`: ``(B * n, h, w, *)`` to ``(B, H, W, *)``."""
     H, W = grid
     _, h, w, *rest = windows.shape
     x = windows.reshape(-1, H // h, W // w, h, w, *rest)

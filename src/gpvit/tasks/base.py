@@ -10,28 +10,27 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.devices import require_compiler
 from gpvit.errors import UserError
-from gpvit.tasks.freezing import freeze
 from gpvit.tasks.optim import OptimConfig, create_optimizer
+from gpvit.tasks.param_groups import freeze
 from gpvit.zoo.build import check_arguments
 from gpvit.zoo.catalog import find
 from gpvit.zoo.factory import create_model
 
-_COMPILED_PARTS = {"segmentation": ("backbone", "decoder", "auxiliary"), "detection": ("backbone",)}
+# Of segmenters and detectors, which training does not call as one function of a tensor, every part that is one; of
+# classifiers, which have none of these, the whole.
+_COMPILED_PARTS = ("backbone", "decoder", "auxiliary")
 
 
 class Task(LightningModule):
     """Trains a model of the catalog, under `gpvit train` or any `lightning.Trainer`.
 
+    `name`, `weights`, `backbone_weights` and the arguments of the model are as of the tasks.
+
     Args:
-        name: A model of the catalog, such as `gpvit_l1`.
-        weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
-            A classifier of other classes is left out, and that is printed.
-        backbone_weights: The same for the backbone alone, such as `in1k`.
         optim: Optimiser and schedule; None takes `default_optim`.
         grad_checkpointing: Keep only each block's input for the backward pass and compute the rest again, for less
             memory and more time.
         compile: Have torch.compile make kernels for the network, which takes minutes at first and a C++ compiler.
-        **model_kwargs: More arguments of the model, such as `drop_path_rate`.
 
     Attributes:
         best_metric: The metric that tells the best weights; higher is better.
@@ -83,7 +82,7 @@ class Task(LightningModule):
         self.model_kwargs = model_kwargs
 
     def build(self, data: Any) -> None:
-        """Create the network for the data, and the metrics, once: further calls do nothing.
+        """Create the network for the data, frozen and compiled as the settings say, and the metrics, once.
 
         Args:
             data: A data module, which knows its classes, and the channels and sizes of images, before it is set up.
@@ -91,28 +90,26 @@ class Task(LightningModule):
         Raises:
             UserError: If an argument is given that the data decide, or the model does not suit them.
         """
-        raise NotImplementedError
-
-    def create_network(self, **decided: Any) -> nn.Module:
-        """Create the network, frozen and compiled as the settings say.
-
-        Args:
-            **decided: Arguments of the model that the data decide.
-
-        Raises:
-            UserError: If one of them is among the task's own.
-        """
+        if hasattr(self, "network"):
+            return
+        decided = self.adapt(data)
         if stated_twice := sorted(decided.keys() & self.model_kwargs.keys()):
             raise UserError(f"leave out {', '.join(stated_twice)} of the model: the data decide that")
-        arguments = {**decided, **self.model_kwargs}
         weights = {"weights": self.weights, "backbone_weights": self.backbone_weights}
-        network: Any = create_model(self.name, **weights, new_head=True, **arguments)
+        network: Any = create_model(self.name, **weights, new_head=True, **decided, **self.model_kwargs)
         if self.grad_checkpointing:
             network.set_grad_checkpointing()
         if self.compiles:
-            compile_network(network)
+            require_compiler()
+            parts = [part for name in _COMPILED_PARTS if (part := getattr(network, name, None)) is not None]
+            for part in parts or [network]:
+                part.compile()  # when it first runs; names and values of its weights stay
         freeze(network, self.optim.freeze, is_trained="." in self.name or any(weights.values()))
-        return network
+        self.network = network
+
+    def adapt(self, data: Any) -> dict[str, Any]:
+        """Create the metrics, and return the arguments of the model that the data decide."""
+        raise NotImplementedError
 
     def configure_model(self) -> None:
         """Build the network for a Trainer's data module."""
@@ -128,33 +125,20 @@ class Task(LightningModule):
         raise NotImplementedError
 
     def validation_metrics(self) -> dict[str, float]:
-        """Compute the metrics of all validation batches since the last call; all processes must call it together.
+        """Compute the metrics of all validation batches since the last call, by name, such as `val/top1`.
 
-        Returns:
-            By name, such as `val/top1`; alike in all processes.
+        All processes must call it together, and all get the same.
         """
         scores = self.val_scores.compute()
         self.val_scores.reset()
         return {f"val/{name}": float(scores[name]) for name in self.logged if name in scores}
 
-    def create_optimizer(
-        self, *, total_steps: int, epoch_steps: float, images_per_step: int
-    ) -> tuple[Optimizer, LambdaLR]:
-        """Create the optimiser and its schedule, see `gpvit.tasks.optim.create_optimizer`."""
-        return create_optimizer(
-            self.network,
-            self.optim,
-            total_steps=total_steps,
-            epoch_steps=epoch_steps,
-            images_per_step=images_per_step,
-        )
+    def create_optimizer(self, **sizes: Any) -> tuple[Optimizer, LambdaLR]:
+        """Create the optimiser and its schedule for a run of the `sizes` that `tasks.optim.create_optimizer` takes."""
+        return create_optimizer(self.network, self.optim, **sizes)
 
     def configure_optimizers(self) -> Any:
-        """Create the optimiser and its schedule for a Trainer.
-
-        Raises:
-            UserError: If the run has no end.
-        """
+        """Create the optimiser and its schedule for a Trainer, whose run must have an end."""
         trainer: Any = self.trainer
         trainer.fit_loop.setup_data()  # counts the batches
         if math.isinf(trainer.estimated_stepping_batches):
@@ -176,22 +160,3 @@ class Task(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the validation under a Trainer."""
         self.log_dict(self.validation_metrics(), prog_bar=True, sync_dist=True)
-
-
-def compile_network(network: nn.Module) -> None:
-    """Have torch compile a network in place when it first runs; names and values of its weights stay.
-
-    Of segmenters and detectors, which training does not call as one function of a tensor, every part is compiled that
-    is one: backbone with pyramid, decoder, auxiliary head. What detectors do with single objects stays as it is.
-
-    Args:
-        network: A model of the catalog.
-
-    Raises:
-        FileNotFoundError: If there is no C++ compiler.
-    """
-    require_compiler()
-    names = _COMPILED_PARTS.get(getattr(network, "task", ""))
-    for part in [network] if names is None else [getattr(network, name, None) for name in names]:
-        if part is not None:
-            part.compile()

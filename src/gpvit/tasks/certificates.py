@@ -21,22 +21,12 @@ TOLERANCE = 0.002
 Published scores are rounded to 0.1 points, and decoders of JPEG and resizing differ a little between libraries.
 """
 
-MAIN_SCORE = {"classification": "top1", "segmentation": "miou", "detection": "box_ap"}
-"""The score that is expected of each task unless another is named."""
-
 _BENCHMARKS = {"in1k": 50_000, "ade20k": 2_000, "coco_1x": 5_000, "coco_3x": 5_000}
 """Validation images that the published scores of each tag are for."""
 
 
 def published_scores(name: str) -> tuple[dict[str, float], int | None]:
-    """Look up what published weights score, from 0 to 1, and on how many images; None for any number.
-
-    Args:
-        name: A model and its tag, `gpvit_l1.in1k`.
-
-    Raises:
-        UserError: If there are no such weights.
-    """
+    """Look up what published weights score, from 0 to 1, and on how many images; None for any number."""
     if Path(name).expanduser().exists():
         raise UserError(f"nothing is published for {name}; say what it should score: --expect 0.81")
     model, _, tag = name.partition(".")
@@ -44,42 +34,18 @@ def published_scores(name: str) -> tuple[dict[str, float], int | None]:
     return {score: round(percent / 100, 6) for score, percent in weights.metrics.items()}, _BENCHMARKS.get(tag)
 
 
-def check_expected(scores: Mapping[str, float], tolerance: float) -> None:
-    """Refuse scores that are not from 0 to 1, and a tolerance below 0."""
-    if tolerance < 0:
-        raise UserError(f"tolerance {tolerance}: give 0 or more")
-    for score in scores.values():
-        if not 0 <= score <= 1:
-            raise UserError(f"expect {score}: give a score from 0 to 1, such as 0.81 for 81 %")
-
-
 def certify(
     checkpoint: str,
     data: str,
     scores: Mapping[str, Any],
     expected: Mapping[str, float],
-    *,
-    tolerance: float = TOLERANCE,
-    images: int | None = None,
+    tolerance: float,
+    images: int | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Compare scores with those expected, and add all that is needed to measure them again.
+    """Compare scores with those expected on so many `images`, and add all that is needed to measure them again.
 
-    Args:
-        checkpoint: Published weights, `gpvit_l1.in1k`, a file that `gpvit.save` wrote, or a run folder.
-        data: What was evaluated on, as `gpvit evaluate` takes it.
-        scores: What `gpvit.tasks.evaluate.evaluate` returned.
-        expected: What some of them should be.
-        tolerance: How far each may be from it, either way.
-        images: How many images the expected scores are for; None for any number.
-        device: Where the scores were computed.
-
-    Returns:
-        The certificate, plain data: `verdict`, "pass" or "fail", with the `faults`; each score `compared`; all
-        `scores`; `weights` with their SHA-256, `data`, `versions`, `hardware` and `date`.
-
-    Raises:
-        UserError: If there is no score of a name.
+    Checkpoint and data are named as `gpvit evaluate` takes them; `tolerance` is either way.
     """
     rows, faults = [], []
     for name, score in expected.items():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gpvit.errors import UserError
 from gpvit.tasks.base import Task
-from gpvit.tasks.metrics.accuracy import ClassificationScores
+from gpvit.tasks.metrics import ClassificationScores
 from gpvit.tasks.optim import OptimConfig
 
 
@@ -22,13 +22,11 @@ class ClassificationTask(Task):
         name: A model of the catalog, such as `gpvit_l1`.
         weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
             A classifier of other classes is left out, and that is printed.
-        optim: Optimiser and schedule; None takes `default_optim`.
         label_smoothing: Part of the target that is spread over all classes.
         mixup_alpha: Parameter of Mixup's Beta distribution; 0 for no Mixup.
         cutmix_alpha: The same for CutMix. Where both are given, each batch takes one of them at random.
-        grad_checkpointing: As of `Task`.
-        compile: As of `Task`.
-        **model_kwargs: More arguments of the model, such as `drop_path_rate`.
+        **kwargs: `optim`, `grad_checkpointing` and `compile`, as of `Task`, and more arguments of the model, such as
+            `drop_path_rate`.
     """
 
     kind = "classification"
@@ -41,33 +39,23 @@ class ClassificationTask(Task):
         name: str,
         weights: str | None = None,
         *,
-        optim: OptimConfig | None = None,
         label_smoothing: float = 0.1,
         mixup_alpha: float = 0.8,
         cutmix_alpha: float = 1.0,
-        grad_checkpointing: bool = False,
-        compile: bool = False,
-        **model_kwargs: Any,
+        **kwargs: Any,
     ) -> None:
-        settings: dict[str, Any] = {"optim": optim, "grad_checkpointing": grad_checkpointing, "compile": compile}
-        super().__init__(name, weights, **settings, **model_kwargs)
+        super().__init__(name, weights, **kwargs)
         self.label_smoothing, self.mixup_alpha, self.cutmix_alpha = label_smoothing, mixup_alpha, cutmix_alpha
         self.mixup: Mixup | None = None
 
-    def build(self, data: Any) -> None:
-        """Create the network for the data's classes, channels and size, the metrics and Mixup."""
-        if hasattr(self, "network"):
-            return
-        channels, *size = data.preprocessing.input_size
-        self.network = self.create_network(num_classes=data.num_classes, in_chans=channels, img_size=tuple(size))
+    def adapt(self, data: Any) -> dict[str, Any]:
+        """Create metrics and Mixup; classes, channels and size are the data's."""
         self.val_scores = ClassificationScores(data.num_classes)
         if self.mixup_alpha or self.cutmix_alpha:
-            self.mixup = Mixup(
-                self.mixup_alpha,
-                self.cutmix_alpha,
-                label_smoothing=self.label_smoothing,
-                num_classes=data.num_classes,
-            )
+            alphas = self.mixup_alpha, self.cutmix_alpha
+            self.mixup = Mixup(*alphas, label_smoothing=self.label_smoothing, num_classes=data.num_classes)
+        channels, *size = data.preprocessing.input_size
+        return {"num_classes": data.num_classes, "in_chans": channels, "img_size": tuple(size)}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Compute the loss of a batch, mixed if so configured."""

@@ -1,11 +1,10 @@
 """Scores a trained model on a dataset: prediction, batch by batch, and a metric."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from copy import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -24,19 +23,31 @@ from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
-from gpvit.models.detection.mask_rcnn import MaskRCNN
+from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.detection import detect
-from gpvit.tasks.metrics.accuracy import ClassificationScores
-from gpvit.tasks.metrics.coco_ap import DetectionScores
-from gpvit.tasks.metrics.mean_iou import SegmentationScores
+from gpvit.tasks.metrics import ClassificationScores, SegmentationScores
 
-OWN_DATA = {"classification": "digits", "segmentation": "digit_scenes", "detection": "digit_scenes"}
-"""The data of each task that need no file."""
 
-_KINDS: dict[str, tuple[Any, str, Any, Any]] = {  # those, what tells a dataset's layout, and other folders
-    "classification": (Digits, "_info.json", Shards, ImageFolder),
-    "segmentation": (DigitScenes, "annotations/validation", ADE20K, MaskFolder),
-    "detection": (DetectionScenes, "annotations/instances_val2017.json", COCO, CocoFolder),
+class Source(NamedTuple):
+    """Where the data of a task come from, and how its images are taken."""
+
+    own_name: str  # of data that need no file
+    own: Any
+    layout: str  # what lies in the folder of the dataset
+    dataset: Any
+    folder: Any  # opens any other folder
+    batch_size: int
+    prepare: Callable[[nn.Module], Any] | None  # reads from a model how images are prepared
+
+
+SOURCES = {
+    "classification": Source("digits", Digits, "_info.json", Shards, ImageFolder, 64, preprocessing_of),
+    "segmentation": Source(
+        "digit_scenes", DigitScenes, "annotations/validation", ADE20K, MaskFolder, 1, segmentation_preprocessing_of
+    ),
+    "detection": Source(
+        "digit_scenes", DetectionScenes, "annotations/instances_val2017.json", COCO, CocoFolder, 1, None
+    ),
 }
 
 
@@ -46,36 +57,25 @@ def open_data(
     """Open data to evaluate a model on, prepared as the model asks for.
 
     Args:
-        task: What the model is for: `classification`, `segmentation` or `detection`.
-        source: A folder, or `digits` (classification) or `digit_scenes`. Of classes, a folder of images or of shards
-            (with `_info.json`); of masks, ADE20K (with `annotations/validation`) or a folder of images and masks; of
-            objects, COCO 2017 (with `annotations/instances_val2017.json`) or a folder in COCO's format.
+        task: What the model is for.
+        source: The name of the task's own data, or a folder in the layout of its dataset, or of its other folders.
         model: Says how images are prepared, and whether masks of objects are read.
-        batch_size: Images that are computed at once; None for 64 of a classifier, 1 of a detector. A segmenter takes
-            its images one by one.
+        batch_size: Images that are computed at once; None as the task does. A segmenter takes its images one by one.
         num_workers: Processes that load images; None as the data choose.
-
-    Raises:
-        FileNotFoundError: If there is no such folder, or it lacks annotations.
-        UserError: If the annotations cannot be used.
     """
-    own, layout, dataset, folder = _KINDS[task]
-    prepare = {"classification": preprocessing_of, "segmentation": segmentation_preprocessing_of}.get(task)
-    options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
-    if batch_size is None:
-        options["batch_size"] = 64 if task == "classification" else 1
-    if num_workers is None:
-        del options["num_workers"]
+    kind = SOURCES[task]
+    options: dict[str, Any] = {"batch_size": kind.batch_size if batch_size is None else batch_size}
+    if num_workers is not None:
+        options["num_workers"] = num_workers
     if task == "detection":
         options["masks"] = model.has_masks
-    data: ImageData
-    if source == OWN_DATA[task]:
-        data = own(**options)
-        data.preprocessing = prepare(model) if prepare else None
+    root = Path(source).expanduser()
+    if source == kind.own_name:
+        data: ImageData = kind.own(**options)
     else:
-        root = Path(source).expanduser()
-        options |= {"preprocessing": prepare(model)} if prepare else {}
-        data = (dataset if (root / layout).exists() else folder)(root, **options)
+        data = (kind.dataset if (root / kind.layout).exists() else kind.folder)(root, **options)
+    if kind.prepare is not None:
+        data.preprocessing = kind.prepare(model)
     return data
 
 
@@ -100,15 +100,8 @@ def evaluate(
         progress: Show a progress bar, on stderr.
 
     Returns:
-        The scores of `gpvit.tasks.metrics`, from 0 to 1, None where the data say nothing, and the number of `images`.
-        Of a classifier `top1`, `top5` (of more than five classes), `mean_class_accuracy` and `loss`; of a segmenter
-        `miou`, `macc` and `aacc`; of a detector COCO's `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`,
-        `box_ap_medium`, `box_ap_large` and, of one with masks, the same as `mask_...`. Of the last two also `classes`:
-        `iou` and `acc`, or `box_ap` and perhaps `mask_ap`, by the class's name.
-
-    Raises:
-        UserError: If the classes of the model are not those of the data, an option is for another task, or there is no
-            such device.
+        The scores of the task's metric, from 0 to 1, None where the data say nothing, the one that counts most first;
+        the number of `images`; and, of segmenters and detectors, the scores of `classes` by their names.
     """
     task = task_of(model)
     for option, value, own in (("inferer", inferer, "segmentation"), ("results", results, "detection")):
@@ -117,10 +110,7 @@ def evaluate(
     _check_classes(model, data)
     model = model.eval().to(choose_device(device))
     data.setup("validate")
-    if task == "segmentation":
-        predict, metric, batches = _segmentation(model, data, inferer or WholeImage())
-    else:
-        predict, metric, batches = (_detection if task == "detection" else _classification)(model, data)
+    predict, metric, batches = _parts(model, data, inferer or WholeImage())
     images = 0
     with torch.inference_mode():
         bar: dict[str, Any] = {"console": Console(stderr=True), "disable": not progress, "transient": True}
@@ -130,51 +120,38 @@ def evaluate(
     scores = metric.compute()
     if results is not None:
         write_coco_results(metric.to_coco_results(data.categories), results)
-    total = {name: _rounded(score) for name, score in scores.items() if score.ndim == 0}
-    by_class = {name.removesuffix("_per_class"): score for name, score in scores.items() if score.ndim == 1}
-    if not by_class:
-        return {**total, "images": images}
-    classes = {
-        class_name: {name: _rounded(score[i]) for name, score in by_class.items()}
-        for i, class_name in enumerate(data.class_names)
-    }
-    return {**total, "images": images, "classes": classes}
+    report: dict[str, Any] = {name: _rounded(score) for name, score in scores.items() if score.ndim == 0}
+    report["images"] = images
+    if by_class := {name.removesuffix("_per_class"): score for name, score in scores.items() if score.ndim == 1}:
+        report["classes"] = {
+            class_name: {name: _rounded(score[i]) for name, score in by_class.items()}
+            for i, class_name in enumerate(data.class_names)
+        }
+    return report
 
 
-Parts = tuple[Callable[[Any], Any], Any, Iterable[Any]]
-"""How a model predicts, the metric that takes predictions and targets, and batches of inputs and targets."""
+def _parts(model: Any, data: Any, inferer: Inferer) -> tuple[Callable[[Any], Any], Any, Any]:
+    """Give what predicts, the metric that takes predictions and targets, and batches of inputs and targets."""
+    task, device = task_of(model), next(model.parameters()).device
 
+    def find(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        return detect(model, [image.to(device) for image in images])
 
-def _classification(model: nn.Module, data: ImageData) -> Parts:
-    metric = ClassificationScores(data.num_classes).to(next(model.parameters()).device)
-    return partial(forward_logits, model), metric, data.val_dataloader()
-
-
-def _segmentation(model: Any, data: Any, inferer: Inferer) -> Parts:
-    """Each image by itself, at its own size."""
-
-    def predict(image: Image.Image) -> torch.Tensor:
+    def label(image: Image.Image) -> torch.Tensor:
         return torch.from_numpy(inferer(model, image, data.preprocessing))[None]
 
-    batches = DataLoader(data.samples("val"), batch_size=None, num_workers=data.num_workers, collate_fn=_whole_image)
-    return predict, SegmentationScores(data.num_classes), batches
+    if task == "segmentation":  # each image by itself, at its own size
+        options = {"batch_size": None, "num_workers": data.num_workers, "collate_fn": _whole_image}
+        return label, SegmentationScores(data.num_classes), DataLoader(data.samples("val"), **options)
+    if task == "detection":
+        return find, DetectionScores(data.class_names, masks=model.has_masks), data.val_dataloader()
+    scores = ClassificationScores(data.num_classes).to(device)
+    return partial(forward_logits, model), scores, data.val_dataloader()
 
 
 def _whole_image(sample: Any) -> tuple[Image.Image, torch.Tensor]:
     _, image, mask = sample
     return image, torch.from_numpy(mask)[None]
-
-
-def _detection(model: Any, data: Any) -> Parts:
-    """Images of a batch together where they are of one size."""
-    model, device = copy(model), next(model.parameters()).device
-    if isinstance(model, MaskRCNN):
-        model.mask_format = "binary"  # of the copy alone: all that scores ask for, in a quarter of the memory
-
-    def predict(images: Sequence[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        return detect(model, [image.to(device) for image in images])
-
-    return predict, DetectionScores(data.class_names, masks=model.has_masks), data.val_dataloader()
 
 
 def _rounded(value: torch.Tensor) -> float | None:

@@ -1,10 +1,11 @@
 """Settings of optimiser and schedule, alike for all tasks, and what they create."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from timm.optim import Muon
@@ -13,9 +14,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gpvit.errors import UserError
-from gpvit.tasks.freezing import Frozen
-from gpvit.tasks.param_groups import NO_DECAY, parameter_groups
-from gpvit.tasks.schedules import warmup_cosine, warmup_multistep, warmup_poly
+from gpvit.tasks.param_groups import NO_DECAY, Frozen, parameter_groups
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["cosine", "poly", "multistep"]
@@ -76,11 +75,7 @@ class OptimConfig:
             raise UserError(
                 f"warmup_steps {self.warmup_steps} and warmup_epochs {self.warmup_epochs}: set one of them to null or 0"
             )
-        choices = {
-            "optimizer": get_args(OptimizerName),
-            "schedule": get_args(ScheduleName),
-            "no_decay": tuple(NO_DECAY),
-        }
+        choices = {"optimizer": get_args(OptimizerName), "schedule": get_args(ScheduleName), "no_decay": NO_DECAY}
         for field, names in choices.items():
             if (given := getattr(self, field)) not in names:
                 raise UserError(f"{field} {given!r}: choose one of {', '.join(names)}")
@@ -95,19 +90,14 @@ def create_optimizer(
 ) -> tuple[Optimizer, LambdaLR]:
     """Create an optimiser over what learns in a network, and its schedule, which moves at every optimiser step.
 
-    A learning rate that is scaled is printed, by the first process alone.
-
-    Args:
-        network: Has timm's `no_weight_decay`, and `head_names`.
-        config: The settings.
-        total_steps: Optimiser steps of the whole run.
-        epoch_steps: Optimiser steps of an epoch.
-        images_per_step: Images of a step, of all devices and accumulated batches.
+    `total_steps` are those of the whole run, `epoch_steps` those of an epoch; `images_per_step` are those of all
+    devices and accumulated batches. A learning rate that they scale is printed, by the first process alone.
     """
     lr = config.peak_lr(images_per_step)
     if lr != config.lr:
         line = f"learning rate {lr:.3g} for {images_per_step} images a step, from {config.lr:.3g} for"
         rank_zero_only(print)(line, config.base_batch_size, flush=True)
+    is_muon = config.optimizer == "muon"
     groups = parameter_groups(
         network,
         lr=lr,
@@ -115,13 +105,10 @@ def create_optimizer(
         no_decay=config.no_decay,
         head_lr_scale=config.head_lr_scale,
         layer_decay=config.layer_decay,
-        muon=config.optimizer == "muon",
+        muon=is_muon,
     )
-    optimizer: Optimizer
-    if config.optimizer == "muon":
-        optimizer = Muon(groups, lr=lr, betas=config.betas, nesterov=True)
-    else:
-        optimizer = AdamW(groups, lr=lr, betas=config.betas)
+    create: Callable[..., Optimizer] = partial(Muon, nesterov=True) if is_muon else AdamW
+    optimizer = create(groups, lr=lr, betas=config.betas)
     return optimizer, LambdaLR(optimizer, lr_factor(config, total_steps, epoch_steps))
 
 
@@ -137,17 +124,23 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
             "reached: set optim.warmup_steps or warmup_epochs lower, or train longer",
             stacklevel=2,
         )
-    warmup: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_ratio": config.warmup_ratio}
-    if config.schedule == "multistep":
-        milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
-        if max(milestones, default=0) >= total_steps > 0:
-            warnings.warn(
-                f"the run ends before its learning rate falls after the epochs {list(config.milestones)}: set "
-                "optim.milestones to earlier ones, or optim.schedule to poly, which falls to zero by the end",
-                stacklevel=2,
-            )
-        return partial(warmup_multistep, milestones=milestones, **warmup)
-    end: dict[str, Any] = {"total_steps": total_steps, "min_lr_ratio": config.min_lr_ratio}
-    if config.schedule == "cosine":
-        return partial(warmup_cosine, **end, **warmup)
-    return partial(warmup_poly, power=config.power, **end, **warmup)
+    milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
+    if config.schedule == "multistep" and max(milestones, default=0) >= total_steps > 0:
+        warnings.warn(
+            f"the run ends before its learning rate falls after the epochs {list(config.milestones)}: set "
+            "optim.milestones to earlier ones, or optim.schedule to poly, which falls to zero by the end",
+            stacklevel=2,
+        )
+
+    def factor(step: int) -> float:
+        # code: cosine and poly fall from the first step, not after the warm-up, as in the authors' training.
+        if config.schedule == "multistep":
+            height = 0.1 ** sum(step >= milestone for milestone in milestones)
+        else:
+            done = min(step / total_steps, 1.0)
+            left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else (1 - done) ** config.power
+            height = config.min_lr_ratio + (1 - config.min_lr_ratio) * left
+        is_warm = step >= warmup_steps
+        return height if is_warm else height * (1 - (1 - step / warmup_steps) * (1 - config.warmup_ratio))
+
+    return factor

@@ -1,13 +1,94 @@
-"""Which parameters learn at which rate, and which of them decay. Frozen ones are in no group."""
+"""Which parameters learn, at which rate, and which of them decay."""
 
+import warnings
 from collections.abc import Callable
-from typing import Any
+from types import MethodType
+from typing import Any, Literal
 
+from timm.models import group_parameters
 from torch import nn
 
-from gpvit.tasks.layer_ids import find_transformer, layer_numbers
+from gpvit.errors import UserError
 
+Frozen = Literal["backbone"] | int
+"""What is frozen: the `backbone`, or its stem and so many of its blocks, from the first.
+
+The backbone is the transformer that classification pretrains, up to its last norm. What dense prediction adds learns:
+adapter, pyramid, heads, and the norms of the features of single blocks. So do a classifier's pooling and head.
+"""
+
+_PLACES = ("backbone.body.backbone", "backbone.model", "backbone")  # in detectors; in segmenters, with timm's wrapper
+_NEW = ("feature_norms.",)  # no classifier has them
 _REST_LR_SCALE = 0.3  # of AdamW's rate beside Muon's
+
+
+def find_transformer(network: nn.Module) -> tuple[str, Any]:
+    """Find what classification has pretrained in any network, without adapters, and the prefix of its parameters."""
+    modules = dict(network.named_modules())
+    place = next((place for place in _PLACES if place in modules), "")
+    return f"{place}." if place else "", modules[place]
+
+
+def layer_numbers(network: nn.Module, option: str) -> dict[str, int]:
+    """Number the layers of the transformer's parameters, for an option: 0 for stem and positions, then blocks from 1.
+
+    What follows the blocks, as norms, counts as the last; the classifier of a classifier, as one more.
+    """
+    prefix, transformer = find_transformer(network)
+    if not hasattr(transformer, "group_matcher") or not hasattr(transformer, "blocks"):
+        raise UserError(
+            f"{option} needs a plain transformer, whose blocks it can count, not {type(transformer).__name__}; "
+            "leave it out, or take a GPViT or a ViT"
+        )
+    layers = group_parameters(transformer, transformer.group_matcher(coarse=False), reverse=True)
+    return {f"{prefix}{name}": int(layer) for name, layer in layers.items()}
+
+
+def freeze(network: nn.Module, part: Frozen | None, is_trained: bool = True) -> None:
+    """Exclude a part of a network from learning, for good; where it is not trained, a warning says so.
+
+    Its parameters get no gradient, so that an optimiser that skips such neither moves them nor keeps anything for them.
+    Its modules stay in evaluation mode, whatever mode the network is put into: batch norms keep their statistics, and
+    nothing is dropped.
+    """
+    if part is None:
+        return
+    if not is_trained:
+        warnings.warn(
+            f"freeze: {part} keeps random values as they are; name trained weights by weights or backbone_weights",
+            stacklevel=2,
+        )
+    names = _frozen_names(network, part)
+    for name, parameter in network.named_parameters():
+        if name in names:
+            parameter.requires_grad_(False)
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+            # Lightning and others call `train` on what holds the module, which passes it on to its parts.
+            module.train = MethodType(_stay, module)  # type: ignore[method-assign]
+
+
+def _frozen_names(network: nn.Module, part: Frozen) -> set[str]:
+    prefix, transformer = find_transformer(network)
+    if part == "backbone":
+        learning = _NEW + (getattr(transformer, "head_names", ()) if transformer is network else ())
+        return {f"{prefix}{name}" for name, _ in transformer.named_parameters() if not name.startswith(learning)}
+    layers = layer_numbers(network, f"freeze: {part}")
+    count = len(transformer.blocks)
+    if not 0 <= part <= count:
+        raise UserError(
+            f"freeze: {part}, but the backbone has {count} blocks; give 0, for its stem alone, to {count}, or "
+            "'backbone'"
+        )
+    blocks = tuple(f"{prefix}blocks.{i}." for i in range(part))
+    return {name for name, layer in layers.items() if layer == 0 or name.startswith(blocks)}
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    """Stand in for `train` of a frozen module."""
+    return module
 
 
 def parameter_groups(
@@ -20,23 +101,13 @@ def parameter_groups(
     layer_decay: float | None = None,
     muon: bool = False,
 ) -> list[dict[str, Any]]:
-    """Sort a network's parameters into groups of one learning rate and one weight decay.
+    """Sort the parameters that learn into groups of one learning rate and one weight decay, as `OptimConfig` says.
 
-    Args:
-        network: A classifier, a segmenter or a detector, with timm's `no_weight_decay`, and `head_names`.
-        lr: Peak learning rate.
-        weight_decay: Weight decay of what decays.
-        no_decay: Rule of `NO_DECAY` for what does not.
-        head_lr_scale: Factor of the learning rate outside the backbone.
-        layer_decay: Factor of the learning rate from each layer of the transformer to the one below it, the last one's
-            factor included where a segmenter or a detector stands on it (as in ViTDet); None for one rate.
-        muon: Mark what is no matrix, the classifier, embeddings and tokens for AdamW beside timm's Muon.
-
-    Raises:
-        UserError: If the layers of the backbone cannot be counted.
+    Where a segmenter or a detector stands on the transformer, `layer_decay` slows its last layer, too (as in ViTDet).
+    `muon` marks what is no matrix, the classifier, embeddings and tokens for AdamW beside timm's Muon.
     """
     spared = NO_DECAY[no_decay](network)
-    layer_scale = _layer_scales(network, layer_decay)
+    layer_scale = {} if layer_decay is None else _layer_scales(network, layer_decay)
     has_backbone = hasattr(network, "backbone")
     groups: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
@@ -54,10 +125,7 @@ def parameter_groups(
     return list(groups.values())
 
 
-def _layer_scales(network: nn.Module, layer_decay: float | None) -> dict[str, float]:
-    """Compute the factor of each of the transformer's parameters, by name."""
-    if layer_decay is None:
-        return {}
+def _layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
     layers = layer_numbers(network, f"layer_decay: {layer_decay}")
     is_whole = find_transformer(network)[1] is network  # a classifier, whose head is the last of the layers
     top = max(layers.values()) + (not is_whole)

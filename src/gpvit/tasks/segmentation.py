@@ -8,7 +8,7 @@ from torch import Tensor
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.models.segmenter import Segmenter
 from gpvit.tasks.base import Task
-from gpvit.tasks.metrics.mean_iou import SegmentationScores
+from gpvit.tasks.metrics import SegmentationScores
 from gpvit.tasks.optim import OptimConfig
 
 
@@ -24,12 +24,10 @@ class SegmentationTask(Task):
         weights: What to start from: the tag of published weights or a checkpoint's path; None starts at random.
             A classifier of other classes is left out, and that is printed.
         backbone_weights: The same for the backbone alone, such as `in1k`.
-        optim: Optimiser and schedule; None takes `default_optim`.
         auxiliary_weight: Weight of the auxiliary head's loss, where the model has such a head.
         background_weight: Weight of the first class in the loss, where it is a background that fills most pixels.
-        grad_checkpointing: As of `Task`.
-        compile: As of `Task`.
-        **model_kwargs: More arguments of the model, such as `drop_path_rate`.
+        **kwargs: `optim`, `grad_checkpointing` and `compile`, as of `Task`, and more arguments of the model, such as
+            `drop_path_rate`.
     """
 
     kind = "segmentation"
@@ -47,24 +45,17 @@ class SegmentationTask(Task):
         weights: str | None = None,
         backbone_weights: str | None = None,
         *,
-        optim: OptimConfig | None = None,
         auxiliary_weight: float = 0.4,
         background_weight: float = 1.0,
-        grad_checkpointing: bool = False,
-        compile: bool = False,
-        **model_kwargs: Any,
+        **kwargs: Any,
     ) -> None:
-        settings: dict[str, Any] = {"optim": optim, "grad_checkpointing": grad_checkpointing, "compile": compile}
-        super().__init__(name, weights, backbone_weights, **settings, **model_kwargs)
+        super().__init__(name, weights, backbone_weights, **kwargs)
         self.auxiliary_weight, self.background_weight = auxiliary_weight, background_weight
 
-    def build(self, data: Any) -> None:
-        """Create the network for the data's classes and channels, and the metric."""
-        if hasattr(self, "network"):
-            return
-        channels = data.preprocessing.input_size[0]
-        self.network = self.create_network(num_classes=data.num_classes, in_chans=channels)  # type: ignore[assignment]
+    def adapt(self, data: Any) -> dict[str, Any]:
+        """Create the metric; classes and channels are the data's."""
         self.val_scores = SegmentationScores(data.num_classes)
+        return {"num_classes": data.num_classes, "in_chans": data.preprocessing.input_size[0]}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Compute the loss of a batch, with the weighted one of the auxiliary head."""
@@ -88,8 +79,6 @@ def pixel_cross_entropy(logits: Tensor, masks: Tensor, background_weight: float 
     code: ignored pixels add nothing but are counted, as in the authors' training, so that a crop without any label has
     a loss of zero.
     """
-    weight = None
-    if background_weight != 1:
-        weight = logits.new_ones(logits.shape[1])
-        weight[0] = background_weight
+    weight = logits.new_ones(logits.shape[1])
+    weight[0] = background_weight
     return F.cross_entropy(logits, masks, weight, ignore_index=IGNORE, reduction="sum") / masks.numel()

@@ -19,7 +19,7 @@ from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.io import replacing
-from gpvit.ops.position_embedding import resize_pos_embed
+from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
 from gpvit.zoo.official import convert_official, is_official
 

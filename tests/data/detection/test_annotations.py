@@ -6,7 +6,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from gpvit.data.detection.annotations import read_annotations
-from gpvit.data.detection.masks import rasterise
+from gpvit.data.detection.coco import rasterise
 from gpvit.errors import UserError
 
 

@@ -4,7 +4,7 @@ from data.segmentation.folders import COLORS, draw_pair, write_mask, write_pairs
 from PIL import Image
 
 from gpvit.data.images import ImageError
-from gpvit.data.segmentation.folders import MaskFolder
+from gpvit.data.segmentation.folders import ADE20K, MaskFolder, ade20k_classes
 
 
 @pytest.fixture
@@ -185,3 +185,42 @@ def test_a_list_of_classes_that_is_wrong(root, text, message):
         MaskFolder(with_classes(root, text))
     with pytest.raises(FileNotFoundError, match=r"other\.yaml: no such file; it lists the classes"):
         MaskFolder(root, classes=root / "other.yaml")
+
+
+@pytest.fixture
+def ade20k(tmp_path):
+    for split, stem in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        for kind in ("images", "annotations"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        Image.new("RGB", (60, 40), (90, 120, 30)).save(tmp_path / "images" / split / f"{stem}.jpg")
+        labels = np.arange(40 * 60).reshape(40, 60) % 151
+        Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "annotations" / split / f"{stem}.png")
+    return tmp_path
+
+
+def test_the_classes_of_ade20k():
+    names = ade20k_classes()
+    assert len(names) == len(set(names)) == 150
+    assert (names[0], names[12], names[44], names[149]) == ("wall", "person", "chest of drawers", "flag")
+
+
+def test_ade20k_as_it_is_released(ade20k):
+    data = ADE20K(ade20k, num_workers=0, batch_size=1)
+    assert data.class_names == ade20k_classes()
+    assert len(set(data.colors)) == 150
+    (sample,) = data.samples("val")
+    assert sample.name == "ADE_val_00000001"
+    assert sample.mask[0, :4].tolist() == [255, 0, 1, 2]
+    assert sample.mask.ravel()[150] == 149
+    data.setup("fit")
+    ((images, masks),) = data.val_dataloader()
+    assert images.shape == (1, 3, 512, 768)
+    assert masks.shape == (1, 40, 60)
+    ((images, masks),) = data.train_dataloader()
+    assert images.shape == (1, 3, 512, 512)
+    assert masks.shape == (1, 512, 512)
+
+
+def test_a_folder_that_is_not_ade20k(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no folder images and no annotations; .*ADEChallengeData2016"):
+        ADE20K(tmp_path)

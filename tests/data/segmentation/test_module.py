@@ -135,7 +135,7 @@ def test_report(root, tmp_path):
     [
         ({"class_names": ["a"]}, "2 or more"),
         ({"class_names": [str(label) for label in range(256)]}, "at most 255"),
-        ({"batch_size": 0}, "at least 1 image"),
+        ({"batch_size": 0}, "batch_size 0"),
         ({"val_batch_size": 0}, "val_batch_size 0"),
         ({"max_damaged": -1}, "max_damaged -1"),
         ({"colors": [(0, 0, 0)]}, "1 colours for 2 classes"),

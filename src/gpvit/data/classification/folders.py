@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torchvision.datasets import ImageFolder as FolderDataset
 from torchvision.datasets.folder import find_classes
@@ -9,14 +10,7 @@ from torchvision.datasets.folder import find_classes
 from gpvit.data.classification.module import ClassificationData
 from gpvit.data.images import read_image
 from gpvit.data.subsets import per_class_subset
-from gpvit.data.transforms.classification import (
-    IMAGENET,
-    IMAGENET_AUGMENTATION,
-    Augmentation,
-    Preprocessing,
-    Transform,
-    training_transform,
-)
+from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
 
 _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train' and 'val' in lower case"
@@ -45,31 +39,17 @@ class ImageFolder(ClassificationData):
 
     Args:
         root: The folder that holds `train` and `val`.
-        preprocessing: Input size, normalisation and evaluation crop.
-        augmentation: What training varies.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
         per_class: Train on so many images of each class, chosen at random; None for all.
         subset_seed: Another seed chooses others.
-        max_damaged: How often training may replace an image that cannot be read by another, in all processes of a
-            loader together; each is named in a warning. Validation replaces none.
+        **options: `preprocessing`, `augmentation`, `batch_size`, `num_workers` and `max_damaged` of
+            `ClassificationData`.
 
     Raises:
         FileNotFoundError: `root`, `val` or a class folder is missing or holds no image; the last is found by `setup`.
         UserError: `train` and `val` hold different classes.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        preprocessing: Preprocessing = IMAGENET,
-        augmentation: Augmentation = IMAGENET_AUGMENTATION,
-        batch_size: int = 128,
-        num_workers: int | None = None,
-        per_class: int | None = None,
-        subset_seed: int = 0,
-        max_damaged: int = 10,
-    ) -> None:
+    def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
         self.root = Path(root).expanduser()
         if self.root.is_dir() and not (self.root / "val").is_dir():
             raise FileNotFoundError(
@@ -77,8 +57,7 @@ class ImageFolder(ClassificationData):
                 "Without validation images, move about a tenth of each class there"
             )
         folders = [folder for name in ("train", "val") if (folder := self.root / name).is_dir()]
-        super().__init__(same_classes(self.root, folders), preprocessing, batch_size, num_workers, max_damaged)
-        self.augmentation = augmentation
+        super().__init__(same_classes(self.root, folders), **options)
         self.per_class = per_class
         self.subset_seed = subset_seed
 

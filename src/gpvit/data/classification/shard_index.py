@@ -25,17 +25,10 @@ _Member = tuple[str, str, tarfile.TarInfo]  # key, extension in lower case, head
 
 
 def index_shard(shard: Path) -> np.ndarray:
-    """Say where the samples of a shard lie, and what they are called and labelled.
+    """Give, for each sample of a shard, `offset` and `size` of its image in bytes, its `label`, and `name`, in UTF-8.
 
     Reading all headers takes a while, so the index is kept beside the shard as NAME.idx, if the folder can be written
     to; it is made anew once the shard's size or time of change is another.
-
-    Returns:
-        `(N,)`, with the fields `offset` (byte where the image begins), `size` (its bytes), `label`, and `name` (of the
-        image's file in the shard, in UTF-8).
-
-    Raises:
-        UserError: It is no whole tar file, or a sample lacks its image or label.
     """
     status = shard.stat()
     state = np.array([_FORMAT, status.st_size, status.st_mtime_ns])
@@ -57,15 +50,13 @@ def _members(shard: Path) -> Iterator[_Member]:
     """Read the headers of a shard from front to back."""
     remedy = "shards are uncompressed tar files; fetch it again, or write it again"
     try:
-        with tarfile.open(shard, "r:") as opened:
-            tar: Any = opened
-            while (member := tar.next()) is not None:
-                tar.members = []  # a list of all that were read, of no use here
+        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
                 if member.isreg() and (name := _MEMBER.fullmatch(member.name)):
                     yield name[1], name[2].lower(), member
             # tarfile takes a damaged header in the middle, or a cut there, for the end; the true end is a zero block
-            tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise UserError(f"{shard} is damaged or cut off at byte {tar.offset}; {remedy}")
     except tarfile.TarError as error:
         raise UserError(f"{shard} cannot be read ({error}); {remedy}") from error
@@ -77,10 +68,7 @@ def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> 
     label = files.get("cls")
     if image is None or label is None:
         lacking = "image (jpg, png, ...)" if image is None else "label (cls)"
-        raise UserError(
-            f"{shard}: sample {key} has no {lacking}, but only {', '.join(files)}; each sample is KEY.jpg and KEY.cls, "
-            "one after the other"
-        )
+        raise UserError(f"{shard}: sample {key} has no {lacking}, but only {', '.join(files)}; it needs both in a row")
     file.seek(label.offset_data)
     text, name = file.read(label.size), image.name.encode(errors="surrogateescape")
     try:
@@ -90,15 +78,7 @@ def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> 
 
 
 class ShardSamples(Dataset[tuple[Any, int]]):
-    """Images and labels of shards, each sample to be read at once, in any order.
-
-    Attributes:
-        lengths: Samples of each shard.
-
-    Raises:
-        FileNotFoundError: A shard is missing.
-        UserError: A shard is damaged, or a sample lacks its image or label.
-    """
+    """Images and labels of shards, each sample to be read at once, in any order; `lengths` are those of the shards."""
 
     def __init__(self, shards: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
         indices = [index_shard(shard) for shard in shards]
@@ -106,6 +86,7 @@ class ShardSamples(Dataset[tuple[Any, int]]):
         self.transform = transform
         self.lengths = [len(index) for index in indices]
         self._samples = np.concatenate(indices)
+        self.labels = self._samples["label"]
         self._ends = np.cumsum(self.lengths)
         self._files: dict[tuple[Path, int], IO[bytes]] = {}
 
@@ -115,22 +96,12 @@ class ShardSamples(Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         return self.transform(self.image(index)), int(self.labels[index])
 
-    @property
-    def labels(self) -> np.ndarray:
-        """The label of every sample, `(N,)`, int64."""
-        return self._samples["label"]
-
     def name(self, index: int) -> str:
         """Say what messages call a sample: its shard and its file there."""
         return f"{self._shard(index)}: {self._samples['name'][index].decode(errors='replace')}"
 
     def image(self, index: int) -> Image.Image:
-        """Read the image of a sample as 8-bit RGB.
-
-        Raises:
-            ImageError: It is damaged; shard and file are named.
-            OSError: The shard cannot be read, or is shorter than it was.
-        """
+        """Read the image of a sample as 8-bit RGB."""
         return decode_image(self.read(index), self.name(index))
 
     def read(self, index: int) -> bytes:

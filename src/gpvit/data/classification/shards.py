@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -15,14 +14,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from gpvit.data.classification.module import ClassificationData
 from gpvit.data.classification.shard_index import ShardSamples, index_shard
 from gpvit.data.samplers import EpochOrder, seeded_generator
-from gpvit.data.transforms.classification import (
-    IMAGENET,
-    IMAGENET_AUGMENTATION,
-    Augmentation,
-    Preprocessing,
-    Transform,
-    training_transform,
-)
+from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
 
 INFO = "_info.json"
@@ -51,13 +43,9 @@ class Shards(ClassificationData):
             labels); None reads them from `_info.json`.
         train_split: Name of a split in `_info.json`, or a pattern.
         val_split: The same for validation.
-        preprocessing: Input size, normalisation and evaluation crop.
-        augmentation: What training varies.
-        batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
         window: Shards whose samples are mixed in training.
-        max_damaged: How often training may replace an image that cannot be read by another, in all processes of a
-            loader together; each is named in a warning. Validation replaces none.
+        **options: `preprocessing`, `augmentation`, `batch_size`, `num_workers` and `max_damaged` of
+            `ClassificationData`.
 
     Raises:
         FileNotFoundError: `root` or a shard is missing; shards are looked for by `setup`.
@@ -70,22 +58,17 @@ class Shards(ClassificationData):
         class_names: Sequence[str] | int | None = None,
         train_split: str = "train",
         val_split: str = "validation",
-        preprocessing: Preprocessing = IMAGENET,
-        augmentation: Augmentation = IMAGENET_AUGMENTATION,
-        batch_size: int = 128,
-        num_workers: int | None = None,
         window: int = 16,
-        max_damaged: int = 10,
+        **options: Any,
     ) -> None:
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder; give the local folder that holds the shards")
         if window < 1:
             raise UserError(f"window {window}: give at least 1 shard")
-        super().__init__(_class_names(self.root, class_names), preprocessing, batch_size, num_workers, max_damaged)
+        super().__init__(_class_names(self.root, class_names), **options)
         self.train_split = train_split
         self.val_split = val_split
-        self.augmentation = augmentation
         self.window = window
 
     def prepare_data(self) -> None:
@@ -96,47 +79,39 @@ class Shards(ClassificationData):
                     index_shard(shard)
 
     def training_samples(self) -> ShardSamples:
-        """Find the samples of the training split."""
+        """Find the samples of the training split, and check their labels."""
         return self._samples(self.train_split, training_transform(self.preprocessing, self.augmentation))
 
     def validation_samples(self) -> ShardSamples:
-        """Find the samples of the validation split."""
+        """Find the samples of the validation split, and check their labels."""
         return self._samples(self.val_split, self.preprocessing.transform())
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches, a few shards at a time, in another order in every epoch."""
-        dataset = self._ready(self.train_set)
-        _, world_size, _ = self.process
-        order = ShardOrder(dataset.dataset.lengths, self.window, world_size, self.batch_size)
-        return self.train_loader(dataset, order)
+        lengths = self._ready(self.train_set).dataset.lengths
+        return self.train_loader(self.train_set, ShardOrder(lengths, self.window, self.process[1], self.batch_size))
 
     def _samples(self, split: str, transform: Transform) -> ShardSamples:
         samples = _open(self.root, split, transform)
-        labels = samples.labels
-        if len(wrong := ((labels < 0) | (labels >= self.num_classes)).nonzero()[0]):
+        for index in ((samples.labels < 0) | (samples.labels >= self.num_classes)).nonzero()[0]:
             raise UserError(
-                f"{samples.name(wrong[0])}: label {labels[wrong[0]]} lies outside the {self.num_classes} classes; "
-                "correct class_names"
+                f"{samples.name(int(index))}: label {samples.labels[index]} lies outside the {self.num_classes} "
+                "classes; correct class_names"
             )
         return samples
 
 
 class ShardOrder(EpochOrder):
-    """Shards in random order, and random samples of a few of them at a time; every sample comes once.
+    """Shards in random order, and random samples of `window` of them at a time; every sample comes once.
 
     It depends on seed and epoch alone. Several processes read different shards, so that each machine keeps only its own
-    in its file cache; a shard where the parts of two processes meet is read by both.
-
-    Args:
-        lengths: Samples of each shard, in the order of the samples' indices.
-        window: Shards whose samples are mixed. More mix better, fewer read more locally.
-        world_size: Number of processes.
-        batch_size: Samples per batch and process.
+    in its file cache; a shard where the parts of two processes meet is read by both. More shards mix better, fewer are
+    read more locally.
     """
 
     def __init__(self, lengths: Sequence[int], window: int = 16, world_size: int = 1, batch_size: int = 1) -> None:
         super().__init__(sum(lengths))
-        self.lengths = list(lengths)
+        self.samples = torch.arange(sum(lengths)).split(list(lengths))  # of each shard
         self.window = window
         self.world_size = world_size
         self.batch_size = batch_size
@@ -144,10 +119,9 @@ class ShardOrder(EpochOrder):
     def indices(self, seed: int, epoch: int) -> torch.Tensor:
         """Give the order of one epoch, `(N,)`, int64."""
         generator = seeded_generator(seed, epoch)
-        starts = np.cumsum([0, *self.lengths]).tolist()
         parts = []
-        for shards in torch.randperm(len(self.lengths), generator=generator).split(self.window):
-            mixed = torch.cat([torch.arange(starts[shard], starts[shard + 1]) for shard in shards.tolist()])
+        for shards in torch.randperm(len(self.samples), generator=generator).split(self.window):
+            mixed = torch.cat([self.samples[shard] for shard in shards])
             parts.append(mixed[torch.randperm(len(mixed), generator=generator)])
         order = torch.cat(parts)
         steps = len(order) // (self.world_size * self.batch_size)
@@ -168,13 +142,10 @@ def _open(root: Path, split: str, transform: Transform) -> ShardSamples:
     if missing := [shard.name for shard in listed if not shard.is_file()]:
         raise FileNotFoundError(f"{root}: {len(missing)} of {len(listed)} shards are missing: {missing[:5]}")
     samples = ShardSamples(list(listed), transform)
-    if len(samples) == 0:
-        raise UserError(f"{root}: the shards of split {split!r} hold no sample; write them again")
     for (shard, said), found in zip(listed.items(), samples.lengths, strict=True):
         if said not in (None, found):
             raise UserError(f"{shard} holds {found} samples, and {INFO} says {said}; fetch or write it again")
-    total = split.partition("|")[2]
-    if total and int(total) != len(samples):
+    if (total := split.partition("|")[2]) and int(total) != len(samples):
         raise UserError(f"{root}: the shards of {split!r} hold {len(samples)} samples, not {total}; correct the number")
     return samples
 
@@ -205,31 +176,25 @@ def _listed(root: Path, split: str) -> dict[Path, int | None]:
 
 def _expand(pattern: str) -> list[str]:
     """Write out the ranges of a pattern: `a-{08..10}.tar` gives `a-08.tar`, `a-09.tar`, `a-10.tar`."""
-    if (found := re.search(r"\{(\d+)\.\.(\d+)\}", pattern)) is None:
+    if (found := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*?)", pattern)) is None:
         return [pattern]
-    first, last = found.groups()
-    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
-    ends = _expand(pattern[found.end() :])
-    return [f"{pattern[: found.start()]}{number}{end}" for number in numbers for end in ends]
+    start, first, last, end = found.groups()
+    numbers = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
+    return [f"{before}{number}{end}" for before in _expand(start) for number in numbers]
 
 
 def _info(root: Path) -> dict[str, Any]:
     path = root / INFO
     try:
-        info = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); correct it") from error
-    if not isinstance(info, dict):
-        raise UserError(f"{path} holds no mapping; it gives class_names and splits")
-    return info
 
 
 def _class_names(root: Path, class_names: Sequence[str] | int | None) -> Sequence[str]:
     if isinstance(class_names, int):
         return [str(label) for label in range(class_names)]
-    names = _info(root).get("class_names") if class_names is None else class_names
-    if names is None:
-        raise UserError(
-            f"{root}: {INFO} does not give class_names; add them there, or give class_names or their number"
-        )
-    return names
+    class_names = class_names or _info(root).get("class_names")
+    if not class_names:
+        raise UserError(f"{root}: {INFO} does not give class_names; add them there, or give them or their number")
+    return class_names

@@ -8,9 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "annotations": ["Annotations", "read_annotations"],
         "categories": ["Categories"],
         "coco": ["COCO", "CocoFolder"],
-        "dataset": ["Sample"],
         "digit_scenes": ["DigitScenes"],
-        "module": ["DetectionData"],
+        "module": ["DetectionData", "Sample"],
         "results": ["coco_results", "write_coco_results"],
     },
 )

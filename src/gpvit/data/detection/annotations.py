@@ -11,12 +11,13 @@ from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
 import numpy as np
+from faster_coco_eval import mask as codec
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.masks import checked_segmentation, is_number
 from gpvit.errors import UserError
 
 _SHOWN = 10  # of the problems that a message lists
+_FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"
 
 
 class Field(NamedTuple):
@@ -31,25 +32,27 @@ def _is_whole(value: Any) -> bool:
     return type(value) is int or (isinstance(value, float) and value.is_integer())
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+def _is_number(value: Any) -> bool:
+    """Tell whether a value of a JSON file is a number, neither infinite nor NaN, that arrays can hold exactly."""
+    return type(value) in (int, float) and abs(value) < 2**53
 
 
 _ID = Field("a whole number", _is_whole)
-_NAME = Field("a text or a whole number", lambda value: _is_text(value) or _is_whole(value))
+_TEXT = Field("a text", lambda value: isinstance(value, str) and value != "")
+_NAME = Field("a text or a whole number", lambda value: _TEXT.accepts(value) or _is_whole(value))
 _SIDE = Field("a whole number of pixels from 1", lambda value: _is_whole(value) and 1 <= value < 2**31)
 
 FIELDS: Mapping[str, Mapping[str, Field]] = {
-    "images": {"id": _NAME, "file_name": Field("a text", _is_text), "height": _SIDE, "width": _SIDE},
+    "images": {"id": _NAME, "file_name": _TEXT, "height": _SIDE, "width": _SIDE},
     "categories": {"id": _ID, "name": _NAME},
     "annotations": {
         "image_id": _NAME,
         "category_id": _ID,
         "bbox": Field(
             "x, y, width and height, four finite numbers",
-            lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)),
+            lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
         ),
-        "area": Field("a finite number", is_number, math.nan),
+        "area": Field("a finite number", _is_number, math.nan),
         "iscrowd": Field("0 or 1", lambda value: isinstance(value, int | float) and value in (0, 1), 0),
     },
 }
@@ -89,11 +92,6 @@ class Annotations(Sequence[Objects]):
     Loader processes share what arrays and bytes hold; from lists of COCO's size, each would make a copy of gigabytes by
     merely counting references. So segmentations are packed, and unpacked for one image at a time.
 
-    Args:
-        categories: What the labels mean.
-        images: The images.
-        objects: Per image.
-
     Attributes:
         boxes: `(M, 4)`, of all M objects; `labels`, `areas` and `crowds`, `(M,)`, likewise.
         image_indices: `(M,)`, int64: which image each object is in.
@@ -102,7 +100,7 @@ class Annotations(Sequence[Objects]):
     def __init__(self, categories: Categories, images: Sequence[ImageEntry], objects: Sequence[Objects]) -> None:
         self.categories = categories
         self.images = tuple(images)
-        columns = list(zip(_objects([]), *objects, strict=True))
+        columns = list(zip(_objects([]), *objects, strict=True))  # no objects first: there may be no image
         self.boxes, self.labels, self.areas, self.crowds = (np.concatenate(column) for column in columns[:4])
         counts = [len(each.labels) for each in objects]
         self.image_indices = np.repeat(np.arange(len(objects)), counts)
@@ -120,11 +118,6 @@ class Annotations(Sequence[Objects]):
         rows = slice(self._starts[index], self._starts[index + 1])
         segmentations = pickle.loads(self._packed[self._packed_starts[index] : self._packed_starts[index + 1]])
         return Objects(self.boxes[rows], self.labels[rows], self.areas[rows], self.crowds[rows], segmentations)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Heights and widths of the images, `(N, 2)`."""
-        return np.array([(image.height, image.width) for image in self.images], dtype=np.int64).reshape(-1, 2)
 
     def without_empty(self) -> "Annotations":
         """Leave out the images without an object; crowds do not count as one."""
@@ -192,10 +185,8 @@ def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
                 if values[field] not in known:
                     raise UserError(f"{field} {values[field]!r} is the id of none in the file")
             place, label = places[values["image_id"]], labels[values["category_id"]]
-            box = _checked_box(values["bbox"], entries[place])
-            segmentation = annotation.get("segmentation") if masks else None
-            if masks:
-                segmentation = checked_segmentation(segmentation, entries[place].height, entries[place].width)
+            box, size = _checked_box(values["bbox"], entries[place]), entries[place][2:]
+            segmentation = _checked_segmentation(annotation.get("segmentation"), *size) if masks else None
             rows[place].append((box, label, values["area"], values["iscrowd"], segmentation))
         except UserError as error:
             problems.append(f"{_named('annotations', number, annotation)}: {error}")
@@ -225,14 +216,15 @@ def _fields(kind: str, entry: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _categories(path: Path, listed: Sequence[Mapping[str, Any]], annotations: Sequence[Any]) -> Categories:
-    """Take the categories, but an unused one of the name of a used one."""
+    """Take the categories in the order of their ids, but an unused one of the name of a used one."""
     ids = [entry.get("category_id") for entry in annotations if isinstance(entry, dict)]
     used = {category for category in ids if _is_whole(category)}
     names = {entry["name"] for entry in listed if entry["id"] in used}
     if spare := [entry for entry in listed if entry["id"] not in used and entry["name"] in names]:
         said = "have no annotation, and the name of another; they are left out"
         warnings.warn(f"{path}: categories {spare} {said}", stacklevel=4)
-    return Categories.from_coco(entry for entry in listed if entry not in spare)
+    kept = sorted((entry for entry in listed if entry not in spare), key=lambda entry: entry["id"])
+    return Categories(tuple(str(entry["name"]) for entry in kept), tuple(int(entry["id"]) for entry in kept))
 
 
 def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float, float, float]:
@@ -245,12 +237,36 @@ def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float,
     return left, top, left + width, top + height
 
 
+def _checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
+    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back."""
+    if isinstance(segmentation, list) and segmentation:
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise UserError(f"segmentation has the polygon {shortened(polygon)}; it takes {_FORMS}")
+            if not all(map(_is_number, polygon)):
+                raise UserError(f"segmentation has a coordinate that is no finite number: {shortened(polygon)}")
+        return segmentation
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
+        raise UserError(f"segmentation is {shortened(segmentation)}; it takes {_FORMS}")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if size != [height, width]:
+        raise UserError(f"segmentation has the size {size} (height, width) on an image of {[height, width]}")
+    checked = {"size": [height, width], "counts": counts}  # the codec takes no sides such as 48.0
+    if isinstance(counts, list):
+        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+            raise UserError(f"segmentation has counts {shortened(counts)}; their sum must be {height * width} pixels")
+        return checked
+    try:
+        codec.area(checked)  # reads a text of run lengths to its end, in microseconds
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"segmentation has counts {shortened(counts)}, no compressed run lengths: {error}") from error
+    return checked
+
+
 def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:
     boxes, labels, areas, crowds, segmentations = zip(*rows, strict=True) if rows else ((),) * 5
-    corners = np.array(boxes, np.float32).reshape(-1, 4)
-    return Objects(
-        corners, np.array(labels, np.int64), np.array(areas, np.float32), np.array(crowds, bool), segmentations
-    )
+    corners, area = np.array(boxes, np.float32).reshape(-1, 4), np.array(areas, np.float32)
+    return Objects(corners, np.array(labels, np.int64), area, np.array(crowds, bool), segmentations)
 
 
 def _report(path: Path, problems: Sequence[str], leave_out: bool) -> None:

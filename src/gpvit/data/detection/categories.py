@@ -1,9 +1,8 @@
 """The classes of a dataset: which category of an annotation file is which label of a model."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gpvit.errors import UserError
 
@@ -38,44 +37,21 @@ class Categories:
                 raise UserError(f"category {what}s {repeated} are given more than once; give each category its own")
 
     @classmethod
-    def from_coco(cls, entries: Iterable[Mapping[str, Any]]) -> "Categories":
-        """Take the `categories` of a COCO file, in the order of their ids, wherever they stand in the file."""
-        ordered = sorted(entries, key=lambda entry: entry["id"])
-        return cls(tuple(str(entry["name"]) for entry in ordered), tuple(int(entry["id"]) for entry in ordered))
-
-    @classmethod
     def from_names(cls, names: Sequence[str]) -> "Categories":
         """Number the categories of data that come without ids like their labels, from 1."""
         return cls(tuple(names), tuple(range(1, len(names) + 1)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give names and ids as plain data, to be stored with a model's weights."""
-        return asdict(self)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def category_id(self, label: int) -> int:
-        """Say which id a label, from 1, has in files.
-
-        Raises:
-            UserError: There is no such label.
-        """
+        """Say which id a label, from 1, has in files; UserError if there is no such label."""
         if not 1 <= label <= len(self):
             raise UserError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
         return self.ids[label - 1]
 
     def require_same(self, other: "Categories", name: str, other_name: str) -> None:
-        """Check that other data, or a model's weights, mean the same by every label.
-
-        Args:
-            other: Their categories.
-            name: What the message calls these.
-            other_name: What it calls the others.
-
-        Raises:
-            UserError: Names, ids or their order differ; the message says which.
-        """
+        """Check that `other` means the same by every label; else a UserError names both and says what differs."""
         if self == other:
             return
         mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))

@@ -1,12 +1,20 @@
 """Images annotated in COCO's format: a folder of one's own, and COCO 2017 itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, Literal
 
-from gpvit.data.detection.annotations import Annotations, read_annotations
-from gpvit.data.detection.dataset import AnnotatedFiles
-from gpvit.data.detection.module import DetectionData
+import numpy as np
+from faster_coco_eval import mask as codec
+
+from gpvit.data.detection.annotations import Annotations, Objects, read_annotations
+from gpvit.data.detection.module import DetectionData, Sample, Samples
+from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
+from gpvit.errors import UserError
+
+_LARGEST = 4 * 2**30  # bytes, of the masks of an image
 
 
 class CocoFolder(DetectionData):
@@ -60,22 +68,22 @@ class CocoFolder(DetectionData):
 
     def annotations(self, split: Literal["train", "val"]) -> Annotations:
         """Give the annotations of one part, read when they are first asked for."""
-        if split not in self._read:
-            annotations = read_annotations(self._files[split], **self._rules)
-            if split == "train":
-                names = str(self._files["val"]), str(self._files["train"])
-                self.categories.require_same(annotations.categories, *names)
-                if not self.empty_images:
-                    annotations = annotations.without_empty()
-                if self.subset is not None:
-                    single = ~annotations.crowds
-                    objects = annotations.image_indices[single], annotations.labels[single]
-                    chosen = class_covering_subset(len(annotations), *objects, self.subset, self.subset_seed)
-                    annotations = annotations.only(chosen)
-            self._read[split] = annotations
-        return self._read[split]
+        if split in self._read:
+            return self._read[split]
+        annotations = read_annotations(self._files[split], **self._rules)
+        if split == "train":
+            self.categories.require_same(annotations.categories, str(self._files["val"]), str(self._files["train"]))
+            if not self.empty_images:
+                annotations = annotations.without_empty()
+            if self.subset is not None:
+                single = ~annotations.crowds
+                objects = annotations.image_indices[single], annotations.labels[single]
+                chosen = class_covering_subset(len(annotations), *objects, self.subset, self.subset_seed)
+                annotations = annotations.only(chosen)
+        self._read[split] = annotations
+        return annotations
 
-    def samples(self, split: Literal["train", "val"]) -> AnnotatedFiles:
+    def samples(self, split: Literal["train", "val"]) -> "AnnotatedFiles":
         """Give the samples of one part, each loaded when it is asked for."""
         return AnnotatedFiles(self.annotations(split), self._folders[split], self.masks)
 
@@ -105,3 +113,65 @@ class COCO(CocoFolder):
             val_annotations="annotations/instances_val2017.json",
             **options,
         )
+
+
+class AnnotatedFiles(Samples):
+    """Image files below `folder`, with the objects that an annotation file lists and, if asked for, their masks."""
+
+    def __init__(self, annotations: Annotations, folder: Path, masks: bool = True) -> None:
+        self.annotations = annotations
+        self.folder = folder
+        self.masks = masks
+        self.sizes = np.array([(image.height, image.width) for image in annotations.images])
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such image folder")
+        if not annotations.images:
+            raise UserError(f"the annotations for {folder} list no image; there is nothing to train or to evaluate on")
+        missing = [image.file_name for image in annotations.images if not (folder / image.file_name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} lacks {len(missing)} of {len(annotations.images)} annotated images, {missing[:5]} first; "
+                "add them, or give the folder that the annotations' file names start from"
+            )
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one image at a time, no slices
+        objects, entry = self.annotations[index], self.annotations.images[index]
+        path = self.folder / entry.file_name
+        image = read_image(path)
+        if image.size != (entry.width, entry.height):
+            raise UserError(
+                f"{path} has {image.width}x{image.height} pixels, its annotations {entry.width}x{entry.height}; "
+                "correct either. (Images are turned upright as their EXIF data say: annotate them upright.)"
+            )
+        try:
+            masks = rasterise(objects.segmentations, entry.height, entry.width) if self.masks else None
+        except UserError as error:
+            raise UserError(f"masks of {path}: {error}") from error
+        return Sample(entry.id, str(path), image, objects, masks)
+
+    def name(self, index: int) -> str:
+        """Name the file of an image."""
+        return self.annotations.images[index].file_name
+
+    def objects(self, index: int) -> Objects:
+        """Give the objects of an image."""
+        return self.annotations[index]
+
+
+def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
+    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object, of segmentations as files give them."""
+    if (size := len(segmentations) * height * width) > _LARGEST:
+        raise UserError(
+            f"{len(segmentations)} masks of {width}x{height} pixels would take {size / 2**30:.0f} GB of memory; cut "
+            "the image into parts, or use boxes alone with masks: false"
+        )
+    masks = np.empty((len(segmentations), height, width), dtype=np.uint8)
+    for number, segmentation in enumerate(segmentations):
+        try:
+            masks[number] = codec.decode(codec.segmToRle(segmentation, width, height))
+        except (ValueError, RuntimeError) as error:  # the codec raises either
+            raise UserError(f"object {number}: segmentation {shortened(segmentation)}: {error}") from error
+    return masks

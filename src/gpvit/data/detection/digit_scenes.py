@@ -7,9 +7,8 @@ from PIL import Image
 
 from gpvit.data.detection.annotations import Objects
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.dataset import Sample
-from gpvit.data.detection.module import DetectionData
-from gpvit.data.synthetic.scenes import Scene, digit_scene
+from gpvit.data.detection.module import DetectionData, Sample, Samples
+from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.data.transforms.detection import DetectionAugmentation
 from gpvit.errors import UserError
 
@@ -61,8 +60,7 @@ class DigitScenes(DetectionData):
     ) -> None:
         if min(train_scenes, test_scenes) < 1:
             raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
-        categories = Categories(tuple(str(digit) for digit in range(10)), tuple(range(10)))
-        super().__init__(categories, masks, _AS_DRAWN, batch_size, num_workers)
+        super().__init__(Categories(tuple("0123456789"), tuple(range(10))), masks, _AS_DRAWN, batch_size, num_workers)
         common = {"seed": seed, "size": (image_size, image_size), "digit_size": digit_size}
         self._scenes = {
             "train": DrawnScenes("train", train_scenes, masks, {**common, "digits": train_digits or digits}),
@@ -76,7 +74,7 @@ class DigitScenes(DetectionData):
         return self._scenes[split]
 
 
-class DrawnScenes:
+class DrawnScenes(Samples):
     """Scenes 0 to `count` - 1 of `digit_scene`, which takes `options`, as images with objects."""
 
     def __init__(self, split: Literal["train", "test"], count: int, masks: bool, options: dict[str, Any]) -> None:
@@ -88,25 +86,14 @@ class DrawnScenes:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __getitem__(self, index: int) -> Sample:
-        scene = self._scene(index)
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one scene at a time, no slices
+        number = range(len(self))[index]
+        scene = digit_scene(self.split, number, **self.options)
+        areas = scene.masks.sum((1, 2), dtype=np.float32)
+        objects = Objects(scene.boxes, scene.digits + 1, areas, np.zeros(len(areas), bool))
         masks = scene.masks.view(np.uint8) if self.masks else None
-        return Sample(index, self.name(index), Image.fromarray(scene.image), _objects(scene), masks)
+        return Sample(number, self.name(number), Image.fromarray(scene.image), objects, masks)
 
     def name(self, index: int) -> str:
         """Say what messages call a scene."""
         return f"digits_{self.split}_{index:05d}"
-
-    def objects(self, index: int) -> Objects:
-        """Give the digits of a scene."""
-        return _objects(self._scene(index))
-
-    def _scene(self, index: int) -> Scene:
-        if not 0 <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
-        return digit_scene(self.split, index, **self.options)
-
-
-def _objects(scene: Scene) -> Objects:
-    areas = scene.masks.sum((1, 2), dtype=np.float32)
-    return Objects(scene.boxes, scene.digits + 1, areas, np.zeros(len(areas), bool))

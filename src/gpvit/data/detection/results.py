@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from faster_coco_eval import mask as codec
 from torchvision.ops import box_convert
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.masks import RunLengths, compress
 from gpvit.io import write_text
 
 
@@ -32,16 +33,16 @@ def coco_results(detection: Mapping[str, Any], image_id: int, categories: Catego
     return [{"image_id": image_id, **dict(zip(columns, row, strict=True))} for row in rows]
 
 
-def run_lengths(masks: torch.Tensor | Sequence[RunLengths]) -> list[RunLengths]:
-    """Compress masks, one at a time, to run lengths that fit into JSON.
+def run_lengths(masks: torch.Tensor | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Compress masks, one at a time, to run lengths that fit into JSON: `size` (height, width) and `counts`, a text.
 
-    Args:
-        masks: `(N, H, W)` or `(N, 1, H, W)`, bool, uint8, or probabilities, of which 0.5 is inside; or run lengths,
-            whose `counts` may be bytes.
+    They are `(N, H, W)` or `(N, 1, H, W)`, bool, uint8, or probabilities, of which 0.5 is inside; or run lengths, whose
+    `counts` may be bytes.
     """
     if isinstance(masks, torch.Tensor):
         inside = (mask >= 0.5 if mask.is_floating_point() else mask for mask in masks)
-        return [compress(mask.view(mask.shape[-2:]).cpu().numpy()) for mask in inside]
+        pixels = (mask.view(mask.shape[-2:]).cpu().numpy() for mask in inside)
+        masks = [codec.encode(np.asfortranarray(mask, np.uint8)) for mask in pixels]
     counts = [mask["counts"] if isinstance(mask["counts"], str) else mask["counts"].decode() for mask in masks]
     return [{"size": list(map(int, m["size"])), "counts": text} for m, text in zip(masks, counts, strict=True)]
 

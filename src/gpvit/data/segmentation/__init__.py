@@ -5,10 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "ade20k": ["ADE20K"],
-        "classes": ["MaskClasses", "read_classes"],
-        "folders": ["MaskFolder"],
-        "masks": ["IGNORE", "read_mask"],
+        "folders": ["ADE20K", "MaskFolder"],
+        "masks": ["IGNORE", "MaskClasses", "read_classes", "read_mask"],
         "module": ["Sample", "SegmentationData"],
         "scenes": ["DigitScenes"],
     },

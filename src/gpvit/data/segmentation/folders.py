@@ -1,11 +1,12 @@
-"""Segmentation of one's own images: a folder of images and a folder of masks."""
+"""Segmentation of a folder of images and a folder of masks: one's own, and ADE20K itself."""
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from gpvit.data.images import list_images, read_image
-from gpvit.data.segmentation.classes import MaskClasses, find_classes, read_classes
+from gpvit.data.segmentation.masks import MaskClasses, find_classes, read_classes
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
 from gpvit.errors import UserError
@@ -68,8 +69,7 @@ class MaskFolder(SegmentationData):
         for folder in (self.root, self.images, self.masks):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}")
-        self.image_suffix = image_suffix
-        self.mask_suffix = mask_suffix
+        self.suffixes = image_suffix, mask_suffix
         self.subset = subset
         self.subset_seed = subset_seed
         self.classes = self._classes(classes)
@@ -77,11 +77,8 @@ class MaskFolder(SegmentationData):
 
     def samples(self, split: Literal["train", "val"]) -> "FolderSamples":
         """List the images of one part, or of training's subset of it, with their masks."""
-        images, masks = (
-            _named_files(folder / self.folders[split], suffix)
-            for folder, suffix in ((self.images, self.image_suffix), (self.masks, self.mask_suffix))
-        )
-        files = _paired(images, masks)
+        folders = (folder / self.folders[split] for folder in (self.images, self.masks))
+        files = _paired(*map(_named_files, folders, self.suffixes))
         if split == "train" and self.subset is not None:
             files = [files[index] for index in random_subset(len(files), self.subset, self.subset_seed)]
         return FolderSamples(files, self.classes)
@@ -97,19 +94,47 @@ class MaskFolder(SegmentationData):
         parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
         if not parts:
             raise FileNotFoundError(f"{self.masks} has no folder {self.folders['val']}; {_LAYOUT}")
-        return find_classes([path for part in parts for path in _named_files(part, self.mask_suffix).values()])
+        return find_classes([path for part in parts for path in _named_files(part, self.suffixes[1]).values()])
+
+
+class ADE20K(MaskFolder):
+    """The folder ADEChallengeData2016: `images/` and `annotations/`, in each `training/` and `validation/`.
+
+    Label 0 of its masks, "other", is ignored; label 1 is the first class. Published results are of 32 images a step.
+
+    Args:
+        root: The folder that holds `images` and `annotations`.
+        **options: `subset` and `subset_seed` of `MaskFolder`; `preprocessing`, `augmentation`, `batch_size`,
+            `num_workers`, `val_batch_size` and `max_damaged` of `SegmentationData`.
+
+    Raises:
+        FileNotFoundError: `root` lacks a folder; those of a part are looked for by `setup`.
+    """
+
+    folders: ClassVar[Mapping[str, str]] = {"train": "training", "val": "validation"}
+
+    def __init__(self, root: str | Path, **options: Any) -> None:
+        folder = Path(root).expanduser()
+        if missing := [name for name in ("images", "annotations") if not (folder / name).is_dir()]:
+            raise FileNotFoundError(
+                f"{folder} has no folder {' and no '.join(missing)}; give the folder ADEChallengeData2016 of the "
+                "benchmark's release"
+            )
+        classes = MaskClasses(ade20k_classes(), reduce_zero_label=True)
+        super().__init__(root, "images", "annotations", classes, image_suffix="", mask_suffix="", **options)
+
+
+def ade20k_classes() -> tuple[str, ...]:
+    """Name the 150 classes of the benchmark in the order of their labels."""
+    listed = files("gpvit.data.segmentation").joinpath("ade20k_classes.txt")
+    return tuple(listed.read_text(encoding="utf-8").split("\n")[:-1])
 
 
 class FolderSamples(Sequence[Sample]):
-    """Name, image file and mask file of each sample; both are read when asked for.
-
-    Raises:
-        UserError: When a sample is read: its sizes differ, or a label belongs to no class.
-    """
+    """Name, image file and mask file of each sample; both are read when asked for."""
 
     def __init__(self, files: Sequence[tuple[str, Path, Path]], classes: MaskClasses) -> None:
-        self.files = list(files)
-        self.names = [name for name, _, _ in files]
+        self.files = files
         self.classes = classes
 
     def __len__(self) -> int:
@@ -125,6 +150,10 @@ class FolderSamples(Sequence[Sample]):
                 "upright, if its EXIF data say so): save it again in that size, without interpolation"
             )
         return Sample(name, image, mask)
+
+    def name(self, index: int) -> str:
+        """Name an image by its path, without the extension."""
+        return self.files[index][0]
 
 
 def _named_files(folder: Path, suffix: str) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,13 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
-from torchvision import tv_tensors
 
 from gpvit.data.colors import checked_colors, class_colors
 from gpvit.data.module import ImageData
 from gpvit.data.segmentation.masks import IGNORE
-from gpvit.data.skip_corrupt import SkipCorrupt
 from gpvit.data.stats import count_pixels
+from gpvit.data.transforms.preprocessing import Transform
 from gpvit.data.transforms.segmentation import (
     STANDARD,
     STANDARD_AUGMENTATION,
@@ -58,9 +58,6 @@ class SegmentationData(ImageData):
         colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
         max_damaged: How often training may pass over an image that cannot be read, in all processes of a loader
             together; each is named in a warning. Validation passes over none.
-
-    Attributes:
-        colors: One RGB colour per class; known before `setup`.
     """
 
     preprocessing: SegmentationPreprocessing
@@ -76,28 +73,26 @@ class SegmentationData(ImageData):
         colors: Sequence[Sequence[int]] | None = None,
         max_damaged: int = 10,
     ) -> None:
-        super().__init__(class_names, preprocessing, batch_size, num_workers)
+        super().__init__(class_names, preprocessing, batch_size, num_workers, max_damaged)
         if len(class_names) > IGNORE:
             raise UserError(f"{len(class_names)} classes: a mask tells at most {IGNORE} apart, as {IGNORE} is ignored")
-        if val_batch_size < 1 or max_damaged < 0:
-            raise UserError(f"val_batch_size {val_batch_size} and max_damaged {max_damaged}: give at least 1 and 0")
+        if val_batch_size < 1:
+            raise UserError(f"val_batch_size {val_batch_size}: give at least 1")
         self.augmentation = augmentation
         self.val_batch_size = val_batch_size
-        self.max_damaged = max_damaged
         self.colors = class_colors(self.num_classes) if colors is None else checked_colors(colors, self.num_classes)
 
     def samples(self, split: Literal["train", "val"]) -> Sequence[Sample]:
         """Give the samples of one part, each loaded when it is asked for; every subclass has its own."""
         raise NotImplementedError
 
-    def setup(self, stage: str | None = None) -> None:
-        """Find the images: of both parts to fit, of the validation part alone for any other stage."""
-        if self.val_set is None:
-            self.val_set = SegmentationDataset(self.samples("val"), self.preprocessing.transform(), training=False)
-        if stage in ("fit", None) and self.train_set is None:
-            transform = training_transform(self.preprocessing, self.augmentation)
-            dataset = SegmentationDataset(self.samples("train"), transform, training=True)
-            self.train_set = SkipCorrupt(dataset, self.max_damaged)
+    def training_samples(self) -> "SegmentationDataset":
+        """Find the samples of training, which the augmentation varies."""
+        return SegmentationDataset(self.samples("train"), training_transform(self.preprocessing, self.augmentation))
+
+    def validation_samples(self) -> "SegmentationDataset":
+        """Find the samples of validation, whose masks stay whole."""
+        return SegmentationDataset(self.samples("val"), partial(_prepare, self.preprocessing.transform()))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load every validation image once, whole, in a fixed order."""
@@ -106,11 +101,7 @@ class SegmentationData(ImageData):
     def write_report(self, folder: Path) -> None:
         """Write `labels.csv`, the pixels of each class, and `data.png`, a preview sheet, of the training images.
 
-        Args:
-            folder: Where to; it is made if need be. What deserves a look, of training or validation, is warned of.
-
-        Raises:
-            UserError: A mask holds a label of no class, or differs from its image in size.
+        What deserves a look, of training or validation, is warned of; masks that do not fit are a UserError.
         """
         self.setup("fit")
         for split in ("val", "train"):
@@ -118,41 +109,31 @@ class SegmentationData(ImageData):
             for message in counts.warnings():
                 warnings.warn(f"{split}: {message}", stacklevel=2)
         write_text(folder / "labels.csv", counts.to_csv())
-        normalisation = self.preprocessing.mean, self.preprocessing.std
-        sheet = preview_segmentation(self._ready(self.train_set), self.class_names, self.colors, *normalisation)
+        sheet = preview_segmentation(
+            self.train_set, self.class_names, self.colors, self.preprocessing.mean, self.preprocessing.std
+        )
         with replacing(folder / "data.png") as path:
             sheet.save(path)
 
 
 class SegmentationDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images `(C, h, w)`, float and normalised, with their masks `(H, W)`, int64.
+    """Samples, loaded when asked for, as `transform` makes tensors of an image and its mask `(H, W)`, uint8."""
 
-    For training, `transform` varies image and mask together; else it prepares the image, and the mask stays whole.
-    Samples are loaded when asked for; `samples.names`, if there are any, name them in messages.
-    """
-
-    def __init__(self, samples: Sequence[Sample], transform: Any, training: bool) -> None:
+    def __init__(self, samples: Sequence[Sample], transform: Any) -> None:
         self.samples = samples
         self.transform = transform
-        self.training = training
+        self.name = getattr(samples, "name", "sample {}".format)  # what messages call a sample
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def name(self, index: int) -> str:
-        """Say what messages call a sample."""
-        names: Sequence[str] | None = getattr(self.samples, "names", None)
-        return f"sample {index}" if names is None else names[index]
-
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         _, image, mask = self.samples[index]
-        if self.training:
-            return self.transform(image, tv_tensors.Mask(mask))
-        return self.transform(image), torch.from_numpy(mask.astype(np.int64))
+        return self.transform(image, torch.from_numpy(mask))
 
 
 def collate_whole(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
-    """Make a batch of whole images, which must be of one size; UserError says if they are not."""
+    """Make a batch of whole images, which must be of one size."""
     sizes = {tuple(mask.shape) for _, mask in samples}
     if len(sizes) > 1:
         raise UserError(
@@ -160,3 +141,7 @@ def collate_whole(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
             "set val_batch_size to 1"
         )
     return default_collate(samples)
+
+
+def _prepare(transform: Transform, image: Image.Image, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return transform(image), mask.long()

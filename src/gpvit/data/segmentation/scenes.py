@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from gpvit.data.colors import Color, class_colors
+from gpvit.data.colors import class_colors
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.data.transforms.segmentation import SegmentationAugmentation, SegmentationPreprocessing
@@ -16,60 +16,46 @@ _UNCHANGED = SegmentationAugmentation(scale=(1, 1), max_class_share=1, horizonta
 
 
 class DrawnScenes(Sequence[Sample]):
-    """Scenes `name_00000` to `count` - 1, each drawn when it is asked for.
+    """Scenes `prefix_00000` to `length` - 1, each drawn when it is asked for.
 
     `draw` gives the scene of a number, with `image` `(H, W, 3)` and `labels` `(H, W)`, both uint8; it goes to loader
     processes, so it should hold plain values alone.
     """
 
-    def __init__(self, name: str, count: int, draw: Callable[[int], Any]) -> None:
-        self.names = [f"{name}_{index:05d}" for index in range(count)]
+    def __init__(self, prefix: str, length: int, draw: Callable[[int], Any]) -> None:
+        self.prefix = prefix
+        self.length = length
         self.draw = draw
 
     def __len__(self) -> int:
-        return len(self.names)
+        return self.length
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one sample at a time, no slices
-        if not 0 <= index < len(self):
-            raise IndexError(f"scene {index} of {len(self)}")
-        scene = self.draw(index)
-        return Sample(self.names[index], Image.fromarray(scene.image), scene.labels)
+        number = range(self.length)[index]
+        scene = self.draw(number)
+        return Sample(self.name(number), Image.fromarray(scene.image), scene.labels)
+
+    def name(self, index: int) -> str:
+        """Say what messages call a scene."""
+        return f"{self.prefix}_{index:05d}"
 
 
 class SceneData(SegmentationData):
-    """Scenes, the same ones in every epoch; there are as many as one likes, so nothing augments them.
+    """Scenes of ten digits and `other` things, the same ones in every epoch.
 
-    Args:
-        class_names: The classes in the order of their labels.
-        image_size: Height and width of a scene in pixels, a multiple of 32.
-        train_scenes: Scenes to train on in an epoch.
-        test_scenes: Scenes to validate and test with.
-        batch_size: Scenes per batch and process.
-        num_workers: Loader processes.
-        colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
-
-    Raises:
-        UserError: `image_size` is no multiple of 32, or there is nothing to train on or to test with.
+    There are as many as one likes, so nothing augments them. A subclass says by `samples` how they are drawn.
     """
 
     def __init__(
-        self,
-        class_names: Sequence[str],
-        image_size: int,
-        train_scenes: int,
-        test_scenes: int,
-        batch_size: int,
-        num_workers: int,
-        colors: Sequence[Color] | None = None,
+        self, other: str, image_size: int, train_scenes: int, test_scenes: int, batch_size: int, num_workers: int
     ) -> None:
         if min(train_scenes, test_scenes) < 1:
             raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
         preprocessing = SegmentationPreprocessing((3, image_size, image_size), max_size=None)
         if image_size % preprocessing.size_divisor:
             raise UserError(f"image_size {image_size}: give a multiple of {preprocessing.size_divisor}")
-        super().__init__(
-            class_names, preprocessing, _UNCHANGED, batch_size, num_workers, val_batch_size=batch_size, colors=colors
-        )
+        names, colors = [other, *map(str, range(10))], [(0, 0, 0), *class_colors(10)]
+        super().__init__(names, preprocessing, _UNCHANGED, batch_size, num_workers, batch_size, colors)
         self.num_scenes = {"train": train_scenes, "val": test_scenes}
 
 
@@ -109,8 +95,7 @@ class DigitScenes(SceneData):
         batch_size: int = 16,
         num_workers: int = 0,
     ) -> None:
-        names, colors = ["background", *map(str, range(10))], [(0, 0, 0), *class_colors(10)]
-        super().__init__(names, image_size, train_scenes, test_scenes, batch_size, num_workers, colors)
+        super().__init__("background", image_size, train_scenes, test_scenes, batch_size, num_workers)
         self.digits = {"train": train_digits or digits, "val": digits}
         self.seed = seed
 

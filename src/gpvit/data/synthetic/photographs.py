@@ -45,6 +45,6 @@ def photograph_credit(name: str) -> str:
 
 
 def _file(name: str) -> Traversable:
-    package, _, file = _PHOTOGRAPHS[name][0].partition("/")
     # Read as plain files: scikit-image's own loader would turn to the network for a file that is not there.
-    return files(package).joinpath(file)
+    package, _, file = _PHOTOGRAPHS[name][0].partition("/")
+    return files(package) / file

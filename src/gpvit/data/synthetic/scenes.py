@@ -66,7 +66,14 @@ def digit_scene(
         >>> digit_scene("test", 0).image.shape
         (128, 128, 3)
     """
-    _check(split, index, seed, size, digits, digit_size)
+    if split not in PHOTOGRAPHS:
+        raise UserError(f"split {split!r}: choose 'train' or 'test'")
+    if index < 0 or seed < 0:
+        raise UserError(f"index {index} and seed {seed}: give 0 or more")
+    if not 1 <= digits[0] <= digits[1]:
+        raise UserError(f"digits {digits}: give a fewest and a most, 1 or more, in this order")
+    if not RASTER <= digit_size[0] <= digit_size[1] <= min(size):
+        raise UserError(f"digit_size {digit_size}: give heights in this order, from {RASTER} pixels to {min(size)}")
     random = np.random.default_rng([seed, ("train", "test").index(split), index])
     image = random_background(split, size, random)
     rasters, names = digits_split(split)
@@ -94,19 +101,3 @@ def digit_scene(
     boxes = masks_to_boxes(torch.from_numpy(np.stack(masks))).numpy() + np.array([0, 0, 1, 1], dtype=np.float32)
     image = np.rint(image).astype(np.uint8)
     return Scene(image, labels, np.stack(masks), boxes, numbers, np.array(visible, dtype=np.float32))
-
-
-def _check(
-    split: str, index: int, seed: int, size: tuple[int, int], digits: tuple[int, int], digit_size: tuple[float, float]
-) -> None:
-    if split not in PHOTOGRAPHS:
-        raise UserError(f"split {split!r}: choose 'train' or 'test'")
-    if index < 0 or seed < 0:
-        raise UserError(f"index {index} and seed {seed}: give 0 or more")
-    if not 1 <= digits[0] <= digits[1]:
-        raise UserError(f"digits {digits}: give a fewest and a most, 1 or more, in this order")
-    if not RASTER <= digit_size[0] <= digit_size[1] <= min(size):
-        raise UserError(
-            f"digit_size {digit_size}: give a smallest and a largest height in this order, from {RASTER} pixels, "
-            f"which the digits are stored with, to {min(size)}, the smaller side of the scene"
-        )

@@ -13,6 +13,7 @@ from timm.data.auto_augment import RandAugment
 from timm.data.auto_augment import posterize as timm_posterize
 from torch import nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from gpvit.data.transforms.preprocessing import InputSpec, Transform
 from gpvit.errors import UserError
@@ -53,14 +54,9 @@ class Preprocessing(InputSpec):
 
         The image is resized, keeping its shape, until it just covers `size / crop_pct`; then the centre is cut out.
         """
-        size_and_values = create_transform(
-            self.input_size,
-            interpolation=self.interpolation,
-            mean=self.mean,
-            std=self.std,
-            crop_pct=self.crop_pct,
-        )
-        return v2.Compose([_channels(self), *size_and_values.transforms])
+        options: dict[str, Any] = {"interpolation": self.interpolation, "crop_pct": self.crop_pct}
+        options |= {"mean": self.mean, "std": self.std}
+        return v2.Compose([_channels(self), *create_transform(self.input_size, **options).transforms])
 
 
 @dataclass(frozen=True)
@@ -169,14 +165,10 @@ class RandomErasing(nn.Module):
         channels, *size = image.shape
         area = math.prod(size) * _uniform(*self.area)
         ratio = math.exp(_uniform(*map(math.log, self.ratio)))
-        sides = [
-            min(round(math.sqrt(each)), side) for each, side in zip((area * ratio, area / ratio), size, strict=True)
-        ]
-        top, left = (int(torch.randint(side - erased + 1, ())) for side, erased in zip(size, sides, strict=True))
-        noise = self.mean + self.std * torch.randn(channels, *sides)
-        image = image.clone()
-        image[:, top : top + sides[0], left : left + sides[1]] = noise.clamp(0, 255).to(torch.uint8)
-        return image
+        height, width = min(round(math.sqrt(area * ratio)), size[0]), min(round(math.sqrt(area / ratio)), size[1])
+        top, left = int(torch.randint(size[0] - height + 1, ())), int(torch.randint(size[1] - width + 1, ()))
+        noise = self.mean + self.std * torch.randn(channels, height, width)
+        return F.erase(image, top, left, height, width, noise.clamp(0, 255).to(torch.uint8))
 
 
 def _channels(preprocessing: Preprocessing) -> v2.Transform:

@@ -57,13 +57,9 @@ SCHEDULE_3X = DetectionAugmentation(
 
 
 def training_transform(augmentation: DetectionAugmentation = SCHEDULE_1X) -> v2.Transform:
-    """Build the random transform of training.
+    """Build the random transform of training, of `(image, target)` as tv_tensors.
 
-    It takes `(image, target)`, the image a tv_tensors.Image, the target a dictionary with tv_tensors `boxes` and, if
-    any, `masks`. Boxes are cut off at the border; objects that leave the image or shrink below a pixel are dropped.
-
-    Args:
-        augmentation: What is varied, and how far.
+    Boxes are cut off at the border; objects that leave the image or shrink below a pixel are dropped.
     """
     steps: list[v2.Transform] = [v2.RandomHorizontalFlip(augmentation.horizontal_flip)]
     if augmentation.short_sides:
@@ -100,8 +96,7 @@ class RandomSizeCrop(v2.Transform):
 
     def __init__(self, fewest: int, most: int) -> None:
         super().__init__()
-        self.fewest = fewest
-        self.most = most
+        self.fewest, self.most = fewest, most
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Choose the part."""

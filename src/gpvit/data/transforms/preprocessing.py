@@ -28,43 +28,27 @@ class InputSpec:
         if len(self.input_size) != 3 or self.input_size[0] not in (1, 3) or min(self.input_size) < 1:
             raise UserError(f"input_size {self.input_size}: give (channels, height, width) with 1 or 3 channels")
         if not len(self.mean) == len(self.std) == self.input_size[0] or min(self.std) <= 0:
-            raise UserError(
-                f"mean {self.mean} and std {self.std}: give one value per channel of input_size {self.input_size}, "
-                "std above 0"
-            )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Restore what `to_dict` gave, also after a trip through JSON."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UserError(f"unknown preprocessing keys {unknown}; known keys: {known}")
-        return cls(**values)
+            raise UserError(f"mean {self.mean} and std {self.std}: give one value per channel, std above 0")
 
     @classmethod
     def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> Self:
         """Take the preprocessing out of a timm `pretrained_cfg`; keys that it lacks keep the defaults.
 
-        Args:
-            pretrained_cfg: The configuration of a model.
-            in_chans: Channels that the model takes, if known. A model of one channel takes grayscale images, also
-                where its configuration still describes colour.
-
-        Raises:
-            UserError: The model takes neither grayscale nor colour images, or crops otherwise than in the centre.
+        A model of one channel, `in_chans`, takes grayscale images, also where its configuration describes colour. A
+        UserError refuses models of other channels, and of other crops than the centre's.
         """
         names = [field.name for field in fields(cls)]
         crop_mode = pretrained_cfg.get("crop_mode") or "center"
         if "crop_pct" in names and crop_mode != "center":
             raise UserError(f"crop_mode {crop_mode!r} of pretrained_cfg: only 'center' is supported")
-        described = cls(**{name: pretrained_cfg[name] for name in names if pretrained_cfg.get(name) is not None})
+        given = {name: pretrained_cfg[name] for name in names if name in pretrained_cfg}
+        described = cls(**{name: value for name, value in given.items() if value is not None or name == "max_size"})
         channels, height, width = described.input_size
         if in_chans in (None, channels):
             return described
         if in_chans != 1:
             raise UserError(
-                f"the model takes images of {in_chans} channels, its pretrained_cfg describes {channels}; image files "
-                "have 3, or 1 in gray: call the model itself with tensors"
+                f"the model takes {in_chans} channels, image files have 3 or 1: call it with tensors instead"
             )
         mean, std = (sum(values) / channels for values in (described.mean, described.std))
         return replace(described, input_size=(1, height, width), mean=(mean,), std=(std,))

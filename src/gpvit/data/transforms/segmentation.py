@@ -1,9 +1,9 @@
 """Preprocessing and training augmentation of segmentation: images are fitted as a whole, not cropped."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,26 +48,10 @@ class SegmentationPreprocessing(InputSpec):
         if self.max_size is not None and (len(self.max_size) != 2 or not self.max_size[0] >= self.max_size[1] > 0):
             raise UserError(f"max_size {self.max_size}: give (long side, short side) in pixels, or None")
         if self.size_divisor < 1:
-            raise UserError(
-                f"size_divisor {self.size_divisor}: give 1 or more; GPViT takes any, published results use 32"
-            )
-
-    @classmethod
-    def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> Self:
-        """Take the preprocessing out of a segmenter's `pretrained_cfg`, as `InputSpec.from_pretrained_cfg` does."""
-        described = super().from_pretrained_cfg(pretrained_cfg, in_chans)
-        return replace(described, max_size=None) if pretrained_cfg.get("max_size", ...) is None else described
+            raise UserError(f"size_divisor {self.size_divisor}: give 1 or more; published results use 32")
 
     def kept_shape(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-        """Say what size an image has once it fits `max_size` times `scale`, its shape kept to a pixel.
-
-        Args:
-            size: Height and width of the image.
-            scale: What `max_size` is multiplied with; without `max_size`, the image's own size.
-
-        Returns:
-            Height and width, at least one pixel each.
-        """
+        """Say what `size` (height, width) becomes once it fits `max_size`, or else itself, times `scale`."""
         factor = scale
         if self.max_size is not None:
             long, short = self.max_size
@@ -81,11 +65,7 @@ class SegmentationPreprocessing(InputSpec):
         return height, width
 
     def transform(self, scale: float = 1.0) -> Transform:
-        """Build the evaluation transform: PIL image in, normalised float tensor `(C, *fitted(size, scale))` out.
-
-        Args:
-            scale: What the fitted size is multiplied with, for inference on several scales.
-        """
+        """Build the evaluation transform: PIL image in, normalised float tensor `(C, *fitted(size, scale))` out."""
         if scale <= 0:
             raise UserError(f"scale {scale}: give a factor above 0, as 1.0 for the fitted size itself")
         return partial(self._transform, scale=scale)
@@ -145,24 +125,18 @@ class PhotometricDistort(v2.RandomPhotometricDistort):
         return {**super().make_params(flat_inputs), "channel_permutation": None}
 
 
+_DISTORT = PhotometricDistort()
+
+
 def training_transform(
     preprocessing: SegmentationPreprocessing, augmentation: SegmentationAugmentation = STANDARD_AUGMENTATION
 ) -> Callable[[Image.Image, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """Build the random transform of training: an image and its mask are fitted, cropped and mirrored alike.
+    """Build the random transform of training: an image and its mask `(H, W)` are fitted, cropped and mirrored alike.
 
-    Args:
-        preprocessing: What size an image is fitted to before it is scaled, the size of the crop, mean and std.
-        augmentation: What is varied, and how far.
-
-    Returns:
-        A transform of a PIL image and a mask `(H, W)` into a normalised float tensor `(C, h, w)` and an int64 tensor
-        `(h, w)`, of the crop's size. A smaller image is padded at the right and below: the normalised image by 0, the
-        mask by 255.
+    It gives a normalised float tensor `(C, h, w)` and an int64 tensor `(h, w)`, of the crop's size. A smaller image is
+    padded at the right and below: the normalised image by 0, the mask by 255.
     """
     return partial(_vary, preprocessing, augmentation)
-
-
-_DISTORT = PhotometricDistort()
 
 
 def _vary(

@@ -19,11 +19,8 @@ class FixedStrideAnchors(AnchorGenerator):
     """Anchors whose strides are given, whose sides are not rounded, and which are float32 whatever the maps are.
 
     An anchor is centred on the upper left corner of its cell, as in torchvision; there, however, the stride is inferred
-    from the sizes of image and map, which is off where a map was rounded up.
-
-    Args:
-        strides: Pixels per cell of each map.
-        scales: Sides of the square anchors, in strides.
+    from the sizes of image and map, which is off where a map was rounded up. Scales are sides of square anchors, in
+    strides.
 
     code: ``AnchorGenerator`` of the released configurations, ``center_offset`` 0.
     """
@@ -40,14 +37,7 @@ class FixedStrideAnchors(AnchorGenerator):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> torch.Tensor:
-        """Make the anchors around the origin, ``(ratios * scales, 4)``, all scales of a ratio together.
-
-        Args:
-            scales: Sides of square anchors, in pixels.
-            aspect_ratios: Height over width.
-            dtype: Type of the result.
-            device: Where to put it.
-        """
+        """Make the anchors around the origin, ``(ratios * scales, 4)``, all scales, here in pixels, of a ratio together."""
         sides = torch.tensor(scales, dtype=dtype, device=device)
         heights = torch.tensor(aspect_ratios, dtype=dtype, device=device).sqrt()
         half = torch.stack([torch.outer(1 / heights, sides), torch.outer(heights, sides)], dim=-1).flatten(0, 1) / 2
@@ -63,9 +53,7 @@ class FixedStrideAnchors(AnchorGenerator):
 def bounded_deltas(deltas: torch.Tensor, coder: Any) -> torch.Tensor:
     """Bound deltas ``(N, 4 * K)`` from below too: a box shrinks to 16/1000 of its anchor at the most.
 
-    Args:
-        deltas: What a head predicts.
-        coder: torchvision's coder of boxes, which bounds them from above when it decodes them.
+    torchvision's coder of boxes bounds them from above when it decodes them.
 
     code: ``delta2bbox``, ``wh_ratio_clip``.
     """
@@ -77,11 +65,6 @@ def within_padding(anchors: torch.Tensor, image_size: tuple[int, int], divisor: 
     """Tell which anchors ``(N, 4)`` are centred on an image or its own padding to a multiple of ``divisor``.
 
     The others lie where a batch was padded to the size of a larger image; no loss is taken there.
-
-    Args:
-        anchors: Corners, in pixels.
-        image_size: Height and width before any padding.
-        divisor: What an image alone would be padded to a multiple of.
 
     code: ``valid_flags`` of the anchors.
     """
@@ -98,12 +81,9 @@ class BestMatcher:
     truth takes the boxes that overlap it as much as any does, even from another ground truth; the later one wins.
     In torchvision such boxes go to the ground truth that they overlap most, and however little they overlap it.
 
-    It takes boxes instead of their overlaps, and never holds all overlaps of many ground truths at once.
-
-    Args:
-        high_threshold: Overlap from which a box is a match.
-        low_threshold: Overlap below which a box is background; between the two it is neither.
-        least_best: Overlap from which the best boxes of a ground truth are its matches.
+    Below `low_threshold` a box is background, between the two it is neither, and from `least_best` on the best boxes of
+    a ground truth are its matches. It takes boxes instead of their overlaps, and never holds all overlaps of many ground
+    truths at once.
 
     code: ``MaxIoUAssigner``, ``min_pos_iou``, ``gt_max_assign_all``.
     """
@@ -112,11 +92,7 @@ class BestMatcher:
         self.high_threshold, self.low_threshold, self.least_best = high_threshold, low_threshold, least_best
 
     def __call__(self, truth: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Match boxes ``(N, 4)`` with ground truth ``(M, 4)``, which may be none.
-
-        Returns:
-            Index of each box's ground truth, or ``BELOW_LOW_THRESHOLD`` or ``BETWEEN_THRESHOLDS``; int64 ``(N,)``.
-        """
+        """Return the index of the ground truth ``(M, 4)`` for each of the boxes ``(N, 4)``, or what stands for none."""
         overlap = boxes.new_zeros(len(boxes))
         nearest, taken = (torch.full_like(overlap, BELOW_LOW_THRESHOLD, dtype=torch.int64) for _ in range(2))
         at_once = max(_MATRIX_ENTRIES // max(len(boxes), 1), 1)
@@ -131,12 +107,7 @@ class BestMatcher:
         return torch.where(taken >= 0, taken, matches)
 
     def _taken(self, quality: torch.Tensor, start: int) -> torch.Tensor:
-        """Return, for each of N boxes, the last ground truth that takes it as its best, or -1.
-
-        Args:
-            quality: Overlaps ``(M, N)``.
-            start: Index of the first ground truth among all.
-        """
+        """Return, for each box, the last ground truth, counted from `start`, that takes it as its best, or -1."""
         taken = torch.full_like(quality[0], -1, dtype=torch.int64)
         if not quality.shape[1]:
             return taken
@@ -148,9 +119,5 @@ class BestMatcher:
 def match_anchors(
     matcher: BestMatcher, truth: torch.Tensor, anchors: torch.Tensor, image_size: tuple[int, int], divisor: int
 ) -> torch.Tensor:
-    """Match anchors ``(N, 4)`` with an image's ground truth ``(M, 4)``; no loss is taken beyond its own padding.
-
-    Returns:
-        What the matcher gives, ``(N,)``; ``BETWEEN_THRESHOLDS`` for anchors that :func:`within_padding` leaves out.
-    """
+    """Match anchors ``(N, 4)`` with an image's ground truth ``(M, 4)``; no loss is taken beyond its own padding."""
     return torch.where(within_padding(anchors, image_size, divisor), matcher(truth, anchors), BETWEEN_THRESHOLDS)

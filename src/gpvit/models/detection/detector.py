@@ -131,39 +131,23 @@ class Detector(nn.Module):
             check_targets(targets, images, self.num_classes, self.has_masks)
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
         batch, resized = self.transform(list(images), list(targets) if self.training and targets else None)
-        if self.training:
-            self._check_batch_norm(batch.tensors)
+        count, _, height, width = batch.tensors.shape
+        if self.training and count == 1 and max(height, width) <= self.coarsest_norm:
+            raise UserError(
+                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, too few "
+                "for the statistics of batch norm; train on two images or more at a time, or on larger ones"
+            )
         features = list(self.backbone(batch.tensors).values())
         if self.training:
             return self.losses(features, batch.image_sizes, resized)
         return self.detect(features, batch.image_sizes, sizes)
 
-    def _check_batch_norm(self, batch: torch.Tensor) -> None:
-        count, _, height, width = batch.shape
-        if count == 1 and max(height, width) <= self.coarsest_norm:
-            raise UserError(
-                f"one image of {width}x{height} pixels has a single cell at stride {self.coarsest_norm}, too few "
-                "for the statistics of batch norm; train on two images or more at a time, or on larger ones"
-            )
-
     def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
-        """Compute the losses by name.
-
-        Args:
-            features: The pyramid.
-            image_sizes: Height and width of each resized image before padding.
-            targets: What is to be found in the resized images.
-        """
+        """Compute the losses by name from the pyramid of resized images, of these sizes before padding."""
         raise NotImplementedError
 
     def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
-        """Detect objects.
-
-        Args:
-            features: The pyramid.
-            image_sizes: Height and width of each resized image before padding.
-            original_sizes: Height and width that each was resized from, which the answer is for.
-        """
+        """Detect objects in the pyramid of resized images; the answer is for their original sizes."""
         raise NotImplementedError
 
     @torch.jit.ignore
@@ -198,21 +182,9 @@ def best_of_each_class(
     """Suppress what overlaps a better box of its class, after the boxes are those of the original image.
 
     torchvision suppresses first and resizes then; where the sides are scaled differently, overlaps are the same but
-    for rounding.
+    for rounding. The `limit` best boxes are returned, best first.
 
-    Args:
-        boxes: Corners ``(N, 4)``, in pixels of the resized image.
-        scores: Probabilities ``(N,)``.
-        labels: Classes ``(N,)``.
-        image_size: Size of the resized image; boxes are clipped to it.
-        original_size: Size that it was resized from.
-        overlap: Intersection over union above which the worse box is left out.
-        limit: Boxes to keep.
-
-    Returns:
-        The best, best first. code: boxes of which clipping left nothing are not taken out.
-
-    code: ``rescale`` in ``_bbox_post_process`` and ``multiclass_nms``.
+    code: ``rescale`` in ``_bbox_post_process`` and ``multiclass_nms``; boxes of which clipping left nothing are kept.
     """
     boxes = resize_boxes(clip_boxes_to_image(boxes, image_size), list(image_size), list(original_size))
     kept = batched_nms(boxes, scores, labels, overlap)[:limit]

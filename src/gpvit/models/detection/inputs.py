@@ -26,11 +26,7 @@ _SLACK = 1.0  # pixels that a box may reach beyond its image by rounding
 class RoundedResize(GeneralizedRCNNTransform):
     """Normalisation, resizing to a rounded size of at least a pixel, and padding to a multiple of 32.
 
-    torchvision rounds sizes down, and so loses images of extreme shapes.
-
-    Args:
-        *args: torchvision's: least and largest side, mean, and standard deviation.
-        resize_in_training: Resize in training too; else the images are taken as they come.
+    torchvision, whose arguments these are, rounds sizes down, and so loses images of extreme shapes.
 
     code: ``Resize(keep_ratio=True)`` and ``Pad(size_divisor=32)`` of the released configurations.
     """
@@ -65,11 +61,7 @@ def fitted_size(size: Size, short: int, long: int) -> Size:
 
 
 def check_images(images: Sequence[torch.Tensor], in_chans: int) -> None:
-    """Check that images are a non-empty list of floating-point ``(in_chans, H, W)``.
-
-    Raises:
-        ValueError: If they are not; the image is named by its place in the list.
-    """
+    """Refuse what is no list of floating-point ``(in_chans, H, W)``; the image is named by its place in the list."""
     if not len(images):
         raise UserError("no images; give a list of at least one tensor (channels, height, width)")
     for i, image in enumerate(images):
@@ -82,17 +74,10 @@ def check_images(images: Sequence[torch.Tensor], in_chans: int) -> None:
 def check_targets(
     targets: Sequence[Target] | None, images: Sequence[torch.Tensor], num_classes: int, masks: bool
 ) -> None:
-    """Check the targets of training, which are torchvision's; an image may have no objects.
+    """Refuse targets in which something is missing or makes no sense; the first such image and box are named.
 
-    Args:
-        targets: ``boxes`` ``(M, 4)`` float, ``labels`` ``(M,)`` int64 from 1, and ``masks`` ``(M, H, W)`` for each
-            image.
-        images: What the targets are of, ``(C, H, W)`` each.
-        num_classes: The greatest label.
-        masks: Whether masks are needed.
-
-    Raises:
-        ValueError: If something is missing or makes no sense; the first such image and box are named.
+    They are torchvision's: of each image ``boxes`` ``(M, 4)`` float, ``labels`` ``(M,)`` int64 from 1 and, if needed,
+    ``masks`` ``(M, H, W)``; it may have no objects.
     """
     if targets is None or len(targets) != len(images):
         given = "none" if targets is None else len(targets)

@@ -10,18 +10,16 @@ THRESHOLD = 0.5
 def paste_masks(
     masks: torch.Tensor, boxes: torch.Tensor, image_size: tuple[int, int], binary: bool = False
 ) -> torch.Tensor:
-    """Paste the masks of boxes into images of their own, pixel by pixel bilinearly at its centre.
+    """Paste the masks ``(N, 1, S, S)`` of boxes ``(N, 4)`` into images of their own, ``(N, 1, height, width)``.
 
-    Each mask is worked on within its box alone, so that beside the result next to no memory is used.
+    Values are taken bilinearly at the centre of each pixel. Each mask is worked on within its box alone, so that beside
+    the result next to no memory is used; boxes may reach beyond the image.
 
     Args:
-        masks: Probabilities ``(N, 1, S, S)``, each over its box.
-        boxes: Corners ``(N, 4)``, in pixels; may reach beyond the image.
+        masks: Probabilities, each over its box.
+        boxes: Corners, in pixels.
         image_size: Height and width.
         binary: Return whether each probability is at least 0.5, a quarter of the memory.
-
-    Returns:
-        Probabilities, or bool, ``(N, 1, height, width)``.
 
     code: ``_do_paste_mask``.
     """
@@ -48,16 +46,9 @@ def _positions(start: int, stop: int, low: torch.Tensor, high: torch.Tensor) -> 
 
 
 def crop_masks(masks: torch.Tensor, boxes: torch.Tensor, indices: torch.Tensor, size: int) -> torch.Tensor:
-    """Cut masks out for boxes and scale them to what the mask head is to predict.
+    """Cut masks ``(M, height, width)`` out for boxes ``(N, 4)``, and scale them to what the mask head is to predict.
 
-    Args:
-        masks: Ground truth ``(M, height, width)``, nonzero inside.
-        boxes: Corners ``(N, 4)``, in pixels.
-        indices: The mask of each box, ``(N,)``.
-        size: Side of the result.
-
-    Returns:
-        0.0 or 1.0, ``(N, size, size)``.
+    Indices ``(N,)`` tell the mask of each box; the result is 0.0 or 1.0, ``(N, size, size)``.
 
     code: ``mask_target``, ``BitmapMasks.crop_and_resize``.
     """

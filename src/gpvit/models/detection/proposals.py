@@ -20,14 +20,8 @@ from gpvit.models.detection.inputs import DIVISOR, Maps, Size, Target
 class L1RegionProposalNetwork(RegionProposalNetwork):
     """Region proposals with plain L1 box losses, anchors of fixed strides and bounded deltas.
 
-    Boxes and scores are float32 whatever the maps are.
-
-    Args:
-        channels: Channels of the maps.
-        strides: Pixels per cell of each map.
-        anchor_scale: Side of the square anchor of each map, in strides.
-        proposals_per_image: Proposals that remain after suppression; each map may bring as many into it, in training
-            twice as many.
+    Boxes and scores are float32 whatever the maps are. Each map may bring as many boxes into suppression as may remain
+    after it, `proposals_per_image`, in training twice as many.
 
     code: ``rpn_head`` and ``train_cfg.rpn`` of the released configurations.
     """
@@ -52,16 +46,7 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
     def forward(
         self, features: Maps, image_sizes: list[Size], targets: list[Target] | None = None
     ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-        """Propose boxes, and compute the losses where targets are given.
-
-        Args:
-            features: The pyramid.
-            image_sizes: Height and width of each image before padding.
-            targets: What is to be found in the padded images.
-
-        Returns:
-            Boxes ``(N, 4)`` of each image, best first, and the losses by name.
-        """
+        """Propose boxes ``(N, 4)`` for each image, best first, and compute the losses where targets are given."""
         objectness, deltas = self.head(features)
         per_level = [level[0].numel() for level in objectness]
         objectness, deltas = (t.float() for t in concat_box_prediction_layers(objectness, deltas))
@@ -97,14 +82,7 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
         labels: list[torch.Tensor],
         regression_targets: list[torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sample anchors, and compute the losses of objectness (cross-entropy) and of boxes (L1).
-
-        Args:
-            objectness: Logits of all images' anchors, ``(B * N, 1)``.
-            pred_bbox_deltas: Their deltas, ``(B * N, 4)``.
-            labels: Of each image's anchors, ``(N,)``.
-            regression_targets: Deltas that lead to the box of the object, ``(N, 4)`` for each image.
-        """
+        """Sample anchors, and compute the losses of objectness (cross-entropy) and of boxes (L1)."""
         positive, negative = (torch.where(torch.cat(chosen))[0] for chosen in self.fg_bg_sampler(labels))
         sampled = torch.cat([positive, negative])
         wanted = torch.cat(labels)[sampled]

@@ -12,9 +12,6 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 class NormedExtraLevels(ExtraFPNBlock):
     """Two more levels, each a strided convolution with batch norm of the one before; no activation between them.
 
-    Args:
-        channels: Channels of the maps.
-
     code: ``add_extra_convs="on_output"``.
     """
 
@@ -34,14 +31,7 @@ class NormedExtraLevels(ExtraFPNBlock):
 
 
 class PyramidBackbone(nn.Module):
-    """A backbone of several maps and the pyramid on them, under the names that torchvision gives such a pair.
-
-    Args:
-        body: Maps images to a list of ``(B, C_i, h_i, w_i)``, from the finest map to the coarsest.
-        in_channels: ``C_i`` of each map.
-        out_channels: Channels of the pyramid.
-        extra: What adds the coarser levels.
-    """
+    """A backbone of maps ``(B, C_i, h_i, w_i)``, finest first, and the pyramid on them, named as by torchvision."""
 
     def __init__(self, body: nn.Module, in_channels: Sequence[int], out_channels: int, extra: ExtraFPNBlock):
         super().__init__()

@@ -23,10 +23,6 @@ _FINEST_SIDE = 56.0  # pixels; boxes of up to twice this are pooled from the fir
 class AlignedPyramidPool(nn.Module):
     """Aligned RoIAlign, as many samples as pixels need, from the map of fixed stride that suits each box's size.
 
-    Args:
-        output_size: Side of the result.
-        strides: Pixels per cell of each map.
-
     code: ``SingleRoIExtractor``.
     """
 
@@ -36,12 +32,7 @@ class AlignedPyramidPool(nn.Module):
         self.strides = tuple(strides)
 
     def forward(self, features: Sequence[torch.Tensor], boxes: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Pool over the boxes ``(N, 4)`` of each image: ``(all N, C, S, S)``.
-
-        Args:
-            features: Maps ``(B, C, h_i, w_i)``; more than there are strides are not used.
-            boxes: Corners, in pixels of the padded image.
-        """
+        """Pool over the boxes ``(N, 4)`` of each image: ``(all N, C, S, S)``; more maps than strides are not used."""
         rois = torch.cat([F.pad(own, (1, 0), value=float(i)) for i, own in enumerate(boxes)])
         levels = self.levels(rois[:, 1:])
         pooled = features[0].new_zeros((len(rois), features[0].shape[1], self.output_size, self.output_size))
@@ -58,12 +49,7 @@ class AlignedPyramidPool(nn.Module):
 
 
 class ForegroundBoxPredictor(FastRCNNPredictor):
-    """Logits of the background and of K classes, but box deltas of the classes alone; both in float32.
-
-    Args:
-        in_channels: Width of the input.
-        num_classes: Classes without background, ``K``.
-    """
+    """Logits of the background and of K classes, but box deltas of the classes alone; both in float32."""
 
     def __init__(self, in_channels: int, num_classes: int):
         super().__init__(in_channels, num_classes + 1)
@@ -82,13 +68,7 @@ class ForegroundBoxPredictor(FastRCNNPredictor):
 class L1RoIHeads(RoIHeads):
     """Box and mask heads with plain L1 box losses, batch norm in the box head, and the code's matching and pooling.
 
-    Labels are 1 to K, and 0 is the background.
-
-    Args:
-        num_classes: Classes without background, ``K``.
-        channels: Channels of the maps and of the convolutions; a quarter of the width of the box head's vector.
-        strides: Pixels per cell of the maps to pool from.
-        rois_per_image: Proposals of each image that are trained on, a quarter of them objects at the most.
+    Labels are 1 to K, and 0 is the background. Of the proposals trained on, a quarter are objects at the most.
 
     code: ``roi_head`` (``Shared4Conv1FCBBoxHead``, ``FCNMaskHead``) and ``rcnn`` of the released configurations.
     """
@@ -174,18 +154,11 @@ class L1RoIHeads(RoIHeads):
     def detect(
         self, features: Maps, proposals: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
     ) -> list[Detections]:
-        """Detect objects.
+        """Detect objects in the images' proposals; ``masks`` ``(N, 1, 28, 28)`` are probabilities within each box.
 
-        Args:
-            features: The pyramid.
-            proposals: Boxes ``(N, 4)`` of each image.
-            image_sizes: Height and width of each image before padding.
-            original_sizes: Height and width that each image was resized from, which the answer is for.
-
-        Returns:
-            ``boxes``, ``labels``, ``scores``, and ``masks`` ``(N, 1, 28, 28)``, the probabilities within each box.
+        The answer is for the sizes that the images, of these sizes before padding, were resized from.
         """
-        detections = self.detect_boxes(features, proposals, image_sizes, original_sizes)
+        detections = self._detect_boxes(features, proposals, image_sizes, original_sizes)
         inputs = [
             resize_boxes(found["boxes"], list(original), list(size))
             for found, original, size in zip(detections, original_sizes, image_sizes, strict=True)
@@ -193,10 +166,9 @@ class L1RoIHeads(RoIHeads):
         masks = maskrcnn_inference(self._mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
         return [{**found, "masks": own} for found, own in zip(detections, masks, strict=True)]
 
-    def detect_boxes(
+    def _detect_boxes(
         self, features: Maps, proposals: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
     ) -> list[Detections]:
-        """Do as :meth:`detect`, but for the masks."""
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals)))
         counts = [len(own) for own in proposals]
         deltas = bounded_deltas(deltas, self.box_coder)

@@ -5,10 +5,8 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from gpvit.layers.conv_propagation import ConvPropagationBlock
-from gpvit.layers.global_attention import GlobalBlock
-from gpvit.layers.token_block import IsolatedBlock
-from gpvit.layers.window_attention import ShiftedWindows, WindowBlock
+from gpvit.layers.compared_blocks import ConvPropagationBlock, GlobalBlock, ShiftedWindows, WindowBlock
+from gpvit.layers.token_block import TokenBlock
 
 DIM, HEADS = 24, 4
 
@@ -91,7 +89,7 @@ def test_convolutions_are_their_formula_and_start_as_nothing():
 
 @pytest.mark.parametrize("dwconv", [True, False])
 def test_isolated_tokens_meet_in_the_convolution_only(dwconv):
-    block = randomised(IsolatedBlock(DIM, dwconv=dwconv))
+    block = randomised(TokenBlock(DIM, dwconv=dwconv))
     x = tokens(5, 5, batch=1)
     changed = x.clone()
     changed[0, 2, 2] += 1

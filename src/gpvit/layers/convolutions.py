@@ -1,4 +1,4 @@
-"""A convolution with the batch norm that follows it."""
+"""Convolutions: with the batch norm that follows them, and for tokens that lie channels-last."""
 
 from typing import Any
 
@@ -10,12 +10,7 @@ from torch import nn
 class ConvNorm(nn.Module):
     """Convolution without bias and batch norm; in evaluation the norm is folded into the convolution's weights.
 
-    Folding gives the same numbers up to rounding and saves a pass over the map.
-
-    Args:
-        in_chans: Channels that go in.
-        out_chans: Channels that come out.
-        **conv: More arguments of ``nn.Conv2d``.
+    Folding gives the same numbers up to rounding and saves a pass over the map. `conv` are arguments of ``nn.Conv2d``.
     """
 
     def __init__(self, in_chans: int, out_chans: int, **conv: Any):
@@ -37,13 +32,7 @@ class ConvNorm(nn.Module):
 
 
 class ConvNormReLU(ConvNorm):
-    """Convolution without bias, batch norm and ReLU, as dense-prediction heads stack them.
-
-    Args:
-        in_chans: Channels that go in.
-        out_chans: Channels that come out.
-        kernel_size: Side of the kernel, odd; the map keeps its size.
-    """
+    """Convolution of odd kernel size, batch norm and ReLU, as dense-prediction heads stack them."""
 
     def __init__(self, in_chans: int, out_chans: int, kernel_size: int):
         super().__init__(in_chans, out_chans, kernel_size=kernel_size, padding=kernel_size // 2)
@@ -52,3 +41,18 @@ class ConvNormReLU(ConvNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve, normalise and rectify ``(B, in_chans, height, width)``."""
         return F.relu(super().forward(x), inplace=True)
+
+
+class GridConv(nn.Conv2d):
+    """Convolution of tokens ``(B, H, W, C)``; the same memory, seen as channels-last, costs no copy."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve ``(B, H, W, C)``."""
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class DepthwiseConv(GridConv):
+    """3x3 convolution of each of ``C`` channels by itself, zero-padded to keep the grid, on ``(B, H, W, C)``."""
+
+    def __init__(self, dim: int, bias: bool):
+        super().__init__(dim, dim, kernel_size=3, padding=1, groups=dim, bias=bias)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -25,10 +26,6 @@ class DetectionScores:
     sampler repeats, and waits for ever where processes saw different numbers of images. This one keeps, per image, a
     line of JSON in the processor's memory; the first process gathers them, counts each image once, and scores.
 
-    Args:
-        class_names: The classes of labels 1 to K.
-        masks: Score masks, too.
-
     Example:
         >>> scores = DetectionScores(["cat"], masks=False)
         >>> truth = {"boxes": torch.tensor([[0.0, 0.0, 9.0, 9.0]]), "labels": torch.tensor([1]), "image_id": 7}
@@ -47,16 +44,12 @@ class DetectionScores:
         self.lines = []
 
     def update(self, detections: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
-        """Take the detections in some images, and the truth.
+        """Take what was found in some images, and what is there; an image that comes again counts once.
 
         Args:
             detections: Per image `boxes (N, 4)`, left, top, right, bottom; `labels (N,)`, from 1; `scores (N,)`; and
                 `masks`, as `run_lengths` takes them, at the size of the target's.
-            targets: Per image `boxes`, `labels`, `masks` likewise, `image_id`, and, if known, `iscrowd` and `area`. An
-                image that comes again under its `image_id` replaces itself.
-
-        Raises:
-            UserError: If a value is missing, no finite number, or not of the images it is given for.
+            targets: Per image `boxes`, `labels`, `masks` likewise, `image_id`, and, if known, `iscrowd` and `area`.
         """
         if len(detections) != len(targets):
             raise UserError(f"{len(detections)} detections for the targets of {len(targets)} images: give one to each")
@@ -66,30 +59,20 @@ class DetectionScores:
     def compute(self) -> dict[str, torch.Tensor]:
         """Score the images of all processes, which must call it together and all get the scores.
 
-        Returns:
-            `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium` and `box_ap_large`, from 0 to 1, and
-            `box_ap_per_class`, `(K,)`; with masks the same as `mask_...`. What no object in the data allows to say,
-            such as the precision of an absent class, is NaN.
-
-        Raises:
-            UserError: If two images have one `image_id`.
+        They are `box_ap`, `box_ap50`, `box_ap75`, `box_ap_small`, `box_ap_medium` and `box_ap_large`, from 0 to 1, and
+        `box_ap_per_class`, `(K,)`; with masks the same as `mask_...`. What no object in the data allows to say, such
+        as the precision of an absent class, is NaN.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return self._score(self.lines)
-        is_first = dist.get_rank() == 0
-        gathered: list[Any] | None = [None] * dist.get_world_size() if is_first else None
+        gathered: Any = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
         dist.gather_object(self.lines, gathered)
-        scores = [self._score([line for part in gathered for line in part]) if gathered else None]
+        scores: list[Any] = [self._score([*chain.from_iterable(gathered)]) if gathered else None]
         dist.broadcast_object_list(scores)
-        assert scores[0] is not None
-        return scores[0]
+        return dict(scores[0])
 
     def to_coco_results(self, categories: Categories) -> list[dict[str, Any]]:
-        """List the detections in this process's images as COCO's result files do.
-
-        Args:
-            categories: The ids that the classes have in the annotation file.
-        """
+        """List the detections in this process's images as COCO's result files do, with the ids of these categories."""
         found = [entry for record in _records(self.lines) for entry in record["found"]]
         return [{**entry, "category_id": categories.category_id(entry["category_id"])} for entry in found]
 
@@ -105,12 +88,11 @@ class DetectionScores:
         }
         truth.createIndex()
         found = [entry for record in records for entry in record["found"]]
-        scores: dict[str, torch.Tensor] = {}
-        for name, kind in self.kinds.items():
-            figures, per_class = _average_precision(truth, found, kind)
-            scores |= {f"{name}_{figure}": torch.tensor(value) for figure, value in zip(_FIGURES, figures, strict=True)}
-            scores[f"{name}_ap_per_class"] = torch.tensor(per_class)
-        return scores
+        return {
+            f"{name}_{figure}": score
+            for name, kind in self.kinds.items()
+            for figure, score in _average_precision(truth, found, kind).items()
+        }
 
     def _record(self, detection: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
         image_id = int(target["image_id"])
@@ -119,7 +101,7 @@ class DetectionScores:
         if len(sizes) > 1:
             raise UserError(f"image {image_id}: masks of different sizes (height, width), {sorted(sizes)}")
         crowds = target["iscrowd"].tolist() if "iscrowd" in target else [0] * len(truth)
-        areas = target["area"].tolist() if "area" in target else [_area(entry) for entry in truth]
+        areas = target["area"].tolist() if "area" in target else map(_area, truth)
         for entry, crowd, area in zip(truth, crowds, areas, strict=True):
             entry |= {"iscrowd": int(crowd), "area": area}
         size = sizes.pop() if sizes else (0, 0)  # of use with masks alone
@@ -146,28 +128,18 @@ def _records(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _area(entry: Mapping[str, Any]) -> float:
-    if "segmentation" in entry:
-        return float(codec.area(entry["segmentation"]))
-    _, _, width, height = entry["bbox"]
-    return float(width * height)
+    return float(codec.area(entry["segmentation"]) if "segmentation" in entry else math.prod(entry["bbox"][2:]))
 
 
-def _average_precision(truth: COCO, found: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[float], list[float]]:
-    """Score detections of one kind, "bbox" or "segm".
-
-    Returns:
-        The six of `_FIGURES`, and the first of them for each class; NaN where there is no object to find.
-    """
+def _average_precision(truth: COCO, found: Sequence[Mapping[str, Any]], kind: str) -> dict[str, torch.Tensor]:
+    """Score detections of one kind, "bbox" or "segm", in all and, as `ap_per_class`, by class."""
     unused = "segmentation" if kind == "bbox" else "bbox"  # would decide by itself how areas are counted
     results = truth.loadRes([{key: value for key, value in entry.items() if key != unused} for entry in found])
     evaluation = COCOeval_faster(truth, results, kind)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
+    evaluation.run()
     precision = evaluation.eval["precision"][..., _ALL_AREAS, _HUNDRED_DETECTIONS]  # (thresholds, recalls, classes)
-    per_class = precision.reshape(-1, precision.shape[-1]).mean(0)
-    return [_or_nan(value) for value in evaluation.stats[: len(_FIGURES)]], [_or_nan(value) for value in per_class]
-
-
-def _or_nan(value: float) -> float:
-    return float(value) if value >= 0 else math.nan  # COCO writes -1 for what there is no object for
+    figures = dict(zip(_FIGURES, evaluation.stats, strict=False))
+    scores = {**figures, "ap_per_class": precision.reshape(-1, precision.shape[-1]).mean(0)}
+    tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in scores.items()}
+    # COCO writes -1 for what there is no object for
+    return {name: value.where(value >= 0, math.nan) for name, value in tensors.items()}

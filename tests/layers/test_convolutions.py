@@ -1,6 +1,6 @@
 import torch
 
-from gpvit.layers.conv_norm import ConvNorm
+from gpvit.layers.convolutions import ConvNorm
 
 
 def test_folding_gives_the_same_numbers_and_gradients():

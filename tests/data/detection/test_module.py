@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpvit.data.detection.sampler import AspectRatioOrder
+from gpvit.data.detection.module import AspectRatioOrder
 from gpvit.data.samplers import ResumableBatchSampler
 
 

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from gpvit.data.detection.categories import Categories
-from gpvit.tasks.metrics.coco_ap import DetectionScores
+from gpvit.tasks.coco_ap import DetectionScores
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 CATEGORIES = Categories(("cat", "dog", "owl", "never"), (17, 3, 90, 4))
