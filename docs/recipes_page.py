@@ -141,7 +141,7 @@ def _value(value: Any) -> str:
 
 def _given_in(key: str, composed: Sequence[Composition]) -> str:
     """Name the files that give a setting, without the folder of recipes; else the class whose default it is."""
-    places = [composition.place(tuple(key.split("."))) for composition in composed]
+    places = [composition.places.get(tuple(key.split("."))) for composition in composed]
     files = {place[0] if place else None for place in places}
     if len(composed) > 1 and len(files) == len(composed):
         return "each recipe"

@@ -48,12 +48,12 @@ def test_later_files_win_over_earlier_ones_and_a_recipe_over_its_bases(tmp_path)
     both = compose([a, b])
     assert both.settings["train"] == {"epochs": 3, "devices": 4, "precision": "c"}
     assert both.settings["model"] is None
-    assert [both.place(("train", key)) for key in ("epochs", "devices", "precision")] == [
+    assert [both.places.get(("train", key)) for key in ("epochs", "devices", "precision")] == [
         (a, 2),
         (b, 1),
         (tmp_path / "c.yaml", 1),
     ]
-    assert both.place(("train", "strategy")) is None
+    assert both.places.get(("train", "strategy")) is None
 
 
 def test_options_lie_over_the_files_and_are_in_none_of_them(tmp_path):

@@ -34,6 +34,9 @@ class Trapped(FewDigits):
         super().__init__(batch_size=4, num_workers=num_workers)
         self.train_set = self.val_set = Trap(harm, fatal=9 if harm else -1)
 
+    def write_report(self, folder):
+        """Read nothing in the training process, which would be harmed."""
+
 
 def train(folder, data, task=None, **settings):
     settings = {**SETTINGS, "accumulate": 1, "epochs": 2, **settings}

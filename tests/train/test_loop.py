@@ -124,7 +124,7 @@ def test_the_run_folder_holds_logs_weights_and_results(tmp_path, capfd):
 
 
 def test_scores_are_those_of_the_weights_that_are_written(tmp_path):
-    summary = run(tmp_path, data={"val_images": 6}, validate_every=None)
+    summary = run(tmp_path, data={"val_images": 6}, validate_every=2)
     for file, prefix in (("last", "val/"), ("best", "val/"), ("ema_last", "val/ema_"), ("ema_best", "val/ema_")):
         task = SmallTask(weights=str(tmp_path / f"{file}.safetensors"), drop_path_rate=0.0)
         scores = _scores(task)
@@ -133,6 +133,19 @@ def test_scores_are_those_of_the_weights_that_are_written(tmp_path):
     assert not torch.equal(raw["head.weight"], averaged["head.weight"])
     assert [row["epoch"] for row in metrics(tmp_path)] == ["1", "2"]
     assert metrics(tmp_path)[0]["val/loss"] == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "validated"),
+    [
+        ({"steps": 5}, [3, 5]),
+        ({"steps": 5, "validate_every": 2}, [2, 4, 5]),
+        ({"epochs": 3, "validate_every": 2}, [6, 9]),
+    ],
+)
+def test_validation_comes_after_epochs_or_steps_and_at_the_end(tmp_path, settings, validated):
+    run(tmp_path, ema=None, **settings)
+    assert [int(row["step"]) for row in metrics(tmp_path) if row["val/top1"]] == validated
 
 
 def _scores(task):
@@ -152,6 +165,27 @@ def test_training_does_not_notice_the_average(whole, tmp_path):
     run(tmp_path, ema=None)
     alone, beside = content(tmp_path), content(whole["epochs"][0])
     assert all(torch.equal(value, beside[name]) for name, value in alone.items() if name.startswith(".model"))
+
+
+def test_the_average_is_the_textbook_sum(tmp_path):
+    """Of the weights after each step; batch norms' counts are copied."""
+    states = []
+
+    class Watching(SmallTask):
+        def training_step(self, batch, batch_idx):
+            states.append({name: tensor.clone() for name, tensor in self.network.state_dict().items()})
+            return super().training_step(batch, batch_idx)
+
+    run(tmp_path, task=Watching(), accumulate=1, epochs=1)
+    after = [*states[1:], torch.load(tmp_path / "last.ckpt", weights_only=True)["model"]]
+    average, updates = torch.load(tmp_path / "last.ckpt", weights_only=True)["ema"]
+    assert updates == len(after) == 7
+    for name, expected in states[0].items():
+        for step, weights in enumerate(after, 1):
+            kept = min(0.9, (1 + step) / (10 + step))
+            moved = kept * expected + (1 - kept) * weights[name]
+            expected = moved if expected.is_floating_point() else weights[name]
+        assert torch.allclose(average[name], expected, atol=1e-5), name
 
 
 class Plain(SmallTask):

@@ -150,7 +150,7 @@ def test_arguments_are_split_into_recipes_and_options():
 
 
 def test_every_setting_is_explained_with_its_value():
-    text = read_recipe([RECIPE, "--model.drop_path_rate", "0.3"]).explain()
+    text = read_recipe([RECIPE, "--model.drop_path_rate", "0.3"]).help
     text = " ".join(text.split())
     for line in (
         "--model.drop_path_rate",

@@ -21,7 +21,7 @@ def train(arguments: list[str]) -> None:
     from gpvit.train import recipes
 
     if asks:
-        print(recipes.explain_all() if "--help-all" in asks else recipes.read_recipe(rest).explain())
+        print(recipes.explain_all() if "--help-all" in asks else recipes.read_recipe(rest).help)
         return
     folder, summary = recipes.train_recipe(rest)
     best = "  ".join(f"{name} {summary['best'][name]:.4g}" for name in _SHOWN if name in summary["best"])

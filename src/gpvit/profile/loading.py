@@ -17,7 +17,7 @@ from gpvit.errors import UserError
 from gpvit.profile.measure import Measurement, Step, duration, measure
 from gpvit.profile.report import Report
 from gpvit.train.config import TrainConfig
-from gpvit.train.launch import launch
+from gpvit.train.processes import launch
 from gpvit.train.loop import Run
 
 _COLUMNS = {

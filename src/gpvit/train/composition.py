@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from jsonargparse import get_loader
@@ -20,70 +20,40 @@ _INSTEAD |= {other: name for name, other in _INSTEAD.items()}
 Keys = tuple[str, ...]
 
 
-class Part(NamedTuple):
-    """What one file says itself, without its bases; `file` is None for the command line."""
-
-    file: Path | None
-    settings: dict[str, Any]
-    lines: Mapping[Keys, int]
-
-
 @dataclass(frozen=True)
 class Composition:
-    """Recipes read one over the other.
+    """Recipes read one over the other: what they say together, and where."""
 
-    Args:
-        parts: In the order in which they were read; later ones win.
-    """
-
-    parts: tuple[Part, ...]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the parts say together."""
-        return reduce(merge, (part.settings for part in self.parts), {})
+    settings: dict[str, Any]
+    places: dict[Keys, tuple[Path, int] | None]
+    """The file and the line that decide a setting, by its keys; None for what the command line decides."""
 
     @property
     def files(self) -> str:
         """The names of the files."""
-        return ", ".join(str(part.file) for part in self.parts if part.file)
-
-    def place(self, keys: Keys) -> tuple[Path, int] | None:
-        """Find the file and the line that decide a setting, given by its keys from the outside in.
-
-        Returns:
-            None if no file names it, or the command line decides it.
-        """
-        for part in reversed(self.parts):
-            if keys in part.lines:
-                return (part.file, part.lines[keys]) if part.file else None
-        return None
+        return ", ".join(dict.fromkeys(str(place[0]) for place in self.places.values() if place))
 
     def where(self, keys: Keys) -> str:
-        """Name that place in front of a message: `mine.yaml, line 3: `, or nothing."""
-        place = self.place(keys)
+        """Name the place of a setting in front of a message: `mine.yaml, line 3: `, or nothing."""
+        place = self.places.get(keys)
         return f"{place[0]}, line {place[1]}: " if place else ""
+
+    def under(self, upper: "Composition") -> "Composition":
+        """Lay another one over this."""
+        return Composition(merge(self.settings, upper.settings), self.places | upper.places)
 
     def overridden(self, options: Mapping[str, Any]) -> "Composition":
         """Lay options of the command line over the recipes: `{"train.epochs": 3}`."""
         settings: dict[str, Any] = {}
-        lines = {}
         for option, value in options.items():
-            keys = tuple(option.split("."))
-            lines.update({keys[:depth]: 0 for depth in range(1, len(keys) + 1)})
-            settings = merge(settings, reduce(lambda inner, key: {key: inner}, reversed(keys), value))
-        return Composition((*self.parts, Part(None, settings, lines)))
+            settings = merge(settings, reduce(lambda inner, key: {key: inner}, reversed(option.split(".")), value))
+        return self.under(Composition(settings, dict.fromkeys(keys for keys, _ in walk(settings))))
 
 
 def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
     """Find a recipe: a file of the user's, else one of this package, inside it or, in a checkout, beside its source.
 
-    Args:
-        name: A path; one of this package's is `recipes/digits/classify.yaml`, with or without the first folder.
-        beside: The folder that a path starts from; by default the working folder.
-
-    Raises:
-        FileNotFoundError: If it is in none of the places.
+    A path starts `beside`, by default in the working folder; `recipes/` may be left out of one of this package's.
     """
     own = Path(name).as_posix().removeprefix("recipes/")
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
@@ -97,16 +67,9 @@ def compose(files: Sequence[Path]) -> Composition:
 
     `base: FILE`, or a list of files, is relative to the recipe that names it, or the name of a recipe of this package.
     Mappings are merged key by key; lists and single values replace what was there, and so does a mapping that names
-    another `class`, for a class's settings are its own.
-
-    Args:
-        files: The recipes; later ones win.
-
-    Raises:
-        FileNotFoundError: If a base is missing; both files are named.
-        UserError: If a file is not YAML, gives a key twice, or leads back to itself; the file and the line are named.
+    another `class`, for a class's settings are its own. What cannot be read is named with its file and line.
     """
-    return Composition(tuple(part for file in files for part in _read(file)))
+    return reduce(_read, files, Composition({}, {}))
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,26 +93,34 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read(file: Path, above: tuple[Path, ...] = ()) -> Iterator[Part]:
+def walk(settings: Mapping[str, Any], above: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """List all settings and groups of them, from the outside in, each by its keys."""
+    for key, value in settings.items():
+        yield (*above, key), value
+        if isinstance(value, Mapping):
+            yield from walk(value, (*above, key))
+
+
+def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Composition:
+    """Read a recipe, which `above` build on, and lay it over others, after its bases."""
     chain = (*above, file)
     if file.resolve() in {each.resolve() for each in above}:
         raise UserError(f"{' -> '.join(map(str, chain))}: a recipe is its own base; remove one of these `base` lines")
-    part = _load(file)
-    bases = part.settings.pop("base", [])
+    own = _load(file)
+    bases = own.settings.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
-        raise UserError(f"{file}, line {part.lines['base',]}: base {bases!r}: name a recipe, or several in a list")
+        raise UserError(f"{own.where(('base',))}base {bases!r}: name a recipe, or several in a list")
     for base in bases:
         try:
             found = find_recipe(base, beside=file.parent)
         except FileNotFoundError as error:
-            line = part.lines["base",]
-            raise FileNotFoundError(f"{file}, line {line}: {error}; a base is relative to its recipe") from error
-        yield from _read(found, chain)
-    yield part
+            raise FileNotFoundError(f"{own.where(('base',))}{error}; a base is relative to its recipe") from error
+        lower = _read(lower, found, chain)
+    return lower.under(own)
 
 
-def _load(file: Path) -> Part:
+def _load(file: Path) -> Composition:
     try:
         text = file.read_text(encoding="utf-8")
         tree = yaml.compose(text)
@@ -158,22 +129,24 @@ def _load(file: Path) -> Part:
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
     if tree is None:
-        return Part(file, {}, {})
+        return Composition({}, {})
     if not isinstance(tree, yaml.MappingNode):
         raise UserError(f"{file} holds no settings; a recipe is lines of `key: value`, such as {EXAMPLE}")
-    lines: dict[Keys, int] = {}
-    for keys, line in _keys(tree):
-        if first := lines.get(keys):
-            raise UserError(f"{file}, line {line}: {'.'.join(keys)} stands in line {first} already; keep one of them")
-        lines[keys] = line
+    places: dict[Keys, tuple[Path, int] | None] = {}
+    for keys, line in _lines(tree):
+        if first := places.get(keys):
+            raise UserError(
+                f"{file}, line {line}: {'.'.join(keys)} stands in line {first[1]} already; keep one of them"
+            )
+        places[keys] = file, line
     # jsonargparse's reader takes 1e-4 for a number, as on the command line; a file of lone keys, `key:`, for a text
     settings = get_loader("yaml")(text)
-    return Part(file, settings if isinstance(settings, dict) else {key: None for (key,) in lines}, lines)
+    return Composition(settings if isinstance(settings, dict) else {key: None for (key,) in places}, places)
 
 
-def _keys(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
+def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
     """List the keys of a document, from the outside in, each with its line."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         keys = (*above, str(key.value))
         yield keys, key.start_mark.line + 1
-        yield from _keys(value, keys)
+        yield from _lines(value, keys)

@@ -23,7 +23,7 @@ class TrainConfig:
         clip: Largest norm of all gradients together; None does not clip.
         ema: Decay of an exponential moving average of the weights, scored and saved beside them; None keeps none.
         validate_every: Epochs from one validation to the next, or steps where the run's length is in steps; None
-            validates at the end alone.
+            validates after every epoch in both. The end of a run is validated, too.
         checkpoint_every: Steps from one checkpoint to the next, beside those at validations.
         compile: Have torch.compile make kernels for the network.
         grad_checkpointing: Keep only each block's input for the backward pass: less memory, more time.
@@ -47,7 +47,7 @@ class TrainConfig:
     precision: str = "32-true"
     clip: float | None = None
     ema: float | None = None
-    validate_every: int | None = 1
+    validate_every: int | None = None
     checkpoint_every: int | None = None
     compile: bool = False
     grad_checkpointing: bool = False
@@ -73,17 +73,10 @@ class TrainConfig:
             raise UserError(f"loggers {', '.join(sorted(unknown))}: choose of tensorboard and wandb")
 
     def batch_layout(self, batch_size: int, processes: int) -> tuple[int, int]:
-        """Divide the images of a step among processes and batches.
-
-        Args:
-            batch_size: Images that a device takes at a time.
-            processes: Devices of all machines together.
+        """Divide the images of a step among processes and batches of at most `batch_size`.
 
         Returns:
             Images of a batch, lowered where that divides evenly (to an even number if it can), and batches of a step.
-
-        Raises:
-            UserError: If the processes cannot share the images.
         """
         if self.global_batch_size is None:
             return batch_size, self.accumulate or 1

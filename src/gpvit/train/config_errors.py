@@ -2,24 +2,15 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from gpvit.errors import UserError
-from gpvit.train.composition import Composition, Keys
+from gpvit.train.composition import Composition, walk
 
 
 def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
-    """Raise for the first setting that there is not.
-
-    Args:
-        composition: The recipes.
-        known: The settings that there are: `data.augmentation.crop_scale`. What is within one of them is not checked.
-
-    Raises:
-        UserError: It names the group that the setting belongs to, or the nearest name.
-    """
-    for keys, value in _walk(composition.settings):
+    """Raise for the first setting that is neither `known`, such as `data.augmentation.scale`, nor within such a one."""
+    for keys, value in walk(composition.settings):
         name, parent = ".".join(keys), ".".join([*keys[:-1], ""])
         is_group = any(each.startswith(f"{name}.") for each in known)
         if is_group and not isinstance(value, Mapping):
@@ -41,15 +32,8 @@ def explain(error: Exception, composition: Composition) -> str:
     if not found:
         return text
     keys = tuple(found[1].split("."))
-    value = next((value for path, value in _walk(composition.settings) if path == keys), None)
+    value = next((value for path, value in walk(composition.settings) if path == keys), None)
     types = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", text, re.MULTILINE)
     plain = [re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", each).replace("NoneType", "null") for each in types]
     expected = " or ".join(plain) or text.partition("\n")[2].strip()
     return f"{composition.where(keys)}{found[1]}: {value!r} given, {expected} expected"
-
-
-def _walk(settings: Mapping[str, Any], above: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    for key, value in settings.items():
-        yield (*above, key), value
-        if isinstance(value, Mapping):
-            yield from _walk(value, (*above, key))

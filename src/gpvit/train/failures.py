@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
 from gpvit.errors import UserError
 from gpvit.io import write_text
-from gpvit.train.launch import gather
+from gpvit.train.processes import gather
 
 _SHOWN = 3  # images named in a message
 _WORKER = (
@@ -35,14 +37,7 @@ class TrainingError(UserError):
 
 @contextmanager
 def explained(run: Any) -> Iterator[None]:
-    """Say what helps where memory runs out, or a loader process is gone.
-
-    Args:
-        run: A `gpvit.train.loop.Run`.
-
-    Raises:
-        TrainingError: In place of torch's error, which is its cause. Any other error passes as it is.
-    """
+    """Say what helps where memory runs out, or a loader process is gone; any other error passes as it is."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -64,14 +59,7 @@ def how_to_resume(folder: Path) -> str:
 
 
 def report_not_finite(run: Any) -> None:
-    """Say which losses of the step that was sent last are not finite, in all processes, and of which images.
-
-    Args:
-        run: A `gpvit.train.loop.Run`, which counts this step among those that are skipped.
-
-    Raises:
-        TrainingError: If more are skipped than may be.
-    """
+    """Say which losses of the last step are not finite, in all processes, and of which images, or end the run."""
     step, taken = run.taken
     sampler, dataset = run.loader.batch_sampler, run.loader.dataset
     own, names, several = "", [], run.fabric.world_size > 1
@@ -85,7 +73,8 @@ def report_not_finite(run: Any) -> None:
     everywhere = gather(run.fabric, (own, names))
     message, limit = "; ".join(own for own, _ in everywhere if own), run.config.max_skipped_steps
     if run.skipped <= limit:
-        return run.log.print(f"{message}: skipped, {run.skipped} of at most {limit}")
+        rank_zero_only(print)(f"{message}: skipped, {run.skipped} of at most {limit}", flush=True)
+        return
     listed = run.folder / "not_finite.txt"
     if run.fabric.is_global_zero:
         write_text(listed, "".join(f"{name}\n" for _, names in everywhere for name in names))

@@ -14,23 +14,19 @@ import torch
 import torch.distributed
 from lightning import LightningDataModule
 from lightning.fabric import Fabric
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from gpvit.data.samplers import seed_random
 from gpvit.errors import UserError
 from gpvit.io import write_text
 from gpvit.tasks.base import Task
-from gpvit.train.checkpoint import save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
-from gpvit.train.ema import ModelEMA
 from gpvit.train.failures import explained, report_not_finite
-from gpvit.train.launch import gather, launch
 from gpvit.train.logging import Row, RunLog, best
-from gpvit.train.preemption import StepFlags, interrupt, noted_signals
-from gpvit.train.run_folder import find_start, prepare_folder
+from gpvit.train.processes import StepFlags, gather, interrupt, launch, noted_signals
+from gpvit.train.run_folder import find_start, prepare_folder, save_checkpoint, save_weights
 from gpvit.version import __version__
-
-_PROGRESS = ("count", "images_per_step", "lr", "rows", "seed", "skipped", "step")
 
 
 def fit(
@@ -123,7 +119,9 @@ class Run:
         self.accumulate = min(self.accumulate, len(self.loader))
         self.epoch_steps = len(self.loader) // self.accumulate
         self.total_steps = config.steps or (config.epochs or 0) * self.epoch_steps
-        self.row_steps = self.epoch_steps if config.epochs else config.validate_every or self.total_steps
+        every = config.validate_every
+        self.val_steps = every if every and config.steps else self.epoch_steps * (every or 1)
+        self.row_steps = self.epoch_steps if config.epochs else self.val_steps
         self.images_per_step = self.batch_size * fabric.world_size * self.accumulate
         if state and (images := state["images_per_step"]) != self.images_per_step:
             raise UserError(
@@ -139,7 +137,7 @@ class Run:
             total_steps=self.total_steps, epoch_steps=self.epoch_steps, images_per_step=self.images_per_step
         )
         self.module, self.optimizer = fabric.setup(task, optimizer)
-        self.ema = ModelEMA(task.network, config.ema) if config.ema else None
+        self.ema, self.updates = ModelEmaV3(task.network) if config.ema else None, 0  # updates of the average
 
         # How far the run is: at its start, or where its checkpoint was written.
         self.step = self.saved = int(state.get("step", 0))
@@ -155,27 +153,25 @@ class Run:
             self.scheduler.load_state_dict(state["scheduler"])
             fabric.strategy.precision.load_state_dict(state["precision"])
         if self.ema and state.get("ema"):
-            self.ema.load(*state["ema"])
+            average, self.updates = state["ema"]
+            self.ema.module.load_state_dict(average)
 
     def train(self) -> None:
         """Take all steps that are left."""
-        config = self.config
         if self.fabric.is_global_zero and self.step == 0 and hasattr(self.data, "write_report"):
             self.data.write_report(self.folder)
         self.module.train()
-        self.log, batches = RunLog(self, config.loggers), self.load_batches()
+        self.log, batches = RunLog(self), self.load_batches()
         with noted_signals() as noted, self.log:
             self.flags = StepFlags(self.fabric, noted)
-            while True:
-                if self.step % self.row_steps == 0 or self.step == self.total_steps:
-                    self.record()
-                if self.step >= self.total_steps:
-                    break
+            self.record()  # of a run that was stopped before its validation
+            while self.step < self.total_steps:
                 self.take_step(batches)
                 if self.flags.stop:
                     self.stop()
-                if config.checkpoint_every and self.step % config.checkpoint_every == 0:
+                if (every := self.config.checkpoint_every) and self.step % every == 0:
                     self.save()
+                self.record()
 
     def load_batches(self) -> Iterator[tuple[int, Any]]:
         """Load the batches from this step on, epoch after epoch, each with its number in its epoch."""
@@ -211,8 +207,10 @@ class Run:
             if norm := self.config.clip:
                 self.fabric.clip_gradients(self.module, self.optimizer, max_norm=norm, error_if_nonfinite=False)
             self.optimizer.step()
-            if self.ema:
-                self.ema.update()
+            if self.ema and self.config.ema:
+                self.updates += 1  # at first, the average soon forgets the random weights that it starts from
+                self.ema.decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
+                self.ema.update(self.task.network)
             for _, losses in taken:
                 self.sums = {name: self.sums.get(name, 0) + value.float() for name, value in losses.items()}
             self.count += self.accumulate
@@ -220,7 +218,7 @@ class Run:
         self.lr = float(max(self.scheduler.get_last_lr()))
         self.scheduler.step()
         self.step += 1
-        self.log.advance(self.step, self.images_per_step, time.perf_counter() - began, waited)
+        self.log.advance(self.step, time.perf_counter() - began, waited)
         if self.step % 50 == 0:
             self.log.scalars({"loss": losses["loss"], "lr": self.lr}, self.step)
 
@@ -237,33 +235,38 @@ class Run:
         return not is_bad
 
     def record(self) -> None:
-        """Validate, if it is time to, and write a row and the weights; once for a step."""
-        if self.step == (self.rows[-1]["step"] if self.rows else 0):
+        """Where a row is due, validate, if that is, and write the row and the weights; once for a step."""
+        is_due = self.step % self.row_steps == 0 or self.step == self.total_steps
+        if not is_due or self.step == (self.rows[-1]["step"] if self.rows else 0):
             return
         if self.step > self.saved:
             self.save()  # a run that is stopped during a validation has lost nothing
-        epoch, every = math.ceil(self.step / self.epoch_steps), self.config.validate_every
-        means: dict[str, Any] = {name: self.fabric.all_reduce(total / self.count) for name, total in self.sums.items()}
-        row: Row = {"epoch": epoch, "step": self.step, "lr": self.lr}
-        row |= {f"train/{name}": float(mean) for name, mean in means.items()}
-        if self.step == self.total_steps or not self.config.epochs or (every and epoch % every == 0):
-            row |= self.validate()
-            if self.ema:
-                with self.ema.in_network():
-                    row |= {name.replace("/", "/ema_"): value for name, value in self.validate().items()}
+        row: Row = {"epoch": math.ceil(self.step / self.epoch_steps), "step": self.step, "lr": self.lr}
+        for name, total in self.sums.items():
+            mean: Any = self.fabric.all_reduce(total / self.count)
+            row[f"train/{name}"] = float(mean)
+        if self.step == self.total_steps or self.step % self.val_steps == 0:
+            for prefix, network in self.networks().items():
+                row |= {name.replace("/", f"/{prefix}"): value for name, value in self.validate(network).items()}
         row |= self.log.figures()
         self.rows.append({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in row.items()})
         self.sums, self.count = {}, 0
-        save_weights(self)
+        if self.fabric.is_global_zero:
+            save_weights(self)
         self.save()
         self.log.row(self.rows)
 
+    def networks(self) -> dict[str, Any]:
+        """What is scored and written: the network, and its average as `ema_`."""
+        return {"": self.task.network, **({"ema_": self.ema.module} if self.ema else {})}
+
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Score the network that is in place; all processes give the same."""
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Score a network in the place of the trained one; all processes give the same."""
         if self.fabric.world_size > 1:
-            for buffer in self.task.network.buffers():  # the first process's are written, so they are scored
+            for buffer in network.buffers():  # the first process's are written, so they are scored
                 torch.distributed.broadcast(buffer, 0)
+        trained, self.task.network = self.task.network, network
         self.module.eval()
         for index, batch in enumerate(self.val_loader):
             if index < self.val_batches:  # which all processes have
@@ -272,6 +275,7 @@ class Run:
                 if self.flags.stop:
                     self.stop()
             self.forward(self.module.validation_step, batch, index)
+        self.task.network = trained
         self.module.train()
         return self.task.validation_metrics()
 
@@ -283,9 +287,10 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "ema": (self.ema.average, self.ema.updates) if self.ema else None,
+            "ema": (self.ema.module.state_dict(), self.updates) if self.ema else None,
             "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),
-            **{name: getattr(self, name) for name in _PROGRESS},
+            "images_per_step": self.images_per_step,
+            **{name: getattr(self, name) for name in ("count", "lr", "rows", "seed", "skipped", "step")},
         }
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder, state)

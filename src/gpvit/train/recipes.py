@@ -33,33 +33,22 @@ _CHANCE = 1.2  # times the accuracy of guessing
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe with everything that overrides it, checked; no network and no data are read yet.
-
-    Attributes:
-        settings: Every setting of the groups model, data, optim and train, defaults as well, as plain values; written
-            to a file, they are a recipe.
-        out: The run folder.
-        resume: True to continue the run in `out`; or the run folder or checkpoint that a new folder starts from.
-        create_task: Creates the task, a LightningModule.
-        create_data: Creates the data module.
-        config: The settings of the run.
-    """
+    """A recipe with everything that overrides it, checked; no network and no data are read yet."""
 
     settings: dict[str, Any]
+    """Every setting of the groups model, data, optim and train as plain values: written to a file, a recipe."""
     out: Path
     resume: bool | Path
+    """As `fit` takes it."""
     create_task: Callable[[], Any]
     create_data: Callable[[], Any]
     config: TrainConfig
-    _parser: ArgumentParser
+    help: str
+    """Every setting with its meaning, its type and its value."""
 
     def build(self) -> tuple[Any, Any, TrainConfig]:
         """Create the task, whose network comes with `Task.build`, the data module and the settings of the run."""
         return self.create_task(), self.create_data(), self.config
-
-    def explain(self) -> str:
-        """List every setting with its meaning, its type and its value."""
-        return _explain(self._parser)
 
 
 def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -114,8 +103,6 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
-    if given.get("train", {}).get("steps"):
-        given["train"].setdefault("validate_every", None)  # whose default counts epochs
     try:
         checked = parser.parse_object(given)
     except ArgumentError as error:
@@ -131,7 +118,7 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
     create_data = partial(data, **vars(built.data))
-    return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, parser)
+    return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, _explain(parser))
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

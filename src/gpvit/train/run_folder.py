@@ -1,18 +1,27 @@
-"""The folder of a run: whether it may be written to, and whether it holds the run that is to be resumed."""
+"""The folder of a run: whether it is the run's own, and checkpoints and weights that survive kills and full disks."""
 
+import errno
+import io
+import os
 import shutil
+import sys
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from gpvit.errors import UserError
-from gpvit.io import write_text
-from gpvit.train.checkpoint import find_checkpoint
+from gpvit.io import replacing, write_text
+from gpvit.train.composition import walk
+from gpvit.train.logging import best
+from gpvit.zoo.files import save
 
-CONFIG = "config.yaml"
+CONFIG, LAST, PREVIOUS = "config.yaml", "last.ckpt", "previous.ckpt"
 _MARK = "# Written by gpvit train, for --resume.\n"
 _WRITTEN = (CONFIG, "metrics.csv", "metrics.json", "data.png", "last.safetensors", "best.safetensors")
 # Of the group `train`, what the weights depend on beside the images of a step, which the checkpoint holds.
@@ -21,18 +30,9 @@ _FREE = ("batch_size", "num_workers", "grad_checkpointing", "compile")  # names 
 
 
 def find_start(folder: Path, resume: bool | Path, settings: Mapping[str, Any]) -> Path | None:
-    """Find the checkpoint that a run starts from, and refuse a folder that is not the run's own; nothing is written.
+    """Find the checkpoint that a run starts from, see `fit`, and refuse a folder of others; nothing is written.
 
     A folder without a checkpoint counts as empty, so that a start that failed does not block the next.
-
-    Args:
-        folder: The run folder.
-        resume: True for the run in that folder, or the folder or checkpoint of a run.
-        settings: In groups, as `config.yaml` holds them.
-
-    Raises:
-        FileNotFoundError: There is no checkpoint where a path says so.
-        UserError: The folder holds another run, or files that no run wrote.
     """
     checkpoint = find_checkpoint(folder if resume is True else Path(resume)) if resume else None
     if checkpoint is None and isinstance(resume, Path):
@@ -56,8 +56,8 @@ def prepare_folder(folder: Path, start: Path | None, settings: Mapping[str, Any]
     for torn in folder.glob(".saving-*"):
         shutil.rmtree(torn, ignore_errors=True)
     if start is not None and start.parent.resolve() != folder.resolve():
-        for best in (*start.parent.glob("best.safetensors"), *start.parent.glob("ema_best.safetensors")):
-            shutil.copyfile(best, folder / best.name)
+        for path in (*start.parent.glob("best.safetensors"), *start.parent.glob("ema_best.safetensors")):
+            shutil.copyfile(path, folder / path.name)
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -65,31 +65,101 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / CONFIG
     now = yaml.safe_dump(dict(settings))  # as a file gives them back: tuples are lists
     try:
-        kept = path.read_text(encoding="utf-8") if path.is_file() else now
-        before, given = (dict(_decisive(yaml.safe_load(text))) for text in (kept, now))
+        before, given = map(_decisive, (path.read_text(encoding="utf-8") if path.is_file() else now, now))
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}); start anew, in another folder") from error
     names = [name for name in sorted({*before, *given}) if before.get(name) != given.get(name)]
     if names:
-        listed = (f"  {n}: {before.get(n, 'not set')} there, {given.get(n, 'not set')} here" for n in names)
+        listed = (f"  {name}: {before.get(name)} there, {given.get(name)} here" for name in names)
         raise UserError(
             "\n".join([f"{folder} holds the run of other settings, which cannot be resumed by these:", *listed])
             + f"\nGive the same settings, or --resume {folder} with another --out folder for a new run from there"
         )
 
 
-def _decisive(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Give, by their names, the settings that the weights depend on."""
-    train = settings.get("train") or {}
-    groups = {name: settings.get(name) for name in ("model", "data", "optim")}
-    for name, value in _flat({**groups, "train": {name: train.get(name) for name in _DECISIVE}}):
-        if name.rpartition(".")[2] not in _FREE:
-            yield name, value
+def _decisive(text: str) -> dict[str, Any]:
+    """Read, by their names, the settings that the weights depend on."""
+    return {
+        ".".join(map(str, keys)): value
+        for keys, value in walk(yaml.safe_load(text))
+        if not isinstance(value, Mapping) and keys[-1] not in _FREE and (keys[0] != "train" or keys[-1] in _DECISIVE)
+    }
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, part in value.items():
-            yield from _flat(part, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write `last.ckpt`, whole or not at all, and keep the one before as `previous.ckpt`."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    with _explained(folder / LAST, content.getbuffer().nbytes), replacing(folder / LAST) as temporary:
+        with temporary.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # the bytes are on the disk before the file takes its name
+        with suppress(FileNotFoundError):
+            os.replace(folder / LAST, folder / PREVIOUS)
+
+
+def save_weights(run: Any) -> None:
+    """Write a run's weights and their average, each as the last and, where the last row says so, as the best.
+
+    The files hold the names and the preprocessing of the data, too: `gpvit.load` needs nothing else.
+    """
+    data = run.data
+    inputs = data.preprocessing.to_dict() if data.preprocessing else {}  # detectors prepare images themselves
+    if hasattr(data, "colors"):
+        inputs["label_colors"] = [list(color) for color in data.colors]
+    if hasattr(data, "categories"):
+        inputs["category_ids"] = list(data.categories.ids)
+    for prefix, network in run.networks().items():
+        is_best = best(run.rows, run.task.best_metric.replace("/", f"/{prefix}")) is run.rows[-1]
+        for name in ("last", "best") if is_best else ("last",):
+            path = run.folder / f"{prefix}{name}.safetensors"
+            with _explained(path, sum(tensor.nbytes for tensor in network.state_dict().values())):
+                save(network, path, data.class_names, inputs)
+
+
+def find_checkpoint(place: Path) -> Path | None:
+    """Find the newest whole checkpoint in a run folder, or a named one; None if there is none.
+
+    A damaged `last.ckpt` is reported on stderr, and the `previous.ckpt` beside it is used.
+    """
+    names = (LAST, PREVIOUS) if place.is_dir() or place.name == LAST else (place.name,)
+    folder = place if place.is_dir() else place.parent
+    damaged = []
+    for path in (folder / name for name in names if (folder / name).is_file()):
+        if problem := _problem(path):
+            damaged.append(f"{path} is damaged ({problem})")
+            continue
+        if damaged:
+            rank_zero_only(print)(f"{damaged[0]}; {path}, the one before, is used", file=sys.stderr, flush=True)
+        return path
+    if damaged:
+        raise UserError(f"{'; '.join(damaged)}; no whole checkpoint is left: start anew, in another folder")
+    return None
+
+
+def _problem(path: Path) -> str:
+    """Say what is wrong with a checkpoint, each byte of which is checked; or nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            torn = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return str(error)
+    return f"the checksum of {torn} does not fit" if torn else ""
+
+
+@contextmanager
+def _explained(path: Path, needed: int) -> Iterator[None]:
+    """Say what a full disk asks for; any other error passes as it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        kept = " and ".join(name for name in (LAST, PREVIOUS) if (path.parent / name).is_file())
+        raise OSError(
+            error.errno,
+            f"{path.name} could not be written ({os.strerror(error.errno)}): it needs {needed:,} bytes, {path.parent} "
+            f"has {free:,} free. Make room there, then use --resume; whole are: {kept or 'no earlier checkpoint'}",
+        ) from error

@@ -16,13 +16,11 @@ import torch
 from gpvit.devices import peak_memory
 from gpvit.errors import UserError
 from gpvit.train.failures import explained
-from gpvit.train.launch import launch
 from gpvit.train.loop import Run
+from gpvit.train.processes import launch
 from gpvit.train.recipes import read_recipe, split_arguments
 
-PART = 0.3
-"""What the loss of one batch must fall to, as a part of the first loss."""
-
+_PART = 0.3  # of its first value, to which the loss of one batch must fall
 _WARMUP_STEPS = 5
 _SETTLED = 3  # losses in a row, since heads that draw samples have a loss that jumps
 _BATCHES = 8  # that are loaded and looked at
@@ -34,12 +32,7 @@ _GIB = 2**30
 
 @dataclass
 class SanityReport:
-    """What trying a recipe out has shown.
-
-    Attributes:
-        facts: Lines to print, each with what it is about.
-        problems: What should be looked at before training; empty if all is well.
-    """
+    """Lines to print, each with what it is about, and what should be looked at before training."""
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -50,19 +43,14 @@ def try_recipe(arguments: Sequence[str]) -> SanityReport:
 
     Args:
         arguments: As `read_recipe` takes them, and `--steps`, within which one batch must be overfitted (default 200).
-
-    Raises:
-        FileNotFoundError: If there is no such recipe.
-        UserError: If a setting is unknown or wrong, or memory runs out; it is named.
     """
     names, options = split_arguments(arguments)
-    steps = options.pop("steps", "200")
+    steps, report = options.pop("steps", "200"), SanityReport()
     if not steps.isdecimal() or int(steps) < _WARMUP_STEPS:
         raise UserError(f"steps {steps}: give {_WARMUP_STEPS} or more")
     recipe = read_recipe([*names, *(f"--{name}={value}" for name, value in options.items())])
     task, data, config = recipe.build()
     config = replace(config, devices=1, nodes=1)
-    report = SanityReport()
     with warnings.catch_warnings(record=True) as warned:  # such as of a warm-up that is longer than the run
         warnings.simplefilter("always", UserWarning)
         run = Run(launch(config), task, data, config, recipe.out, start=None)
@@ -86,15 +74,15 @@ def _check_data(run: Run, report: SanityReport) -> tuple[Any, float]:
         if index == ahead - 1:  # the workers' first batches come together
             begin = time.perf_counter()
         images += len(batch[0])
-        labels.update(_count(batch[1], data.class_names))
+        labels.update(data.class_names[label] for label in _labels(batch[1]))
     loading = (time.perf_counter() - begin) / max(index + 1 - ahead, 1)
     ranked = [f"{name} {count / labels.total():.1%}" for name, count in labels.most_common()]
     shown = ranked if len(ranked) <= _SHOWN else [*ranked[: _SHOWN - 1], "...", ranked[-1]]
     sizes = f"{len(data.train_set):,} training images, {len(data.val_set):,} validation images"
     report.facts += [
         ("data", f"{sizes}, {data.num_classes} classes"),
-        ("input", describe(batch[0])),
-        ("target", describe(batch[1])),
+        ("input", _describe(batch[0])),
+        ("target", _describe(batch[1])),
         ("labels", f"{len(ranked)} classes in the {images} images examined: {', '.join(shown)}"),
     ]
     pixels = torch.cat([image.flatten() for image in batch[0]]).float()
@@ -109,29 +97,21 @@ def _check_data(run: Run, report: SanityReport) -> tuple[Any, float]:
     return batch, loading
 
 
-def _count(targets: Any, class_names: Sequence[str]) -> Counter[str]:
-    """Count labels of a batch: of images `(B,)`, of pixels `(B, H, W)`, or of objects, from 1."""
+def _labels(targets: Any) -> list[int]:
+    """List the labels of a batch: of images `(B,)`, of pixels `(B, H, W)`, or of objects, which count from 1."""
     if isinstance(targets, torch.Tensor):
-        labels = targets[targets != _IGNORED]
-    else:
-        labels = torch.cat([target["labels"] for target in targets]) - 1
-    counts = torch.bincount(labels, minlength=len(class_names)).tolist()
-    return Counter({name: count for name, count in zip(class_names, counts, strict=True) if count})
+        return targets[targets != _IGNORED].tolist()
+    return [label - 1 for target in targets for label in target["labels"].tolist()]
 
 
-def describe(value: Any) -> str:
-    """Describe a batch, a target or an output: shapes, types and the range of numbers.
-
-    Example:
-        >>> describe([torch.zeros(2, 3), torch.tensor([1, 4])])
-        '2 times, first (2, 3) float32 from 0 to 0'
-    """
+def _describe(value: Any) -> str:
+    """Describe a batch, a target or an output: shapes, types and the range of numbers."""
     if isinstance(value, torch.Tensor):
         span = f" from {value.min().item():.3g} to {value.max().item():.3g}" if value.numel() else ""
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}{span}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name} {tuple(getattr(each, 'shape', ()))}" for name, each in value.items()) + "}"
-    return f"{len(value)} times, first {describe(value[0])}" if value else "none"
+    return f"{len(value)} times, first {_describe(value[0])}" if value else "none"
 
 
 def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | None:
@@ -141,10 +121,11 @@ def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | 
         vars(module).update(dict.fromkeys({"p", "drop_prob", "drop_rate"} & vars(module).keys(), 0.0))
     run.module.train()
     batch, losses, seconds = run.fabric.to_device(batch), list[float](), list[float]()
-    while len(losses) < steps and (len(losses) <= _SETTLED or max(losses[-_SETTLED:]) > PART * losses[0]):
+    while len(losses) < steps and (len(losses) <= _SETTLED or max(losses[-_SETTLED:]) > _PART * losses[0]):
         begin = time.perf_counter()
         for group in run.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * min((len(losses) + 1) / _WARMUP_STEPS, 1)
+        lr = max(group["lr"] for group in run.optimizer.param_groups)
         loss = run.forward(run.module.training_step, batch, 0)["loss"]
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
@@ -157,24 +138,23 @@ def _overfit(run: Run, batch: Any, steps: int, report: SanityReport) -> float | 
         run.optimizer.step()
         run.optimizer.zero_grad()
         seconds.append(time.perf_counter() - begin)
-    if max(losses[-_SETTLED:]) > PART * losses[0]:
+    if max(losses[-_SETTLED:]) > _PART * losses[0]:
         report.problems.append(
             f"the loss of one batch went from {losses[0]:.3g} to {losses[-1]:.3g} in {steps} steps; it should fall to "
-            f"{PART * losses[0]:.3g}: look at the labels on the sheet, try another optim.lr (the highest here is "
-            f"{run.lr:.3g}), or give more --steps"
+            f"{_PART * losses[0]:.3g}: look at the labels on the sheet, try another optim.lr (the highest here is "
+            f"{lr:.3g}), or give more --steps"
         )
     if idle:
         report.problems.append(
             f"{len(idle)} parameters that should learn got no gradient, such as {', '.join(idle[:3])}: several "
             "processes would wait for them for ever"
         )
-    each = median(seconds[1:] or seconds)  # the first step sets things up
-    peak = peak_memory(run.fabric.device)
+    each, peak = median(seconds[1:] or seconds), peak_memory(run.fabric.device)  # the first step sets things up
     with torch.no_grad(), run.fabric.autocast():
-        output = describe(run.task.network.eval()(batch[0]))
+        output = _describe(run.task.network.eval()(batch[0]))
     report.facts += [
         ("output", output),
-        ("overfit", f"loss {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of one batch, lr {run.lr:.3g}"),
+        ("overfit", f"loss {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps of one batch, lr {lr:.3g}"),
         ("memory", "not known" if peak is None else f"{peak / _GIB:.2f} GiB at the peak"),
         ("step", f"{each:.3g} s for {len(batch[0])} images, {len(batch[0]) / each:.3g} images/s"),
     ]
@@ -187,16 +167,15 @@ def _estimate(run: Run, learning: float, loading: float, report: SanityReport) -
     run.module.eval()
     for index, batch in enumerate(islice(run.val_loader, _VAL_BATCHES)):
         with torch.no_grad():
-            run.module.validation_step(run.fabric.to_device(batch), index)
+            run.forward(run.module.validation_step, batch, index)
         seconds.append(time.perf_counter() - begin)
         begin = time.perf_counter()
-    every = run.row_steps * ((run.config.validate_every or math.inf) if run.config.epochs else 1)
-    validations = max(run.total_steps // every, 1) * len(run.val_loader) * median(seconds)
+    validations = max(run.total_steps // run.val_steps, 1) * len(run.val_loader) * median(seconds)
     each = max(learning, loading) if run.data.num_workers else learning + loading
     total = timedelta(seconds=round(run.total_steps * run.accumulate * each + validations))
     weights = sum(tensor.nbytes for tensor in run.task.network.state_dict().values())
-    states = [value for state in run.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
-    averages = sum(tensor.nbytes for tensor in states)
+    states = (value for state in run.optimizer.state.values() for value in state.values())
+    averages = sum(value.nbytes for value in states if torch.is_tensor(value))
     report.facts += [
         ("loading", f"{loading:.3g} s a batch"),
         ("run", f"{run.total_steps:,} steps: about {total} on one device such as this"),

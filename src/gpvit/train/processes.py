@@ -1,8 +1,11 @@
-"""Stopping in an orderly way when a signal asks for it, agreed on by all processes of a run."""
+"""Processes of a run: how they start, what they agree on while they train, and how a signal ends them."""
 
+import logging
+import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +14,61 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from gpvit.errors import UserError
+from gpvit.train.config import TrainConfig
 
-class Interrupted(SystemExit):
-    """Ends a run that saved itself; its exit code is that of a program which the signal ended."""
+
+class Autocast(MixedPrecision):
+    """Mixed precision by autocast alone: Fabric's own also rounds inputs, and so boxes to some pixels."""
+
+    def convert_input(self, data: Any) -> Any:
+        """Leave the inputs as they are."""
+        return data
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Start the processes of a run, one for each device; the numbers of torchrun and SLURM go before the settings."""
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "Grad strides do not match|`broadcast_buffers` is deprecated")  # beside the point
+    has_accelerator = config.accelerator != "cpu" and torch.accelerator.is_available()
+    devices: Any = config.devices
+    nodes = config.nodes
+    if TorchElasticEnvironment.detect():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif SLURMEnvironment.detect():
+        devices = int(os.environ.get("SLURM_NTASKS_PER_NODE", 0)) or devices
+        nodes = int(os.environ.get("SLURM_NNODES", nodes))
+    if devices == "auto":
+        devices = torch.accelerator.device_count() if has_accelerator else 1
+    options: dict[str, Any] = {"precision": config.precision}
+    if config.precision in ("16-mixed", "bf16-mixed"):
+        device = str(torch.accelerator.current_accelerator()) if has_accelerator else "cpu"
+        mixed: Any = "bf16-mixed" if device == "cpu" else config.precision  # a CPU has no fast float16
+        options = {"plugins": [Autocast(mixed, device)]}
+    # Each process keeps its own buffers between validations; sending them at every step would be one more collective.
+    strategy = DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto"
+    try:
+        fabric = Fabric(accelerator=config.accelerator, devices=devices, num_nodes=nodes, strategy=strategy, **options)
+        fabric.launch()
+    except (MisconfigurationException, ValueError) as error:
+        raise UserError(f"train.accelerator {config.accelerator}, devices {devices}, nodes {nodes}: {error}") from error
+    return fabric
+
+
+def gather(fabric: Fabric, value: Any) -> list[Any]:
+    """Give the values of all processes, in their order; all must call it, and wait for each other."""
+    values = [value] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 @contextmanager
@@ -46,10 +98,6 @@ class StepFlags:
 
     Both travel in one small reduction that nothing waits for: what is sent at one step is read at the next, when it has
     long arrived. A single process reduces nothing.
-
-    Args:
-        fabric: Of the run.
-        noted: The signals that ask this process to stop.
     """
 
     def __init__(self, fabric: Fabric, noted: list[int]) -> None:
@@ -87,14 +135,12 @@ class StepFlags:
         return bad > 0
 
 
+class Interrupted(SystemExit):
+    """Ends a run that saved itself; its exit code is that of a program which the signal ended."""
+
+
 def interrupt(fabric: Fabric, number: int, folder: Path, step: int) -> NoReturn:
-    """End this process as a signal asks, with exit code 128 + N as shells have it, and say how to resume.
-
-    Of the processes that Fabric started, only the parent's code is looked at, which takes any but 0 for their crash.
-
-    Raises:
-        Interrupted: Always.
-    """
+    """End this process as a signal asks, with exit code 128 + N as shells have it, and say how to resume."""
     if fabric.is_global_zero:
         kept = f"{folder} is saved after step {step}" if step else "nothing was learned yet"
         message = f"stopped by {signal.Signals(number).name}: {kept}. gpvit train --resume {folder} continues"
@@ -102,4 +148,4 @@ def interrupt(fabric: Fabric, number: int, folder: Path, step: int) -> NoReturn:
     fabric.barrier()  # the end of another process must not be that of the one which saves
     environment = getattr(fabric.strategy, "cluster_environment", None)
     is_child = isinstance(environment, LightningEnvironment) and fabric.local_rank > 0
-    raise Interrupted(0 if is_child else 128 + number)
+    raise Interrupted(0 if is_child else 128 + number)  # the parent takes any code but 0 of a child for its crash
