@@ -37,7 +37,6 @@ class Task(LightningModule):
         default_optim: The settings of the released training.
         sync_batch_norm: Whether batch norms see the batches of all processes, on GPUs.
         network: What is trained; it exists after `build`.
-        optim: Optimiser and schedule.
 
     Raises:
         UserError: If the model is unknown or for another task, or has no such argument; the nearest is proposed.
@@ -48,13 +47,11 @@ class Task(LightningModule):
         >>> gpvit.save(task.network, "digits.safetensors")
     """
 
-    kind: ClassVar[str]
-    """The task, as the catalog calls it."""
+    kind: ClassVar[str]  # the task, as the catalog calls it
     best_metric: str
     default_optim: ClassVar[OptimConfig]
     sync_batch_norm: bool = False
-    logged: tuple[str, ...]
-    """Names of the scores that validation gives."""
+    logged: tuple[str, ...]  # names of the scores that validation gives
     network: nn.Module
     val_scores: Any
 

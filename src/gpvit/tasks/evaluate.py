@@ -56,12 +56,8 @@ def open_data(
 ) -> ImageData:
     """Open data to evaluate a model on, prepared as the model asks for.
 
-    Args:
-        task: What the model is for.
-        source: The name of the task's own data, or a folder in the layout of its dataset, or of its other folders.
-        model: Says how images are prepared, and whether masks of objects are read.
-        batch_size: Images that are computed at once; None as the task does. A segmenter takes its images one by one.
-        num_workers: Processes that load images; None as the data choose.
+    `source` is the name of the task's own data, or a folder in the layout of its dataset or of its other folders.
+    None leaves `batch_size` to the task, and `num_workers` to the data.
     """
     kind = SOURCES[task]
     options: dict[str, Any] = {"batch_size": kind.batch_size if batch_size is None else batch_size}
@@ -150,8 +146,7 @@ def _parts(model: Any, data: Any, inferer: Inferer) -> tuple[Callable[[Any], Any
 
 
 def _whole_image(sample: Any) -> tuple[Image.Image, torch.Tensor]:
-    _, image, mask = sample
-    return image, torch.from_numpy(mask)[None]
+    return sample.image, torch.from_numpy(sample.mask)[None]
 
 
 def _rounded(value: torch.Tensor) -> float | None:

@@ -140,7 +140,6 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
             done = min(step / total_steps, 1.0)
             left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else (1 - done) ** config.power
             height = config.min_lr_ratio + (1 - config.min_lr_ratio) * left
-        is_warm = step >= warmup_steps
-        return height if is_warm else height * (1 - (1 - step / warmup_steps) * (1 - config.warmup_ratio))
+        return height if step >= warmup_steps else height * (1 - (1 - step / warmup_steps) * (1 - config.warmup_ratio))
 
     return factor

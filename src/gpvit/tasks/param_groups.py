@@ -107,7 +107,12 @@ def parameter_groups(
     `muon` marks what is no matrix, the classifier, embeddings and tokens for AdamW beside timm's Muon.
     """
     spared = NO_DECAY[no_decay](network)
-    layer_scale = {} if layer_decay is None else _layer_scales(network, layer_decay)
+    layer_scale = {}
+    if layer_decay is not None:
+        layers = layer_numbers(network, f"layer_decay: {layer_decay}")
+        is_whole = find_transformer(network)[1] is network  # a classifier, whose head is the last of the layers
+        top = max(layers.values()) + (not is_whole)
+        layer_scale = {name: layer_decay ** (top - layer) for name, layer in layers.items()}
     has_backbone = hasattr(network, "backbone")
     groups: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
@@ -123,13 +128,6 @@ def parameter_groups(
             group |= {"lr": group["lr"] * _REST_LR_SCALE, "use_fallback": True}
         groups.setdefault(tuple(group.items()), {"params": [], **group})["params"].append(parameter)
     return list(groups.values())
-
-
-def _layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
-    layers = layer_numbers(network, f"layer_decay: {layer_decay}")
-    is_whole = find_transformer(network)[1] is network  # a classifier, whose head is the last of the layers
-    top = max(layers.values()) + (not is_whole)
-    return {name: layer_decay ** (top - layer) for name, layer in layers.items()}
 
 
 def _norms_and_biases(network: Any) -> set[str]:
