@@ -18,11 +18,7 @@ from gpvit.version import __version__
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device asked for, or else the accelerator of this machine, or else the CPU.
-
-    Raises:
-        ValueError: If there is no such device here.
-    """
+    """Return the device asked for, or else the accelerator of this machine, or else the CPU."""
     if device is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
@@ -33,11 +29,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Return the most bytes in use so far, or None where the system does not tell.
-
-    Args:
-        device: A GPU, for what torch had allocated there, or the CPU, for this process's resident memory.
-    """
+    """Return the most bytes so far that torch had allocated on a GPU, or that were resident, if the system tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return status_bytes("VmHWM") if sys.platform == "linux" else None
@@ -52,11 +44,7 @@ def status_bytes(field: str) -> int:
 
 
 def require_compiler() -> None:
-    """Check, by the rule by which torch.compile itself looks for one, that there is a C++ compiler.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
+    """Check, by the rule by which torch.compile itself looks for one, that there is a C++ compiler."""
     compiler = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))[0]
     if sys.platform != "win32" and shutil.which(compiler) is None:
         raise FileNotFoundError(
@@ -69,11 +57,7 @@ def require_compiler() -> None:
 class Machine:
     """Hardware and software of this process, without which no measurement means anything.
 
-    Attributes:
-        cores: Cores this process may use.
-        threads: Threads torch computes with.
-        gpu: Name of the current CUDA device, or None.
-        system: Operating system and architecture.
+    `cores` are those that this process may use, `threads` those that torch computes with.
     """
 
     cpu: str
@@ -109,9 +93,8 @@ def describe_machine() -> Machine:
 def _cpu_name() -> str:
     # platform.processor() names the architecture only on Linux and macOS.
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
     elif sys.platform == "darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -52,22 +52,16 @@ def main(args: Sequence[str] | None = None) -> int:
     # 35 s for a short epoch); with fewer spins it costs a factor of three (11 s), and nothing on a quiet machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read once, when torch is imported
     arguments = list(sys.argv[1:] if args is None else args)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+    verb, *rest = arguments or ["--help"]
+    if verb in ("-h", "--help", "--version"):
+        print(f"gpvit {__version__}" if verb == "--version" else _overview())
         return 0
-    if arguments[0] == "--version":
-        print(f"gpvit {__version__}")
-        return 0
-    verb, *rest = arguments
     if verb not in VERBS:
         print(f"gpvit: unknown verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
     try:
-        if verb in PARSE_THEMSELVES:
-            function(rest)
-        else:
-            function(**parse(function, rest))
+        function(rest) if verb in PARSE_THEMSELVES else function(**parse(function, rest))
     except CommandError as error:
         if str(error):
             print(f"gpvit {verb}: {error}", file=sys.stderr)
@@ -96,7 +90,8 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
     parser = ArgumentParser(
         prog=f"gpvit {function.__name__}", description=documentation.short_description, allow_abbrev=False
     )
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+    parameters = inspect.signature(function, eval_str=True).parameters
+    for name, parameter in parameters.items():
         required = parameter.default is parameter.empty
         common: dict[str, Any] = {"help": help_of.get(name)}
         if get_origin(parameter.annotation) is list and required:
@@ -107,7 +102,7 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
             parser.add_argument(name, type=parameter.annotation, **common)
         else:
             parser.add_argument(_flag(name), type=parameter.annotation, default=parameter.default, **common)
-    _refuse_unknown(arguments, ["--help", *map(_flag, inspect.signature(function).parameters)], parser.error)
+    _refuse_unknown(arguments, ["--help", *map(_flag, parameters)], parser.error)
     # in a context of its own: jsonargparse leaves settings in it that change what its next parser does
     return copy_context().run(parser.parse_args, arguments).as_dict()
 

@@ -22,8 +22,6 @@ from gpvit.layers.spatial_prior import STRIDES, SpatialPrior
 from gpvit.models.plain_vit import Tokens, embed, patch_and_channels, require_plain, run_blocks, take_over
 from gpvit.ops.deformable import Grid
 
-COARSEST = STRIDES[-1]
-
 
 class ViTAdapter(nn.Module):
     """A plain vision transformer with an adapter: images in, maps at strides 4, 8, 16 and 32 out.
@@ -87,9 +85,9 @@ class ViTAdapter(nn.Module):
         self.spatial_prior = SpatialPrior(self.in_chans, dim, self.strides, spatial_width)
         self.level_embed = nn.Parameter(torch.empty(levels, dim))
         self.injectors = nn.ModuleList(Injector(dim, levels, num_heads, num_points) for _ in self.stages)
+        extractors = range(len(self.stages) + extra_extractors)
         self.extractors = nn.ModuleList(
-            Extractor(dim, num_heads, num_points, mlp_ratio, drop_path_rate)
-            for _ in range(len(self.stages) + extra_extractors)
+            Extractor(dim, num_heads, num_points, mlp_ratio, drop_path_rate) for _ in extractors
         )
         if num_outputs == len(STRIDES):
             self.upsample = nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2)
@@ -130,7 +128,7 @@ class ViTAdapter(nn.Module):
         """Turn images ``(B, in_chans, height, width)`` into maps ``(B, C, height / stride, width / stride)``."""
         self._check(x)
         size = (x.shape[2], x.shape[3])
-        x = _pad(x, COARSEST)
+        x = _pad(x, STRIDES[-1])
         maps = self.spatial_prior(x)
         tokens = embed(self.backbone, x)
         tokens, maps = self._interact(tokens, maps, (x.shape[2], x.shape[3]))
@@ -150,13 +148,8 @@ class ViTAdapter(nn.Module):
     ) -> tuple[Tokens, dict[int, torch.Tensor]]:
         """Run the blocks, and exchange information between tokens and the maps at strides 8, 16 and 32."""
         shapes = [(size[0] // stride, size[1] // stride) for stride in STRIDES[1:]]
-        pyramid = torch.cat(
-            [
-                maps[stride].permute(0, 2, 3, 1).flatten(1, 2) + level
-                for stride, level in zip(STRIDES[1:], self.level_embed, strict=True)
-            ],
-            dim=1,
-        )
+        coarser = [maps[stride].permute(0, 2, 3, 1).flatten(1, 2) for stride in STRIDES[1:]]
+        pyramid = torch.cat([m + level for m, level in zip(coarser, self.level_embed, strict=True)], dim=1)
         reach = (tokens.grid[0] * self.patch, tokens.grid[1] * self.patch)
         device = pyramid.device
         on_pyramid = Geometry(_centres(tokens.grid, self.patch, size, device), shapes)

@@ -95,15 +95,11 @@ class GPViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, -(-height // stride), -(-width // stride), embed_dim))
 
         drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
-        self.blocks = nn.Sequential(
-            *(
-                build_block(block, dim=embed_dim, mlp_ratio=mlp_ratio, drop_path=rate)
-                for block, rate in zip(blocks, drop_paths, strict=True)
-            )
-        )
-        self.feature_info = [
-            {"num_chs": embed_dim, "reduction": stride, "module": f"blocks.{i}"} for i in range(len(blocks))
-        ]
+        common = {"dim": embed_dim, "mlp_ratio": mlp_ratio}
+        built = [build_block(b, drop_path=rate, **common) for b, rate in zip(blocks, drop_paths, strict=True)]
+        self.blocks = nn.Sequential(*built)
+        info = {"num_chs": embed_dim, "reduction": stride}
+        self.feature_info = [{**info, "module": f"blocks.{i}"} for i in range(len(blocks))]
         if beyond := [i for i in feature_norms if not 0 <= i < len(blocks)]:
             raise UserError(f"feature_norms names {beyond}, but the blocks are 0 to {len(blocks) - 1}")
         self.feature_norms = nn.ModuleDict({str(i): nn.LayerNorm(embed_dim, eps=1e-6) for i in sorted(feature_norms)})
@@ -137,9 +133,8 @@ class GPViT(nn.Module):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Name the parameters, beside norms and biases, that weight decay should spare."""
-        return {
-            name for name, _ in self.named_parameters() if name.endswith(("pos_embed", "group_tokens", "pool.token"))
-        }
+        spared = ("pos_embed", "group_tokens", "pool.token")
+        return {name for name, _ in self.named_parameters() if name.endswith(spared)}
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -210,7 +205,8 @@ class GPViT(nn.Module):
             if i in taken:
                 feature = _crop(x, grid)
                 if norm:
-                    feature = self._norm_of(i)(feature)
+                    own = str(i) in self.feature_norms
+                    feature = self.feature_norms[str(i)](feature) if own else self.norm(feature)
                 intermediates.append(feature.permute(0, 3, 1, 2) if output_fmt == "NCHW" else feature)
         if intermediates_only:
             return intermediates
@@ -278,19 +274,13 @@ class GPViT(nn.Module):
             raise UserError(
                 f"expected images of at least {MIN_SIDE} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
             )
-        return self._tokens(x.shape[2]), self._tokens(x.shape[3])
-
-    def _tokens(self, pixels: int) -> int:
-        return (pixels + self.stride - 1) // self.stride
+        height, width = ((pixels + self.stride - 1) // self.stride for pixels in x.shape[2:])
+        return height, width
 
     def _embed(self, x: torch.Tensor) -> torch.Tensor:
         """Make tokens ``(B, H, W, C)`` and add the position embedding."""
         x = self.stem(x)
         return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2]))
-
-    def _norm_of(self, index: int) -> nn.Module:
-        name = str(index)
-        return self.feature_norms[name] if name in self.feature_norms else self.norm  # noqa: SIM401  a ModuleDict has no get
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting():

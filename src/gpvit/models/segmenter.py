@@ -4,7 +4,7 @@ Shape letters: B batch, K classes, H W image size, C_i h_i w_i channels and size
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -80,9 +80,8 @@ class Segmenter(nn.Module):
             "max_size": (2048, 512),
             "size_divisor": 32,
         }
-        own = (
-            {"out_indices": _TAPS, "feature_norms": _TAPS[:-1]} if backbone in VARIANTS else {"out_indices": _LAST_FOUR}
-        )
+        taps = {"out_indices": _TAPS, "feature_norms": _TAPS[:-1]}
+        own = taps if backbone in VARIANTS else {"out_indices": _LAST_FOUR}
         drop_path = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}  # some backbones know none
         options = {**own, **drop_path, **(backbone_kwargs or {})}
         self.backbone = timm.create_model(backbone, features_only=True, in_chans=in_chans, **options)
@@ -119,19 +118,17 @@ class Segmenter(nn.Module):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Name the parameters, beside norms and biases, that weight decay should spare: those of the backbone."""
-        inner = self._inner_backbone()
-        prefix = next(name for name, module in self.named_modules() if module is inner)
-        return {f"{prefix}.{name}" for name in getattr(inner, "no_weight_decay", set)()}
+        wrapped = "backbone.model" if self._inner_backbone() is not self.backbone else "backbone"
+        return {f"{wrapped}.{name}" for name in getattr(self._inner_backbone(), "no_weight_decay", set)()}
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep less of the backbone for the backward pass and compute it again there."""
-        cast(Any, self._inner_backbone()).set_grad_checkpointing(enable)
+        self._inner_backbone().set_grad_checkpointing(enable)
 
-    def _inner_backbone(self) -> nn.Module:
+    def _inner_backbone(self) -> Any:
         """Return the model that timm's wrapper holds, where it holds one."""
-        inner = getattr(self.backbone, "model", None)
-        return inner if isinstance(inner, nn.Module) else self.backbone
+        return getattr(self.backbone, "model", self.backbone)
 
 
 def _resize(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

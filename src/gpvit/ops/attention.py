@@ -18,7 +18,7 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Attend from ``(B, Q, C)`` to ``(B, K, C)`` by scaled dot products, in the device's fused kernel: ``(B, Q, C)``."""
+    """Attend from ``(B, Q, C)`` to ``(B, K, C)`` by scaled dot products in the device's fused kernel: ``(B, Q, C)``."""
     query, key, value = (split_heads(t, num_heads) for t in (query, key, value))
     return merge_heads(F.scaled_dot_product_attention(query, key, value))
 

@@ -20,8 +20,8 @@ _CLASSES = {
     "mask_rcnn": "gpvit.models.detection.mask_rcnn:MaskRCNN",
     "retinanet": "gpvit.models.detection.retinanet:RetinaNet",
 }
-_OWN_CHANNELS = {"gpvit_nano": 64, "gpvit_tiny": 128}  # of a detector on our own small backbones
-_OWN_DECODER_CHANNELS = {"gpvit_nano": 128, "gpvit_tiny": 192}  # the same of a segmenter
+_CHANNELS = {"gpvit_nano": 64, "gpvit_tiny": 128}  # of a detector on our own small backbones
+_DECODER_CHANNELS = {"gpvit_nano": 128, "gpvit_tiny": 192}  # the same of a segmenter
 _NEVER_STORED = ("pretrained", "weights", "cache_dir", "checkpoint", "url", "file", "hf_hub_id")
 _LIMIT = 2**20  # of the numbers in a file's description; a network of larger ones would exhaust the memory
 
@@ -33,11 +33,7 @@ def model_class(entry: CatalogEntry) -> type[nn.Module]:
 
 
 def check_arguments(entry: CatalogEntry, given: Iterable[str]) -> None:
-    """Refuse arguments that :func:`build` does not know for a model.
-
-    Raises:
-        ValueError: If one is unknown; the nearest known one is proposed.
-    """
+    """Refuse arguments that :func:`build` does not know for a model, and propose the nearest known one."""
     known = _defaults(entry)
     for unknown in given:
         if unknown not in known:
@@ -45,15 +41,10 @@ def check_arguments(entry: CatalogEntry, given: Iterable[str]) -> None:
 
 
 def build(model: str | CatalogEntry, **kwargs: Any) -> nn.Module:
-    """Build a model with random weights.
+    """Build a model with random weights, by its name or entry.
 
-    Args:
-        model: A name of the catalog, or a system on any timm backbone, such as ``"upernet_resnet50"``; or its entry.
-        **kwargs: Arguments of the model's class, but for what the name says; of a classifier also timm's
-            ``features_only`` and ``out_indices``.
-
-    Raises:
-        ValueError: If the name or an argument is unknown; the nearest one is proposed.
+    The arguments are those of its class, but for what the name says; of a classifier also timm's ``features_only`` and
+    ``out_indices``.
     """
     entry = find(model) if isinstance(model, str) else model
     check_arguments(entry, kwargs)
@@ -61,12 +52,10 @@ def build(model: str | CatalogEntry, **kwargs: Any) -> nn.Module:
         return timm.create_model(entry.backbone, **kwargs)
     arguments: dict[str, Any] = dict(kwargs)
     if entry.task == "segmentation":
-        arguments["decoder"] = entry.system
-        if entry.backbone in _OWN_DECODER_CHANNELS:
-            own = {"channels": _OWN_DECODER_CHANNELS[entry.backbone]}
-            arguments["decoder_kwargs"] = {**own, **(kwargs.get("decoder_kwargs") or {})}
-    elif entry.backbone in _OWN_CHANNELS:
-        arguments.setdefault("channels", _OWN_CHANNELS[entry.backbone])
+        own = {"channels": _DECODER_CHANNELS[entry.backbone]} if entry.backbone in _DECODER_CHANNELS else {}
+        arguments |= {"decoder": entry.system, "decoder_kwargs": {**own, **(kwargs.get("decoder_kwargs") or {})}}
+    elif entry.backbone in _CHANNELS:
+        arguments.setdefault("channels", _CHANNELS[entry.backbone])
     network: Any = model_class(entry)(entry.backbone, **arguments)
     stored = dict(kwargs)  # its file brings the weights
     if backbone := kwargs.get("backbone_kwargs"):
@@ -76,15 +65,7 @@ def build(model: str | CatalogEntry, **kwargs: Any) -> nn.Module:
 
 
 def check_stored_arguments(entry: CatalogEntry, kwargs: dict[str, Any]) -> None:
-    """Refuse what a file must not set: it may describe a network, but name no address, path or weights.
-
-    Args:
-        entry: The model.
-        kwargs: Arguments that its file gives, plain data.
-
-    Raises:
-        ValueError: If an argument is not one of the network's, or its value is of another kind; it is named.
-    """
+    """Refuse what a file must not set: it may describe a network, but name no address, path or weights."""
     known = {key: example for key, example in _defaults(entry).items() if key != "features_only"}
     check_values("kwargs", kwargs, known)
     if entry.system:

@@ -1,7 +1,9 @@
 """Every model by name, as data alone: its task and size, what weights are published, and how well they score."""
 
+import csv
+import json
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 from gpvit.errors import UserError, nearest
 
@@ -11,12 +13,7 @@ RELEASE = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
 
 @dataclass(frozen=True)
 class Weights:
-    """One published set of weights.
-
-    Attributes:
-        filename: The file's name in the authors' release.
-        metrics: Published scores, in percent.
-    """
+    """One published set of weights: its file in the authors' release, and its scores in percent."""
 
     filename: str
     metrics: dict[str, float]
@@ -31,13 +28,9 @@ class CatalogEntry:
         origin: ``"paper"``, ``"ours"`` for sizes that are not the paper's, ``"timm"`` for a system on another backbone.
         weights: Published weights by tag; the first is the default.
         system: What stands on the backbone, a key of ``SYSTEMS``; empty for a classifier.
-        backbone: Name of the backbone, as timm knows it.
-        parameters: Number of parameters, as ``gpvit profile`` counts them (which takes seconds).
-        macs: Multiply-accumulates of one image of `macs_size`, with attention's products, counted likewise.
-        macs_size: Height and width of that image.
+        macs: Multiply-accumulates of one image of `macs_size`, height and width, with attention's products.
         published_params_m: The authors' figure for the parameters, in millions.
         published_gmacs: The paper's figure in billions of multiply-accumulates, for an image of `published_size`.
-        published_size: What the figure is for.
     """
 
     task: str
@@ -50,7 +43,7 @@ class CatalogEntry:
     macs_size: str = "224x224"
     published_params_m: float | None = None
     published_gmacs: float | None = None
-    published_size: str = "224x224, without attention's products"
+    published_size: str = ""
 
     @property
     def name(self) -> str:
@@ -60,12 +53,11 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class _System:
-    """What models of one kind have in common: their task, what their MACs are counted for, and the authors' files."""
+    """What models of one kind have in common: what MACs are counted for, and how the authors' files of a tag end."""
 
     task: str
     macs_size: str
     files: dict[str, str]
-    """How the names of the authors' files end, by tag."""
     metrics: tuple[str, ...]
 
 
@@ -82,48 +74,6 @@ _SYSTEMS = {
 SYSTEMS = {name: system.task for name, system in _SYSTEMS.items() if name}
 """What stands before a backbone's name, and the task that it makes of it."""
 
-# Parameters and multiply-accumulates as `gpvit profile` counts them; of the paper's models also its own count of
-# parameters in millions, and for each tag the scores. Those of the classifiers are in the authors' README; of UPerNet
-# and SegFormer in Table 5, single scale and whole image; of the detectors in Tables 3 and 4.
-_ROWS: dict[str, tuple[Any, ...]] = {
-    "gpvit_nano": (1_232_584, 860_414_016),
-    "gpvit_tiny": (4_427_992, 2_853_886_080),
-    "gpvit_l1": (9_589_848, 6_095_803_584, 9.3, (80.5, 95.4)),
-    "gpvit_l2": (24_162_680, 15_650_141_664, 23.8, (83.4, 96.6)),
-    "gpvit_l3": (36_654_056, 23_437_165_440, 36.2, (84.1, 96.9)),
-    "gpvit_l4": (75_484_456, 48_149_471_616, 75.4, (84.3, 96.9)),
-    "upernet_gpvit_nano": (3_151_460, 51_504_396_288),
-    "upernet_gpvit_tiny": (8_758_988, 134_453_323_776),
-    "upernet_gpvit_l1": (37_674_532, 588_300_684_288, 37, (49.1,)),
-    "upernet_gpvit_l2": (53_426_784, 806_819_660_544, 53, (50.2,)),
-    "upernet_gpvit_l3": (66_838_476, 983_752_470_528, 66, (51.7,)),
-    "upernet_gpvit_l4": (107_493_260, 1_526_414_635_008, 107, (52.5,)),
-    "segformer_gpvit_nano": (1_277_646, 5_295_419_392),
-    "segformer_gpvit_tiny": (4_551_606, 16_569_716_736),
-    "segformer_gpvit_l1": (9_851_278, 34_497_473_536, 9, (46.9,)),
-    "segformer_gpvit_l2": (24_353_226, 84_785_632_000, 24, (49.2,)),
-    "segformer_gpvit_l3": (36_969_270, 126_277_562_368, 36, (50.8,)),
-    "segformer_gpvit_l4": (75_805_430, 255_740_293_120, 76, (51.3,)),
-    "mask_rcnn_gpvit_nano": (3_911_404, 66_701_287_776),
-    "mask_rcnn_gpvit_tiny": (11_652_552, 174_708_344_512),
-    "mask_rcnn_gpvit_l1": (33_518_676, 472_854_675_744, 33, (48.1, 42.7), (50.2, 44.3)),
-    "mask_rcnn_gpvit_l2": (50_308_778, 715_160_567_376, 50, (49.9, 43.9), (51.4, 45.1)),
-    "mask_rcnn_gpvit_l3": (64_870_808, 915_361_045_056, 64, (50.4, 44.4), (51.6, 45.2)),
-    "mask_rcnn_gpvit_l4": (109_585_720, 1_534_305_340_224, 109, (51.0, 45.0), (52.1, 45.7)),
-    "retinanet_gpvit_nano": (3_388_304, 64_042_944_096),
-    "retinanet_gpvit_tiny": (8_917_004, 147_260_068_032),
-    "retinanet_gpvit_l1": (21_459_448, 333_228_758_304, 21, (45.8,), (48.1,)),
-    "retinanet_gpvit_l2": (37_908_990, 568_066_617_936, 37, (48.0,), (49.0,)),
-    "retinanet_gpvit_l3": (52_181_724, 762_353_495_616, 52, (48.3,), (49.4,)),
-    "retinanet_gpvit_l4": (96_023_420, 1_364_389_502_784, 96, (48.7,), (49.8,)),
-}
-# The paper's text gives these alone; those of the classifiers stand in Table 2.
-_PUBLISHED_GMACS: dict[str, dict[str, Any]] = {
-    "gpvit_l1": {"published_gmacs": 5.8},
-    "gpvit_l2": {"published_gmacs": 15.0},
-    "segformer_gpvit_l1": {"published_gmacs": 34, "published_size": "512x512"},
-}
-
 
 def split_system(name: str) -> tuple[str, str]:
     """Divide the name of a model into system, empty for a backbone alone, and backbone.
@@ -136,9 +86,10 @@ def split_system(name: str) -> tuple[str, str]:
     return system, name.removeprefix(f"{system}_") if system else name
 
 
-def _entry(name: str, parameters: int, macs: int, published: float | None = None, *scores: Any) -> CatalogEntry:
-    title, backbone = split_system(name)
+def _entry(row: dict[str, str]) -> CatalogEntry:
+    title, backbone = split_system(row["name"])
     system = _SYSTEMS[title]
+    scores = [[float(score) for score in scores.split()] for scores in row["scores"].split("/") if scores]
     weights = {
         tag: Weights(f"{backbone}_{end}.pth", dict(zip(system.metrics, values, strict=True)))
         for (tag, end), values in zip(system.files.items(), scores, strict=False)
@@ -149,26 +100,27 @@ def _entry(name: str, parameters: int, macs: int, published: float | None = None
         weights=weights,
         system=title,
         backbone=backbone,
-        parameters=parameters,
-        macs=macs,
+        parameters=int(row["parameters"]),
+        macs=int(row["macs"]),
         macs_size=system.macs_size,
-        published_params_m=published,
-        **_PUBLISHED_GMACS.get(name, {}),
+        published_params_m=json.loads(row["published_params_m"] or "null"),
+        published_gmacs=json.loads(row["published_gmacs"] or "null"),
+        published_size=system.macs_size if title else "224x224, without attention's products",
     )
 
 
-MODELS: dict[str, CatalogEntry] = {name: _entry(name, *row) for name, row in _ROWS.items()}
+with Path(__file__).with_name("catalog.csv").open(encoding="utf-8") as _table:
+    MODELS: dict[str, CatalogEntry] = {row["name"]: _entry(row) for row in csv.DictReader(_table)}
+"""Every model by name.
+
+Parameters and multiply-accumulates are as `gpvit profile` counts them. Of the paper's own multiply-accumulates there
+are those that its text gives; those of all classifiers stand in Table 2. Scores of the classifiers are in the authors'
+README, of UPerNet and SegFormer in Table 5 (single scale, whole image), and of the detectors in Tables 3 and 4.
+"""
 
 
 def find(name: str) -> CatalogEntry:
-    """Look a model up.
-
-    Args:
-        name: One of the catalog, or a system of it on any backbone that timm has, such as ``"upernet_resnet50"``.
-
-    Raises:
-        ValueError: If there is none of that name; the nearest names are proposed.
-    """
+    """Look up a model of the catalog, or a system of it on any backbone that timm has, as in ``"upernet_resnet50"``."""
     if name in MODELS:
         return MODELS[name]
     system, backbone = split_system(name)
@@ -181,11 +133,7 @@ def find(name: str) -> CatalogEntry:
 
 
 def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
-    """Look the published weights of a model up by their tag, None for the first, and return both.
-
-    Raises:
-        ValueError: If the model has no weights of that tag; those that it has are listed.
-    """
+    """Look the published weights of a model up by their tag, None for the first, and return both."""
     weights = find(name).weights
     if not weights:
         raise UserError(f"no weights are published for {name}; give the path of a file, or train it")

@@ -96,14 +96,8 @@ def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Modu
 
     Args:
         source: A name of the catalog, with a tag of published weights (``"gpvit_l1.in1k"``) or without; the path of a
-            self-describing file; or the folder of a training run, for its ``best.safetensors``, else
-            ``last.safetensors``.
-        weights: With a name: tag or file of the weights, as :func:`gpvit.create_model` takes them. Without any, the
-            model starts from random values (see :func:`is_untrained`).
-
-    Raises:
-        FileNotFoundError: If a path leads nowhere.
-        ValueError: If the name or tag is unknown, weights do not fit, or a file is given weights as well.
+            self-describing file; or the folder of a training run.
+        weights: With a name: tag or file of the weights, as :func:`gpvit.create_model` takes them.
     """
     path = _file_of(source)
     if path is None:
@@ -165,7 +159,7 @@ def _from_checkpoint(
     if any(buffer.is_meta for buffer in model.buffers()):  # some hold constants, which no file does
         model = _build(entry, arguments, path, on_meta=False)
         load_weights(model, checkpoint.state_dict, source=str(path))
-    checkpoint.apply_preprocessing_to(model)
+    model.pretrained_cfg = {**model.pretrained_cfg, **checkpoint.inputs}  # type: ignore[dict-item, assignment]
     return model
 
 
@@ -183,8 +177,7 @@ def _with_backbone_weights(entry: CatalogEntry, weights: str, kwargs: dict[str, 
     if entry.backbone in MODELS:
         path = _weights_file(entry.backbone, weights)
         model = build(entry, **kwargs)
-        report = _load_backbone(model, read_checkpoint(path).state_dict, str(path))
-        print(report, file=sys.stderr)
+        print(_load_backbone(model, read_checkpoint(path).state_dict, str(path)), file=sys.stderr)
         return model
     if not weights.isidentifier():
         raise UserError(f"backbone_weights={weights!r}: of {entry.backbone}, give a tag of timm's pretrained weights")
@@ -195,15 +188,9 @@ def _with_backbone_weights(entry: CatalogEntry, weights: str, kwargs: dict[str, 
 def _load_backbone(
     model: nn.Module, state_dict: dict[str, torch.Tensor], source: str, left_out: tuple[str, ...] = ()
 ) -> str:
-    """Load the GPViT inside a model, and report what was loaded, what stays new and what was left out.
+    """Load the GPViT inside a model from a model like it, and report what was loaded, stays new and was left out.
 
-    Only norms of features may be missing, and only the classifier and norms be left out.
-
-    Args:
-        model: Holds the GPViT to load into; image channels and token grid may differ from the file's.
-        state_dict: Of a classifier, or of a model with such a backbone.
-        source: Where it comes from.
-        left_out: What else may be left out.
+    Only norms of features may be missing; only they, the classifier and what is named may be left out.
     """
     backbone = next(module for module in model.modules() if isinstance(module, GPViT))
     embedding = next((n for n in state_dict if n.endswith("pos_embed")), "pos_embed")
@@ -217,5 +204,5 @@ def _load_backbone(
     report = f"{source}: {len(loaded)} tensors loaded into the backbone"
     for what, names in (("new", new), ("left out", unused)):
         if names:
-            report += f"; {what}: {', '.join(sorted(dict.fromkeys(n.rpartition('.')[0] for n in names)))}"
+            report += f"; {what}: {', '.join(sorted({n.rpartition('.')[0] for n in names}))}"
     return report

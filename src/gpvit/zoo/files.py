@@ -42,15 +42,10 @@ _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": 
 
 @dataclass
 class Checkpoint:
-    """Weights and what their file says about them.
+    """Weights under this package's names, and what their file says about them.
 
-    Attributes:
-        state_dict: Tensors under this package's names.
-        name: Name of the model in the catalog; empty for an official file, which does not say.
-        kwargs: Arguments that the model was created with.
-        inputs: How its images were prepared (``PREPROCESSING_KEYS``).
-        version: Version of the package that wrote the file.
-        source: Where the weights came from, if they were converted.
+    An official file does not say its model's `name`. `kwargs` are the arguments that the model was created with, and
+    `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -59,10 +54,6 @@ class Checkpoint:
     inputs: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     source: str = ""
-
-    def apply_preprocessing_to(self, model: nn.Module) -> None:
-        """Let a model's ``pretrained_cfg`` say how these weights' images are prepared and what classes are called."""
-        model.pretrained_cfg = {**model.pretrained_cfg, **self.inputs}  # type: ignore[dict-item, assignment]
 
 
 def save(
@@ -120,12 +111,7 @@ def _preprocessing(model: Any) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file of ours, or an official ``.pth``, whose names are converted.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, foreign, or holds anything but tensors and plain data.
-    """
+    """Read a file of ours, or an official ``.pth``, whose names are converted; neither may hold code."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
@@ -160,15 +146,10 @@ def _read_own(path: Path) -> Checkpoint:
 
 
 def check_values(where: str, given: Any, known: dict[str, Any]) -> None:
-    """Refuse what is no mapping, names unknown keys, or gives a key a value of another kind.
+    """Refuse plain data that are no mapping, or a key whose value is unlike its example, a part of a file's metadata.
 
-    Args:
-        where: The part of the metadata that this is.
-        given: Plain data.
-        known: An example of each key's value; of a tuple's the elements, if it has any; None for anything.
-
-    Raises:
-        ValueError: Names the key; the file's name is to stand before the message.
+    An example of None allows anything, and a tuple's element stands for all. The file's name is to stand before the
+    message.
     """
     if not isinstance(given, dict):
         raise UserError(f"is not as gpvit.save writes it: {where} must be a mapping; got {given!r:.100}")
@@ -196,20 +177,13 @@ def _is_like(value: Any, example: Any) -> bool:
 def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False) -> None:
     """Load weights strictly, but converted to the model's image channels and token grid.
 
-    A model without classifier (``num_classes=0``) leaves the file's out.
-
-    Args:
-        model: What to load into; one on the meta device takes the tensors themselves, in its own precision.
-        state_dict: Tensors under this package's names.
-        source: Where they come from, for messages.
-        new_head: Keep the model's own pooling and classifier where those given do not fit, and print so.
-
-    Raises:
-        ValueError: If entries are missing, unexpected or of another shape; all are listed.
+    A model without classifier (``num_classes=0``) leaves the file's out, and one on the meta device takes the tensors
+    themselves. `source` tells in messages where they come from; `new_head` keeps the model's own pooling and classifier
+    where those given do not fit.
     """
     own = model.state_dict()
     head: tuple[str, ...] = model.head_names  # type: ignore[assignment]
-    given = adapt_in_chans(adapt_pos_embed(state_dict, model), model)
+    given = _adapt_in_chans(adapt_pos_embed(state_dict, model), model)
     if getattr(model, "num_classes", None) == 0:
         given = {n: t for n, t in given.items() if n in own or not n.startswith(head)}
     if new_head:
@@ -238,27 +212,23 @@ def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, sourc
 
 def adapt_pos_embed(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
     """Copy the mapping, its position embedding interpolated to the token grid of the model."""
-    adapted = dict(state_dict)
-    for name, own in _ending_with("pos_embed", model):
-        given = state_dict.get(name)
-        if given is not None and given.ndim == own.ndim == 4:  # else left for the strict comparison to report
-            adapted[name] = resize_pos_embed(given, (own.shape[1], own.shape[2]))
-    return adapted
+    pairs = _pairs("pos_embed", state_dict, model)
+    return state_dict | {name: resize_pos_embed(given, (own.shape[1], own.shape[2])) for name, given, own in pairs}
 
 
-def adapt_in_chans(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+def _adapt_in_chans(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
     """Copy the mapping, the first convolution of a colour model converted, as timm does, to the model's channels."""
-    adapted = dict(state_dict)
-    for name, own in _ending_with("stem.first.conv.weight", model):
-        given = state_dict.get(name)
-        if given is not None and given.ndim == own.ndim and given.shape[1] not in (own.shape[1], 1):
-            adapted[name] = adapt_input_conv(own.shape[1], given)
-    return adapted
+    pairs = [(n, given, own.shape[1]) for n, given, own in _pairs("stem.first.conv.weight", state_dict, model)]
+    adapted = {n: adapt_input_conv(chans, given) for n, given, chans in pairs if given.shape[1] not in (chans, 1)}
+    return state_dict | adapted
 
 
-def _ending_with(name: str, model: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Find an entry of GPViT in a model that is one or holds one."""
-    return [(n, tensor) for n, tensor in model.state_dict().items() if n == name or n.endswith(f".{name}")]
+def _pairs(
+    entry: str, state_dict: dict[str, torch.Tensor], model: nn.Module
+) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Find an entry of GPViT, given and own, in a model that is one or holds one; others are left to be reported."""
+    own = {n: tensor for n, tensor in model.state_dict().items() if f".{n}".endswith(f".{entry}") and n in state_dict}
+    return [(n, state_dict[n], tensor) for n, tensor in own.items() if state_dict[n].ndim == tensor.ndim == 4]
 
 
 def _shape(tensors: dict[str, torch.Tensor], name: str) -> tuple[int, ...] | None:

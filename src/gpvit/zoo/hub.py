@@ -25,7 +25,6 @@ from gpvit.zoo.build import build
 from gpvit.zoo.catalog import RELEASE, find, find_weights
 from gpvit.zoo.files import load_weights, read_checkpoint, save
 
-CACHE_VARIABLE = "GPVIT_CACHE"
 ADDRESS_VARIABLE = "GPVIT_WEIGHTS_URL"
 TIMEOUT_S = 30
 
@@ -40,24 +39,15 @@ _PARTS = {
 
 def cache_folder() -> Path:
     """Return where weights are kept: ``$GPVIT_CACHE``, else ``~/.cache/gpvit``."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/gpvit").expanduser()
+    return Path(os.environ.get("GPVIT_CACHE") or "~/.cache/gpvit").expanduser()
 
 
 def published_weights(name: str, tag: str | None = None) -> Path:
-    """Return the converted published weights of a model, fetching them if they are not in the cache.
+    """Return the converted published weights of a model, None for the first tag, fetched if they are not in the cache.
 
     The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can be
     that of a mirror, ``$GPVIT_WEIGHTS_URL``. The digest of the first file is kept beside the weights, and another file
     of that name is refused from then on.
-
-    Args:
-        name: A model of the catalog.
-        tag: One of its weights; None for the first.
-
-    Raises:
-        ValueError: If there are no such weights, or what was fetched is not whole, not these weights, or not the file
-            that was fetched first.
-        ConnectionError: If they could not be fetched; says where to put the file by hand.
     """
     tag, weights = find_weights(name, tag)
     folder = cache_folder()
@@ -106,17 +96,7 @@ def _fetch(address: str, path: Path, by_hand: Path) -> Path:
 def convert_file(official: str | Path, out: str | Path, name: str | None = None) -> tuple[str, nn.Module]:
     """Convert an official ``.pth`` and write it with all that is needed to use it; no weight is left out or made up.
 
-    Args:
-        official: A file of the authors' release, or from their code.
-        out: Where to write, ending in ``.safetensors``.
-        name: Name of the model in the catalog; None finds it by the shapes of the weights.
-
-    Returns:
-        The model's name, and the model with the weights, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, of no known model, or does not fit the one named.
+    Without a name the shapes of the weights tell the model. Its name and the model, in evaluation mode, are returned.
     """
     checkpoint = read_checkpoint(official)
     if checkpoint.name:
@@ -131,23 +111,16 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
 
 
 def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:
-    """Find the model of the catalog that weights belong to: its backbone by width and stem, and what stands on it.
-
-    Args:
-        state_dict: Tensors under this package's names.
-        source: Where they come from, for messages.
-
-    Raises:
-        ValueError: If no backbone has this width and stem.
-    """
+    """Find the model of the catalog that weights belong to: its backbone by width and stem, and what stands on it."""
     traits = _find(state_dict, "pos_embed").shape[-1], sum(_STEM.fullmatch(name) is not None for name in state_dict)
     known = {name: (variant["embed_dim"], variant.get("stem_convs", 0)) for name, variant in VARIANTS.items()}
     system = next((system for system, part in _PARTS.items() if part in state_dict), "")
     for name in known:
         if known[name] == traits:
             return system + name
-    table = "\n".join(f"  {name}: {_in_words(*known[name])}" for name in known)
-    raise UserError(f"{source} has {_in_words(*traits)}, which no model of the catalog has:\n{table}")
+    words = "{} channels and {} extra convolutions in the stem"
+    table = "\n".join(f"  {name}: {words.format(*known[name])}" for name in known)
+    raise UserError(f"{source} has {words.format(*traits)}, which no model of the catalog has:\n{table}")
 
 
 def _arguments(weights: dict[str, torch.Tensor], task: str) -> dict[str, Any]:
@@ -156,22 +129,15 @@ def _arguments(weights: dict[str, torch.Tensor], task: str) -> dict[str, Any]:
     size = {"img_size": (grid[0] * STRIDE, grid[1] * STRIDE)}
     if task == "segmentation":
         return {"num_classes": len(weights["decoder.classifier.weight"]), "backbone_kwargs": size}
+    if (logits := "roi_heads.box_predictor.cls_score.bias") in weights:
+        return {"num_classes": len(weights[logits]) - 1, "backbone_kwargs": size}  # the first is the background
     if task == "detection":
-        return {"num_classes": _detected_classes(weights), "backbone_kwargs": size}
+        anchors = len(weights["head.regression_head.bbox_reg.bias"]) // 4
+        classes = len(weights["head.classification_head.cls_logits.bias"]) // anchors
+        return {"num_classes": classes, "backbone_kwargs": size}
     return {"num_classes": len(weights["head.weight"]) if "head.weight" in weights else 0, **size}
-
-
-def _detected_classes(weights: dict[str, torch.Tensor]) -> int:
-    if "roi_heads.box_predictor.cls_score.bias" in weights:
-        return len(weights["roi_heads.box_predictor.cls_score.bias"]) - 1  # the first is the background
-    anchors = len(weights["head.regression_head.bbox_reg.bias"]) // 4
-    return len(weights["head.classification_head.cls_logits.bias"]) // anchors
 
 
 def _find(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
     """Return an entry of the backbone, wherever the model holds it."""
     return next(tensor for n, tensor in weights.items() if n == name or n.endswith(f".{name}"))
-
-
-def _in_words(channels: int, stem_convs: int) -> str:
-    return f"{channels} channels and {stem_convs} extra convolutions in the stem"

@@ -37,7 +37,7 @@ class FixedStrideAnchors(AnchorGenerator):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> torch.Tensor:
-        """Make the anchors around the origin, ``(ratios * scales, 4)``, all scales, here in pixels, of a ratio together."""
+        """Make the anchors around the origin, ``(ratios * scales, 4)``, all scales (in pixels) of a ratio together."""
         sides = torch.tensor(scales, dtype=dtype, device=device)
         heights = torch.tensor(aspect_ratios, dtype=dtype, device=device).sqrt()
         half = torch.stack([torch.outer(1 / heights, sides), torch.outer(heights, sides)], dim=-1).flatten(0, 1) / 2
@@ -82,8 +82,8 @@ class BestMatcher:
     In torchvision such boxes go to the ground truth that they overlap most, and however little they overlap it.
 
     Below `low_threshold` a box is background, between the two it is neither, and from `least_best` on the best boxes of
-    a ground truth are its matches. It takes boxes instead of their overlaps, and never holds all overlaps of many ground
-    truths at once.
+    a ground truth are its matches. The matcher takes boxes instead of their overlaps, and never holds all overlaps of
+    many ground truths at once.
 
     code: ``MaxIoUAssigner``, ``min_pos_iou``, ``gt_max_assign_all``.
     """

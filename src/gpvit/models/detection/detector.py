@@ -3,15 +3,16 @@
 Shape letters: B batch, N detections, M objects, K classes, H W image size.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import batched_nms, clip_boxes_to_image
-from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork
 
 from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
@@ -25,7 +26,6 @@ from gpvit.models.detection.inputs import (
     check_images,
     check_targets,
 )
-from gpvit.models.detection.pyramid import PyramidBackbone
 
 
 class Detector(nn.Module):
@@ -98,7 +98,7 @@ class Detector(nn.Module):
         }
         self.transform = RoundedResize(sizes, max_size, list(mean), list(std), resize_in_training=resize_in_training)
         body = ViTAdapter(transformer, num_outputs=self.num_outputs, **{**drop_path, **(adapter_kwargs or {})})
-        self.backbone = PyramidBackbone(body, body.feature_info.channels(), channels, self.extra_levels(channels))
+        self.backbone = PyramidBackbone(body, channels, self.extra_levels(channels))
         self.build_heads(channels, **(head_kwargs or {}))
 
     def extra_levels(self, channels: int) -> ExtraFPNBlock:
@@ -153,12 +153,28 @@ class Detector(nn.Module):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Name the parameters, beside norms and biases, that weight decay should spare: those of the backbone."""
-        return {f"backbone.body.{name}" for name in cast(Any, self.backbone.body).no_weight_decay()}
+        return {f"backbone.body.{name}" for name in self.backbone.body.no_weight_decay()}
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep less of the backbone for the backward pass and compute it again there."""
-        cast(Any, self.backbone.body).set_grad_checkpointing(enable)
+        self.backbone.body.set_grad_checkpointing(enable)
+
+
+class PyramidBackbone(nn.Module):
+    """The adapter and the pyramid on its maps, under the names that torchvision gives such a pair."""
+
+    def __init__(self, body: ViTAdapter, channels: int, extra: ExtraFPNBlock):
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(body.feature_info.channels(), channels, extra, norm_layer=nn.BatchNorm2d)
+        for module in self.fpn.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute the maps ``(B, channels, h_i, w_i)`` of images ``(B, C, H, W)``."""
+        return self.fpn(OrderedDict((str(i), feature) for i, feature in enumerate(self.body(images))))
 
 
 def _by_channel(given: Sequence[float] | None, colour: Sequence[float], in_chans: int, name: str) -> tuple[float, ...]:

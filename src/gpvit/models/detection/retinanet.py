@@ -2,8 +2,10 @@
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import sigmoid_focal_loss
+from torchvision.ops import Conv2dNormActivation, sigmoid_focal_loss
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from gpvit.models.detection.assign import (
     ASPECT_RATIOS,
@@ -15,10 +17,30 @@ from gpvit.models.detection.assign import (
 )
 from gpvit.models.detection.detector import Detector, best_of_each_class
 from gpvit.models.detection.inputs import DIVISOR, Detections, Maps, Size, Target
-from gpvit.models.detection.pyramid import NormedExtraLevels
 
 _STRIDES = (8, 16, 32, 64, 128)
 _OCTAVE = tuple(2 ** (i / 3) for i in range(3))
+
+
+class NormedExtraLevels(ExtraFPNBlock):
+    """Two more levels, each a strided convolution with batch norm of the one before; no activation between them.
+
+    code: ``add_extra_convs="on_output"``.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            Conv2dNormActivation(channels, channels, stride=2, activation_layer=None) for _ in range(2)
+        )
+
+    def forward(
+        self, results: list[torch.Tensor], x: list[torch.Tensor], names: list[str]
+    ) -> tuple[list[torch.Tensor], list[str]]:
+        """Append two maps to ``results`` and their names to ``names``."""
+        for conv in self.convs:
+            results.append(conv(results[-1]))
+        return results, [*names, "p6", "p7"]
 
 
 class RetinaNet(Detector):

@@ -1,0 +1,17 @@
+from .inference.predictor import Predictor as Predictor
+from .inference.results.classification import ClassificationResult as ClassificationResult
+from .inference.results.detection import DetectionResult as DetectionResult
+from .inference.results.segmentation import SegmentationResult as SegmentationResult
+from .layers.group_propagation import GroupMaps as GroupMaps
+from .layers.group_propagation import GroupPropagationBlock as GroupPropagationBlock
+from .layers.segmentation_heads import SegFormerHead as SegFormerHead
+from .layers.segmentation_heads import UPerNetHead as UPerNetHead
+from .models.adapter import ViTAdapter as ViTAdapter
+from .models.backbone import GPViT as GPViT
+from .models.detection.mask_rcnn import MaskRCNN as MaskRCNN
+from .models.detection.retinanet import RetinaNet as RetinaNet
+from .models.segmenter import Segmenter as Segmenter
+from .version import __version__ as __version__
+from .zoo.factory import create_model as create_model
+from .zoo.factory import load as load
+from .zoo.files import save as save
