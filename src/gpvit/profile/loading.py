@@ -17,8 +17,8 @@ from gpvit.errors import UserError
 from gpvit.profile.measure import Measurement, Step, duration, measure
 from gpvit.profile.report import Report
 from gpvit.train.config import TrainConfig
-from gpvit.train.processes import launch
 from gpvit.train.loop import Run
+from gpvit.train.processes import launch
 
 _COLUMNS = {
     "stage": ("stage", ""),

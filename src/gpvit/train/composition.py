@@ -1,6 +1,8 @@
-"""Reads recipes: YAML files that build on others, laid one over the other, with the file and line of every key."""
+"""Reads recipes, YAML files that build on others, laid one over the other, and says where their mistakes stand."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -150,3 +152,34 @@ def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
         keys = (*above, str(key.value))
         yield keys, key.start_mark.line + 1
         yield from _lines(value, keys)
+
+
+def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
+    """Raise for the first setting that is neither `known`, such as `data.augmentation.scale`, nor within such a one."""
+    for keys, value in walk(composition.settings):
+        name, parent = ".".join(keys), ".".join([*keys[:-1], ""])
+        is_group = any(each.startswith(f"{name}.") for each in known)
+        if is_group and not isinstance(value, Mapping):
+            raise UserError(f"{composition.where(keys)}{name}: {value!r} given, settings `key: value` expected")
+        if not is_group and not any(f"{name}.".startswith(f"{each}.") for each in known):
+            elsewhere = [each for each in sorted(known) if each.partition(".")[2] == keys[-1]]
+            siblings = {each.removeprefix(parent).partition(".")[0] for each in known if each.startswith(parent)}
+            near = elsewhere or [parent + each for each in difflib.get_close_matches(keys[-1], siblings, n=1)]
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(siblings))}"
+            raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
+
+
+def explain(error: Exception, composition: Composition) -> str:
+    """Say what jsonargparse refuses: where it stands, what is given and what is expected."""
+    text = str(error)
+    if missing := re.search(r"arguments are required: ([\w.]+)", text):
+        return f"{composition.files}: {missing[1]} is missing; add it, or give --{missing[1]} VALUE"
+    found = re.search(r'key "([\w.]+)"', text)
+    if not found:
+        return text
+    keys = tuple(found[1].split("."))
+    value = next((value for path, value in walk(composition.settings) if path == keys), None)
+    types = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", text, re.MULTILINE)
+    plain = [re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", each).replace("NoneType", "null") for each in types]
+    expected = " or ".join(plain) or text.partition("\n")[2].strip()
+    return f"{composition.where(keys)}{found[1]}: {value!r} given, {expected} expected"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from lightning import LightningDataModule
 from lightning.fabric import Fabric
 from timm.utils import ModelEmaV3
@@ -167,8 +166,7 @@ class Run:
             self.record()  # of a run that was stopped before its validation
             while self.step < self.total_steps:
                 self.take_step(batches)
-                if self.flags.stop:
-                    self.stop()
+                self.heed_signals()
                 if (every := self.config.checkpoint_every) and self.step % every == 0:
                     self.save()
                 self.record()
@@ -242,9 +240,8 @@ class Run:
         if self.step > self.saved:
             self.save()  # a run that is stopped during a validation has lost nothing
         row: Row = {"epoch": math.ceil(self.step / self.epoch_steps), "step": self.step, "lr": self.lr}
-        for name, total in self.sums.items():
-            mean: Any = self.fabric.all_reduce(total / self.count)
-            row[f"train/{name}"] = float(mean)
+        means: Any = self.fabric.all_reduce({name: total / self.count for name, total in self.sums.items()})
+        row |= {f"train/{name}": float(mean) for name, mean in means.items()}
         if self.step == self.total_steps or self.step % self.val_steps == 0:
             for prefix, network in self.networks().items():
                 row |= {name.replace("/", f"/{prefix}"): value for name, value in self.validate(network).items()}
@@ -272,8 +269,7 @@ class Run:
             if index < self.val_batches:  # which all processes have
                 self.flags.read()
                 self.flags.send()
-                if self.flags.stop:
-                    self.stop()
+                self.heed_signals()
             self.forward(self.module.validation_step, batch, index)
         self.task.network = trained
         self.module.train()
@@ -296,8 +292,9 @@ class Run:
             save_checkpoint(self.folder, state)
         self.saved = self.step
 
-    def stop(self) -> None:
-        """Save what is not saved, and end this process as the signal asks."""
-        if self.step > self.saved:
-            self.save()
-        interrupt(self.fabric, self.flags.stop, self.folder, self.step)
+    def heed_signals(self) -> None:
+        """Save what is not saved, and end this process, if a signal asks for it."""
+        if number := self.flags.stop:
+            if self.step > self.saved:
+                self.save()
+            interrupt(self.fabric, number, self.folder, self.step)

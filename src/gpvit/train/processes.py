@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import torch.distributed
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
@@ -57,9 +56,9 @@ def launch(config: TrainConfig) -> Fabric:
     strategy = DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto"
     try:
         fabric = Fabric(accelerator=config.accelerator, devices=devices, num_nodes=nodes, strategy=strategy, **options)
-        fabric.launch()
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, RuntimeError, ValueError) as error:
         raise UserError(f"train.accelerator {config.accelerator}, devices {devices}, nodes {nodes}: {error}") from error
+    fabric.launch()
     return fabric
 
 

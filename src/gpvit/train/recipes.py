@@ -20,9 +20,8 @@ from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
 from gpvit.tasks.optim import OptimConfig
-from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge
+from gpvit.train.composition import EXAMPLE, Composition, compose, explain, find_recipe, merge, refuse_unknown
 from gpvit.train.config import TrainConfig
-from gpvit.train.config_errors import explain, refuse_unknown
 from gpvit.train.loop import fit
 from gpvit.zoo.catalog import find
 
@@ -224,16 +223,16 @@ def _add_task(parser: ArgumentParser, task: type) -> Mapping[str, Parameter]:
 
 def explain_all() -> str:
     """List the settings of all tasks and data modules with their meaning, type and default."""
-    sections = []
-    for path, each in {**_public(LightningModule), **_public(LightningDataModule)}.items():
+    classes = {**_public(LightningModule), **_public(LightningDataModule), "optim": OptimConfig, "train": TrainConfig}
+    text = ""
+    for name, each in classes.items():
         parser = ArgumentParser(add_help=False, usage=SUPPRESS)
-        _add_task(parser, each) if issubclass(each, LightningModule) else parser.add_class_arguments(each, "data")
-        sections.append(f"{path}\n{_explain(parser)}")
-    for group, config in (("optim", OptimConfig), ("train", TrainConfig)):
-        parser = ArgumentParser(add_help=False, usage=SUPPRESS)
-        parser.add_class_arguments(config, group)
-        sections.append(_explain(parser))
-    return "\n".join(sections)
+        if issubclass(each, LightningModule):
+            _add_task(parser, each)
+        else:
+            parser.add_class_arguments(each, "data" if "." in name else name)
+        text += f"{name}\n{_explain(parser)}\n"
+    return text
 
 
 def _explain(parser: ArgumentParser) -> str:
