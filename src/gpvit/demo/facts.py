@@ -183,7 +183,10 @@ def _boxes(scene: Any, result: DetectionResult) -> tuple[Image.Image, Image.Imag
     count = len(scene.objects.labels)
 
     def drawn(boxes: Any, labels: Any, masks: Any, scores: list[float] | None = None) -> Image.Image:
-        names, colors = ([values[label - 1] for label in labels] for values in (result.class_names, result.colors))
+        names, colors = (
+            [result.class_names[label - 1] for label in labels],
+            [result.colors[label - 1] for label in labels],
+        )
         enlarged = [np.asarray(mask).repeat(2, 0).repeat(2, 1) for mask in masks]
         return draw_boxes(gray, (2 * boxes).tolist(), names, scores, enlarged, colors)
 
