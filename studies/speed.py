@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gpvit.errors import UserError
-from gpvit.profile.benchmark import benchmark
-from gpvit.profile.report import Report
+from gpvit.profile.benchmark import Report, benchmark
 from gpvit.profile.workload import Case, Precision, format_size
 from gpvit.zoo.catalog import MODELS
 from gpvit.zoo.timm_models import HEADS, PATCHES

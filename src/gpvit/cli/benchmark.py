@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from gpvit.errors import UserError
-from gpvit.profile.benchmark import SUITES
+from gpvit.profile.benchmark import SUITES, Report
 from gpvit.profile.benchmark import benchmark as measure
 from gpvit.profile.workload import Case, Mode, Precision, parse_size
 
@@ -53,49 +53,46 @@ def benchmark(
         warmup: Untimed steps of each case beforehand.
         no_memory: Do not measure peak memory, which takes a process of its own for each case.
         num_workers: Loader processes that data are timed with.
-        out: Folder for benchmark.csv and benchmark.json, or for loading.csv.
+        out: Folder for benchmark.csv and benchmark.json, or for loading.csv and loading.json.
     """
     setting: dict[str, Any] = {"mode": mode, "features": features, "compile": compile, "baseline": baseline}
     fixed = {"size": size, "batch_size": batch_size, **setting}
-    if models[:1] == ["data"]:
+    is_data = models[:1] == ["data"]
+    if is_data:
         fixed |= {"dtype": dtype, "suite": suite, "no_memory": no_memory}
         _refuse("data are timed as their recipe has them", _changed(fixed))
-        _benchmark_data(models[1:], num_workers, rounds, warmup, device, out)
-        return
-    _refuse("it is for `gpvit benchmark data`", _changed({"num_workers": num_workers}))
-    if suite is None:
-        if not models:
-            raise UserError(f"name at least one model, or a suite with --suite ({', '.join(SUITES)})")
-        sizes, batches = map(parse_size, size.split(",")), _numbers("batch size", batch_size)
-        setting["compiled"] = setting.pop("compile")
-        cases = [
-            Case(model, each, batch, dtype=dtype, device=device, **setting)
-            for each, batch, model in product(sizes, batches, models)
-        ]
-    elif suite in SUITES:
-        given = ["models"] * bool(models) + _changed(fixed)
-        _refuse(f"suite {suite!r} fixes models and settings", given)
-        cases = [replace(case, dtype=dtype, device=device) for case in SUITES[suite]]
+        report = _benchmark_data(models[1:], _numbers("num_workers", num_workers), rounds, warmup, device)
     else:
-        raise UserError(f"no suite is called {suite!r}; there is {', '.join(SUITES)}")
-    report = measure(cases, rounds, warmup, memory=not no_memory, progress=True)
+        _refuse("it is for `gpvit benchmark data`", _changed({"num_workers": num_workers}))
+        if suite is None:
+            sizes, batches = map(parse_size, size.split(",")), _numbers("batch size", batch_size)
+            setting["compiled"] = setting.pop("compile")
+            cases = [Case(model, each, batch, **setting) for each, batch, model in product(sizes, batches, models)]
+            if not cases:
+                raise UserError(f"name at least one model, or a suite with --suite ({', '.join(SUITES)})")
+        elif suite in SUITES:
+            _refuse(f"suite {suite!r} fixes models and settings", ["models"] * bool(models) + _changed(fixed))
+            cases = SUITES[suite]
+        else:
+            raise UserError(f"no suite is called {suite!r}; there is {', '.join(SUITES)}")
+        cases = [replace(case, dtype=dtype, device=device) for case in cases]
+        report = measure(cases, rounds, warmup, memory=not no_memory, progress=True)
     Console().print(report)
-    for path in report.write(out, "benchmark") if out is not None else []:
+    for path in report.write(out, "loading" if is_data else "benchmark") if out is not None else []:
         print(path)
 
 
-def _benchmark_data(names: list[str], num_workers: str, rounds: int, warmup: int, device: str, out: str | None) -> None:
+def _benchmark_data(names: list[str], workers: list[int], rounds: int, warmup: int, device: str) -> Report:
     from gpvit.data import Digits, ImageFolder, Shards
     from gpvit.devices import choose_device
-    from gpvit.profile.loading import TrainingStep, measure_loading
+    from gpvit.profile.loading import measure_loading, training_step
     from gpvit.train.recipes import read_recipe
 
     if len(names) != 1:
         raise UserError("name one recipe, one folder of images or shards, or digits: gpvit benchmark data RECIPE")
-    workers, model = _numbers("num_workers", num_workers), None
     choose_device(device)
+    folder, model = Path(names[0]).expanduser(), None
     data: Any
-    folder = Path(names[0]).expanduser()
     if names == ["digits"]:
         data = Digits()
     elif folder.is_dir():
@@ -105,11 +102,8 @@ def _benchmark_data(names: list[str], num_workers: str, rounds: int, warmup: int
         # Weights have no bearing on time, and are perhaps not at hand.
         given = [key for key in ("weights", "backbone_weights") if recipe.settings["model"].get(key)]
         task, data, config = read_recipe([*names, *(f"--model.{key}=null" for key in given)]).build()
-        model = partial(TrainingStep, task, data, config, device)
-    report = measure_loading(data, workers, rounds, warmup, model, device, progress=True)
-    Console().print(report)
-    if out is not None:
-        print(report.write(out, "loading")[0])
+        model = partial(training_step, task, data, config, device)
+    return measure_loading(data, workers, rounds, warmup, model, device, progress=True)
 
 
 def _numbers(name: str, text: str) -> list[int]:

@@ -1,14 +1,22 @@
 """Time and memory of models side by side; what counts is the ratio."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Group
+from rich.table import Table
 
+from gpvit.devices import Machine, describe_machine
 from gpvit.errors import UserError
+from gpvit.io import write_text
 from gpvit.profile.measure import Measurement, measure
-from gpvit.profile.report import Report
 from gpvit.profile.workload import Case, format_size
 
 _COLUMNS = {
@@ -22,6 +30,48 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class Report:
+    """What was measured, for the terminal and as files, with the machine that it was measured on."""
+
+    rows: Sequence[Mapping[str, Any]]  # None stands for no value; what is not flat goes into JSON alone
+    columns: Mapping[str, tuple[str, str]]  # heading and format of what is printed, by its key in the rows
+    settings: Mapping[str, Any]  # what all rows have in common
+    notes: Sequence[str]  # sentences below the tables
+    title: str  # pattern for the title of the table that a row belongs to
+    machine: Machine = field(default_factory=describe_machine)
+
+    def __rich__(self) -> Group:
+        """Return what `rich` prints: a table for each title, the machine above and the notes below."""
+        tables: dict[str, Table] = {}
+        name, *numbers = self.columns
+        for row in self.rows:
+            title = self.title.format(**row, **self.settings)
+            if title not in tables:
+                tables[title] = Table(self.columns[name][0], title=title, title_justify="left")
+                for key in numbers:
+                    tables[title].add_column(self.columns[key][0], justify="right")
+            cells = ["" if row[key] is None else format(row[key], self.columns[key][1]) for key in numbers]
+            if row.get("out_of_memory"):
+                cells[0] = "out of memory"
+            tables[title].add_row(row[name], *cells)
+        return Group(str(self.machine), *tables.values(), *filter(None, self.notes))
+
+    def write(self, directory: str | Path, name: str) -> list[Path]:
+        """Write `NAME.csv`, and `NAME.json` with what is not flat, replacing earlier files; return their paths."""
+        common = {**self.settings, **asdict(self.machine)}
+        flat = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} | common for row in self.rows]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, flat[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+        document = {"machine": asdict(self.machine), **self.settings, "rows": [dict(row) for row in self.rows]}
+        paths = [Path(directory) / f"{name}.{ending}" for ending in ("csv", "json")]
+        for path, content in zip(paths, (text.getvalue(), json.dumps(document, indent=1) + "\n"), strict=True):
+            write_text(path, content)
+        return paths
+
+
 def benchmark(
     cases: Iterable[Case],
     rounds: int = 10,
@@ -30,33 +80,21 @@ def benchmark(
     progress: bool = False,
     time_limit_s: float | None = None,
 ) -> Report:
-    """Measure cases side by side; to run out of memory is a result like any other.
+    """Measure cases side by side, one given twice once; to run out of memory is a result like any other.
 
-    Args:
-        cases: What to measure; a case given twice is measured once.
-        rounds: How often each case is timed.
-        warmup: Untimed steps of each case beforehand; compilation happens in the first.
-        memory: Whether to measure peak memory, which takes a fresh process for each case.
-        progress: Whether to show a progress bar on standard error.
-        time_limit_s: Seconds; a case is not run again once its steps, those of the fresh process and of the warm-up
-            among them, have taken this long, so that one step of a very slow case is enough. None runs all of them.
-
-    Raises:
-        ValueError: If there are no cases, a baseline is not among them, or a model or device does not exist.
-        FileNotFoundError: If a case is compiled and there is no compiler.
+    A case is not run again once its steps, those of the warm-up and of the fresh process that tells its memory among
+    them, have taken `time_limit_s`, so that one step of a very slow case is enough.
     """
     cases = list(dict.fromkeys(cases))
     if not cases:
         raise UserError("there is nothing to measure; give at least one case")
     if rounds < 1 or warmup < 0:
         raise UserError(f"rounds is {rounds} and warmup {warmup}; they must be at least 1 and 0")
-    if time_limit_s is not None and not time_limit_s > 0:
-        raise UserError(f"time_limit_s is {time_limit_s}; give a positive number of seconds, or None for every round")
     for case in cases:
         case.check()
         if case.baseline is not None and replace(case, model=case.baseline) not in cases:
             raise UserError(f"baseline {case.baseline!r} is not measured with {case}; add it to the models")
-    runs = [Measurement(case, warmup, time_limit_s or float("inf")) for case in cases]
+    runs = [Measurement(case, warmup, time_limit_s or math.inf) for case in cases]
     measure(runs, rounds, memory, progress)
     notes = [
         f"Median and interquartile range (IQR) of {rounds} interleaved rounds after {warmup} warm-up "
@@ -69,27 +107,29 @@ def benchmark(
 
 def limit_note(runs: Iterable[Measurement], rounds: int) -> str:
     """Say what the time limit did; nothing if every case took part in all rounds."""
-    limits = [run.time_limit_s for run in runs if run.warmup_only or 0 < len(run.seconds) < rounds]
-    if not limits:
-        return ""
-    return (
-        f"What took longer than {limits[0]:g} s in all, the step of the fresh process and the warm-up among it, was not"
-        " run again; without a timed step by then, the last of those before stands for it, as one run."
-    )
+    for run in runs:
+        if not run.out_of_memory and len(run.durations) < run.warmup + rounds:
+            return (
+                f"What took longer than {run.time_limit_s:g} s in all, the step of the fresh process and the warm-up"
+                " among it, was not run again; without a timed step by then, the last of those before stands for it,"
+                " as one run."
+            )
+    return ""
 
 
 def _rows(runs: list[Measurement]) -> list[dict[str, Any]]:
     rows: dict[Case, dict[str, Any]] = {}
     for run in runs:
-        seconds, several = run.seconds, len(run.seconds) > 1
+        seconds = run.seconds
+        median = float(np.median(seconds)) if seconds else None
         rows[run.case] = asdict(run.case) | {
             "size": format_size(run.case.size),
             "setting": run.case.setting,
             "out_of_memory": run.out_of_memory,
-            "median_ms": 1e3 * float(np.median(seconds)) if seconds else None,
-            "iqr_ms": 1e3 * float(np.subtract(*np.percentile(seconds, [75, 25]))) if several else None,
+            "median_ms": median and 1e3 * median,
+            "iqr_ms": 1e3 * float(np.subtract(*np.percentile(seconds, [75, 25]))) if len(seconds) > 1 else None,
             "runs": len(seconds),
-            "images_per_second": run.case.batch_size / float(np.median(seconds)) if seconds else None,
+            "images_per_second": median and run.case.batch_size / median,
             "memory_mib": run.memory.added_mib if run.memory else None,
             "seconds": seconds,
             "memory": asdict(run.memory) if run.memory else {},

@@ -8,7 +8,7 @@ without attention products.
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,13 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gpvit.errors import UserError
 
 # Products with a weight. Every other operation that the counter knows multiplies two activations: attention.
-WEIGHT_OPERATIONS = {
-    torch.ops.aten.mm,
-    torch.ops.aten.addmm,
-    torch.ops.aten.convolution,
-    torch.ops.aten._convolution,
-}
-
+_WEIGHT_OPERATIONS = {getattr(torch.ops.aten, name) for name in ("mm", "addmm", "convolution", "_convolution")}
 _PROPOSALS, _DETECTIONS = 1000, 100  # of an image, that Mask R-CNN classifies and makes masks of at the most
 
 TOTALS = {
@@ -34,54 +28,33 @@ TOTALS = {
     "macs": ("MACs (G)", 1e9),
     "macs_without_attention": ("without attention (G)", 1e9),
 }
-CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """The cost of one part of a model, of the whole batch.
-
-    Attributes:
-        part: Dotted name of the submodule; `(own)` is what a module holds or computes outside its listed parts.
-        parameters: Number of parameters; one shared by several parts counts in the first.
-        macs: Multiply-accumulates, attention products included.
-        macs_without_attention: The same without attention products.
-    """
+    """The cost of one part; `(own)` is what a module holds or computes outside its listed parts."""
 
     part: str
-    parameters: int
-    macs: int
+    parameters: int  # one shared by several parts counts in the first
+    macs: int  # of the whole batch, attention products included
     macs_without_attention: int
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one forward pass of a model: one row per part, and as attributes their sums.
-
-    Attributes:
-        parameters: Number of parameters of the whole model.
-        macs: Multiply-accumulates of the whole model, attention products included.
-        macs_without_attention: The same without attention products.
-    """
+    """The cost of one forward pass of a model: a row for each part, and their sums."""
 
     size: tuple[int, int]
     in_chans: int
     batch_size: int
     rows: tuple[CostRow, ...]
-    parameters: int = field(init=False)
-    macs: int = field(init=False)
-    macs_without_attention: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name in TOTALS:
-            object.__setattr__(self, name, sum(getattr(row, name) for row in self.rows))
+    parameters: int
+    macs: int
+    macs_without_attention: int
 
     def table(self, title: str) -> Table:
-        """Return the rows and their totals as a table to print.
-
-        Args:
-            title: Text above the table.
-        """
+        """Return the rows and their totals as a table to print."""
         table = Table("part", title=title, show_footer=True)
         table.columns[0].footer = "total"
         for name, (header, unit) in TOTALS.items():
@@ -96,16 +69,9 @@ def profile_model(
 ) -> Cost:
     """Count the parameters and multiply-accumulates of a model in evaluation mode, by part.
 
-    Nothing is computed, so any size takes the same short time; the model itself is neither run nor changed.
-
-    Args:
-        model: A module whose forward takes images (B, in_chans, H, W), or a detector of this package; of Mask R-CNN's
-            second stage 1,000 proposals and 100 masks of each image are counted.
-        size: Image height and width in pixels.
-        in_chans: Image channels.
-        batch_size: Images in the batch; the counts are those of the whole batch.
-        depth: Levels of submodules that are listed as parts; a list or sequence of modules is no level of its own, its
-            members are listed one by one.
+    Nothing is computed, so any size takes the same short time; the model itself is neither run nor changed. Of Mask
+    R-CNN's second stage 1,000 proposals and 100 masks of each image are counted. `depth` is how many levels of
+    submodules are listed as parts; a list or sequence of modules is no level of its own.
     """
     if depth < 1:
         raise UserError(f"depth is {depth}; give 1 for the model's own parts, or more to look into them")
@@ -125,7 +91,7 @@ def profile_model(
         claimed = unclaimed & set(module.parameters())
         unclaimed -= claimed
         flops = _flops_inside(module, ".".join(filter(None, [type(shadow).__name__, name])), counts)
-        weighted = sum(count for operation, count in flops.items() if operation in WEIGHT_OPERATIONS)
+        weighted = sum(count for operation, count in flops.items() if operation in _WEIGHT_OPERATIONS)
         row = CostRow(
             part=".".join(filter(None, [name, "(own)"])) if below or not name else name,
             parameters=sum(parameter.numel() for parameter in claimed),
@@ -134,7 +100,8 @@ def profile_model(
         )
         if row.parameters or row.macs:
             rows.append(row)
-    return Cost(size, in_chans, batch_size, tuple(rows))
+    totals = {name: sum(getattr(row, name) for row in rows) for name in TOTALS}
+    return Cost(size, in_chans, batch_size, tuple(rows), **totals)
 
 
 def _forward_detector(model: Any, images: torch.Tensor) -> None:
@@ -172,7 +139,7 @@ def _on_meta(model: nn.Module) -> nn.Module:
 def _parts(module: nn.Module, depth: int, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield the dotted name and the module of every part, each after the parts inside it; the last is the model."""
     for child_name, child in module.named_children():
-        inside = depth if isinstance(child, CONTAINERS) else depth - 1
+        inside = depth if isinstance(child, _CONTAINERS) else depth - 1
         path = f"{name}.{child_name}" if name else child_name
         if inside:
             yield from _parts(child, inside, path)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from gpvit.data.module import ImageData
 from gpvit.devices import describe_machine
 from gpvit.errors import UserError
-from gpvit.profile.measure import Measurement, Step, duration, measure
-from gpvit.profile.report import Report
+from gpvit.profile.benchmark import Report
+from gpvit.profile.measure import Step, duration
 from gpvit.train.config import TrainConfig
 from gpvit.train.loop import Run
 from gpvit.train.processes import launch
@@ -29,42 +32,28 @@ _COLUMNS = {
 }
 
 
-class TrainingStep:
-    """The training step of a recipe on one device, again and again on one batch; nothing is logged or written.
+def training_step(task: Any, data: ImageData, config: TrainConfig, device: str, batch: Any) -> tuple[Step, int]:
+    """Make the optimiser step of a recipe on one device, again and again on one batch, and tell of how many it is.
 
-    Args:
-        task: What trains.
-        data: What the batch is from; the model is built for it.
-        config: How the recipe trains.
-        device: `cpu`, which computes in 32-true in place of 16-mixed, or `cuda`.
-        batch: As the training loader gives it.
+    A CPU computes in 32-true in place of 16-mixed; nothing is logged or written.
     """
+    precision = "32-true" if device == "cpu" and config.precision.startswith("16") else config.precision
+    config = replace(config, devices=1, nodes=1, accelerator=device.partition(":")[0], precision=precision)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of schedules, which have no bearing on the time
+        run = Run(launch(config), task, data, config, Path(), start=None)
+    run.module.train()
+    batch = run.fabric.to_device(batch)
 
-    compiled = False
+    def step() -> None:
+        for _ in range(run.accumulate):
+            run.fabric.backward(run.forward(run.module.training_step, batch, 0)["loss"] / run.accumulate)
+        if config.clip:
+            run.fabric.clip_gradients(run.module, run.optimizer, max_norm=config.clip)
+        run.optimizer.step()
+        run.optimizer.zero_grad()
 
-    def __init__(self, task: Any, data: ImageData, config: TrainConfig, device: str, batch: Any) -> None:
-        precision = "32-true" if device == "cpu" and config.precision.startswith("16") else config.precision
-        config = replace(config, devices=1, nodes=1, accelerator=device.partition(":")[0], precision=precision)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of schedules, which have no bearing on the time
-            self._run = Run(launch(config), task, data, config, Path(), start=None)
-        self._batch = self._run.fabric.to_device(batch)
-        self.batches = self._run.accumulate
-
-    def build(self) -> Step:
-        """Return the function that takes one optimiser step, of so many batches."""
-        run = self._run
-        run.module.train()
-
-        def step() -> None:
-            for _ in range(self.batches):
-                run.fabric.backward(run.forward(run.module.training_step, self._batch, 0)["loss"] / self.batches)
-            if run.config.clip:
-                run.fabric.clip_gradients(run.module, run.optimizer, max_norm=run.config.clip)
-            run.optimizer.step()
-            run.optimizer.zero_grad()
-
-        return step
+    return step, run.accumulate
 
 
 def measure_loading(
@@ -72,20 +61,14 @@ def measure_loading(
     num_workers: Sequence[int] = (0, 1, 2),
     rounds: int = 10,
     warmup: int = 2,
-    model: Callable[[Any], TrainingStep] | None = None,
+    model: Callable[[Any], tuple[Step, int]] | None = None,
     device: str = "cpu",
     progress: bool = False,
 ) -> Report:
     """Time decoding alone, decoding with augmentation, the whole loader, and the training step of a model.
 
-    Args:
-        data: What is loaded; its own number of workers plays no part.
-        num_workers: Loader processes to time the loader with; 0 loads in this process.
-        rounds: Batches that each stage is timed over; of a loader at least two for each worker.
-        warmup: Batches beforehand, not timed; of a loader one for each worker in addition.
-        model: Makes the training step on a batch; None times the data alone.
-        device: Where the model trains.
-        progress: Show a progress bar for the training step, on stderr.
+    `rounds` and `warmup` count batches; of a loader at least two and one more for each worker. `model` makes of a batch
+    what `training_step` returns; None times the data alone.
     """
     if rounds < 1 or warmup < 0 or not num_workers or min(num_workers) < 0:
         raise UserError(
@@ -98,10 +81,10 @@ def measure_loading(
     for workers in num_workers:
         batch, rates[workers] = _loader(data, workers, rounds, warmup)
     if model is not None:
-        case = model(batch)
-        run = Measurement(case, math.ceil(warmup / case.batches))
-        measure([run], math.ceil(rounds / case.batches), progress=progress)
-        step_rate = len(batch[0]) * case.batches / float(np.median(run.seconds))
+        step, batches = model(batch)
+        first, turns = math.ceil(warmup / batches), math.ceil(rounds / batches)
+        bar = track(range(first + turns), "training step", console=Console(stderr=True), disable=not progress)
+        step_rate = len(batch[0]) * batches / float(np.median([duration(step) for _ in bar][first:]))
     rows = [_row(name, rate) for name, rate in stages.items()]
     for workers, rate in rates.items():
         # Without workers, loading takes turns with the model.
@@ -177,8 +160,6 @@ def _loader(data: ImageData, workers: int, rounds: int, warmup: int) -> tuple[An
 
 
 def _training_loader(data: ImageData, workers: int) -> Any:
-    own, data.num_workers = data.num_workers, workers
-    try:
-        return data.train_dataloader()
-    finally:
-        data.num_workers = own
+    data = copy(data)
+    data.num_workers = workers
+    return data.train_dataloader()

@@ -9,7 +9,7 @@ import ctypes
 import multiprocessing
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,11 @@ def duration(step: Step) -> float:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a fresh process takes: resident memory on a CPU, what torch allocates on a GPU; None where nobody tells.
+    """What a fresh process takes: resident memory on a CPU, what torch allocates on a GPU."""
 
-    Attributes:
-        idle: Bytes in use before the first step.
-        peak: Most bytes in use while steps run.
-        seconds: Of each step, the first without warm-up.
-    """
-
-    idle: int | None
-    peak: int | None
-    seconds: tuple[float, ...]
+    idle: int | None  # bytes in use before the first step; None where nobody tells
+    peak: int | None  # most bytes in use while steps run
+    seconds: tuple[float, ...]  # of each step, the first without warm-up
 
     @property
     def added_mib(self) -> float | None:
@@ -60,15 +54,8 @@ def measure_memory(
 ) -> Memory:
     """Run steps in a process of their own, forked from one that has loaded torch and done nothing else.
 
-    Args:
-        build: Makes the step; it is pickled: a function of a module, a `partial` of one, or a method of plain data.
-        steps: How many.
-        small: Makes a step that runs before memory is read, to load code and buffers that no input is to blame for.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        MemoryError: If a step does not fit into memory, or the system ends the process for lack of it.
-        RuntimeError: If the process fails for another reason; its traceback is in the message.
+    `build` makes the step, and is pickled; `small` makes one that runs before memory is read, to load code and buffers
+    that no input is to blame for.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
@@ -78,17 +65,16 @@ def measure_memory(
     process.start()
     sender.close()  # so that the end of the process is the end of the pipe
     try:
-        answer: Any = receiver.recv()
+        answer: Memory | Exception = receiver.recv()
     except EOFError:
         process.join()
         # Linux kills (9) the process that exhausts the machine's memory.
-        answer = MemoryError() if process.exitcode == -9 else f"it ended with exit code {process.exitcode}"
+        is_full, reason = process.exitcode == -9, f"the process of a step ended with exit code {process.exitcode}"
+        answer = MemoryError(reason) if is_full else RuntimeError(reason)
     process.join()
-    if isinstance(answer, MemoryError):
+    if isinstance(answer, Exception):
         raise answer
-    if isinstance(answer, str):
-        raise RuntimeError(f"a step failed in a process of its own:\n{answer}")
-    return Memory(*answer)
+    return answer
 
 
 def _answer(sender: Any, threads: int, *arguments: Any) -> None:
@@ -105,10 +91,10 @@ def _answer(sender: Any, threads: int, *arguments: Any) -> None:
     except MemoryError as error:
         sender.send(error)
     except Exception:
-        sender.send(traceback.format_exc())
+        sender.send(RuntimeError(f"a step failed in a process of its own:\n{traceback.format_exc()}"))
 
 
-def _run_steps(build: Callable[[], Step], steps: int, small: Callable[[], Step] | None, device: str) -> tuple[Any, ...]:
+def _run_steps(build: Callable[[], Step], steps: int, small: Callable[[], Step] | None, device: str) -> Memory:
     if small is not None:
         small()()
     step, place = build(), torch.device(device)
@@ -118,19 +104,7 @@ def _run_steps(build: Callable[[], Step], steps: int, small: Callable[[], Step] 
     else:
         idle = status_bytes("VmRSS") if sys.platform == "linux" else None
     seconds = tuple(duration(step) for _ in range(steps))
-    return idle, peak_memory(place), seconds
-
-
-@contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn torch's different words for a lack of memory into one MemoryError."""
-    try:
-        yield
-    except RuntimeError as error:
-        # torch has a class of its own for a full GPU; a full main memory is an ordinary RuntimeError.
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise MemoryError(str(error)) from error
-        raise
+    return Memory(idle, peak_memory(place), seconds)
 
 
 @dataclass
@@ -143,43 +117,32 @@ class Measurement:
     memory: Memory | None = None  # of a fresh process that runs the case alone
     durations: list[float] = field(default_factory=list)  # of every step, warm-up included
     out_of_memory: bool = False
-    _step: Step | None = None
-
-    @property
-    def warmup_only(self) -> bool:
-        """Whether the time limit ended before the first step that counts, so that the last one before stands for it."""
-        return not self.out_of_memory and len(self.durations) <= self.warmup
+    step: Step | None = None
 
     @property
     def seconds(self) -> list[float]:
-        """Duration of each step that counts; none if it ran out of memory."""
+        """Duration of each step that counts, or of the last before where time ran out; none if memory did."""
         earlier = self.durations or list(self.memory.seconds if self.memory else ())
         return [] if self.out_of_memory else self.durations[self.warmup :] or earlier[-1:]
 
-    def take_turn(self) -> None:
-        """Run the step once more, unless memory or time ran out."""
-        # What a step takes that compiles says nothing about the next.
-        spent = [*(self.memory.seconds[-1:] if self.memory else ()), *self.durations[:1]] * (not self.case.compiled)
-        if self.out_of_memory or sum(spent) + sum(self.durations[1:]) >= self.time_limit_s:
-            self._step = None  # and with it the model: nobody needs it any more
-            return
-        try:
-            self._step = self._step or self.case.build()
-            repeats = max(1, int(SHORTEST_S / self.durations[-1])) if self.durations else 1
-            self.durations.append(sum(duration(self._step) for _ in range(repeats)) / repeats)
-        except MemoryError:
-            self._step, self.out_of_memory = None, True
+    def take_turns(self, number: int = 1) -> None:
+        """Run the step again, unless memory or time ran out."""
+        for _ in range(number):
+            # What a step takes that compiles says nothing about the next.
+            spent = [*(self.memory.seconds[-1:] if self.memory else ()), *self.durations[:1]] * (not self.case.compiled)
+            if self.out_of_memory or sum(spent) + sum(self.durations[1:]) >= self.time_limit_s:
+                self.step = None  # and with it the model: nobody needs it any more
+                return
+            try:
+                self.step = self.step or self.case.build()
+                repeats = max(1, int(SHORTEST_S / self.durations[-1])) if self.durations else 1
+                self.durations.append(sum(duration(self.step) for _ in range(repeats)) / repeats)
+            except MemoryError:
+                self.step, self.out_of_memory = None, True
 
 
 def measure(runs: Sequence[Measurement], rounds: int, memory: bool = False, progress: bool = False) -> None:
-    """Measure cases side by side: every round runs every case once. To run out of memory is a result like any other.
-
-    Args:
-        runs: What to measure; they hold the results afterwards.
-        rounds: How often each is timed, after its warm-up.
-        memory: Whether to measure memory first, by the cases' `memory()`.
-        progress: Whether to show a progress bar on standard error.
-    """
+    """Measure side by side, memory first if asked for: every round runs every case once, after its warm-up."""
     compiled = sum(run.case.compiled for run in runs)
     # The default allows one architecture eight compiled shapes and then runs it uncompiled.
     limit: Any = torch._dynamo.config.patch(recompile_limit=8 + compiled) if compiled else contextlib.nullcontext()
@@ -191,17 +154,15 @@ def measure(runs: Sequence[Measurement], rounds: int, memory: bool = False, prog
                 run.memory = run.case.memory() if memory else run.memory
             except MemoryError:
                 run.out_of_memory = True
-            for _ in range(run.warmup):
-                run.take_turn()
+            run.take_turns(run.warmup)
         for _ in range(rounds):
             for run in runs:
                 bar.update(task, description=str(run.case), advance=1)
-                run.take_turn()
+                run.take_turns()
         for run in runs:
-            run._step = None
+            run.step = None
         for run in runs:
             if run.out_of_memory and run.memory is not None:  # it fits alone, and did not beside the others
                 run.out_of_memory, run.durations = False, []
-                for _ in range(run.warmup + rounds):
-                    run.take_turn()
-                run._step = None
+                run.take_turns(run.warmup + rounds)
+                run.step = None

@@ -1,7 +1,8 @@
 """What a benchmark times: one model in one setting, made into a plain function to call."""
 
+import contextlib
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -12,7 +13,7 @@ from torch import nn
 import gpvit
 from gpvit.devices import choose_device, require_compiler
 from gpvit.errors import UserError
-from gpvit.profile.measure import Memory, Step, measure_memory, memory_errors
+from gpvit.profile.measure import Memory, Step, measure_memory
 from gpvit.zoo.catalog import find, split_system
 
 Mode = Literal["forward", "train"]
@@ -21,35 +22,22 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Case:
-    """One model in one setting.
+    """One model in one setting."""
 
-    Args:
-        model: Any timm model name, or one of this package.
-        size: Image height and width in pixels.
-        batch_size: Images per step.
-        mode: `forward` is inference; `train` is forward, backward and one AdamW step.
-        features: Run the model as a backbone that returns its feature maps (timm's ``features_only``).
-        compiled: Whether torch.compile turns the model into kernels for this one shape first.
-        dtype: `float32`, or `bfloat16` for autocast over float32 weights.
-        device: `cpu` or `cuda`, with an index if need be.
-        baseline: Name of the model that this one is compared with in the same setting, or None.
-    """
-
-    model: str
-    size: tuple[int, int] = (224, 224)
+    model: str  # any timm model name, or one of this package
+    size: tuple[int, int] = (224, 224)  # height and width in pixels
     batch_size: int = 8
-    mode: Mode = "forward"
-    features: bool = False
-    compiled: bool = False
-    dtype: Precision = "float32"
+    mode: Mode = "forward"  # inference, or `train`: forward, backward and one AdamW step
+    features: bool = False  # as a backbone that returns its feature maps (timm's ``features_only``)
+    compiled: bool = False  # for this one shape
+    dtype: Precision = "float32"  # bfloat16 is autocast over float32 weights
     device: str = "cpu"
-    baseline: str | None = None
+    baseline: str | None = None  # the model that this one is compared with in the same setting
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise UserError(f"mode is {self.mode!r}; choose one of {get_args(Mode)}")
-        if self.dtype not in get_args(Precision):
-            raise UserError(f"dtype is {self.dtype!r}; choose one of {get_args(Precision)}")
+        for name, value, choices in (("mode", self.mode, Mode), ("dtype", self.dtype, Precision)):
+            if value not in get_args(choices):
+                raise UserError(f"{name} is {value!r}; choose one of {get_args(choices)}")
         if self.features and self.mode == "train":
             raise UserError("features=True has no logits to train on; choose mode='forward' or features=False")
         if min(*self.size, self.batch_size) < 1:
@@ -82,7 +70,7 @@ class Case:
         device = torch.device(self.device)
         torch.manual_seed(0)
         model = create_for_size(self.model, self.size, features=self.features).train(self.mode == "train")
-        with memory_errors():
+        with _memory_errors():
             model.to(device)
             # A static shape: otherwise the second size of an architecture would run kernels made for any size.
             run = torch.compile(model, dynamic=False) if self.compiled else model
@@ -94,7 +82,7 @@ class Case:
             labels = torch.randint(cast(int, model.num_classes), (self.batch_size, *labelled), device=device)
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
-        @memory_errors()
+        @_memory_errors()
         def step() -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
                 loss = nn.functional.cross_entropy(run(images), labels)
@@ -108,12 +96,24 @@ class Case:
 def forward_step(run: Callable[..., Any], inputs: torch.Tensor, dtype: Precision) -> Step:
     """Return the function that runs a module, in evaluation mode, once on its inputs."""
 
-    @memory_errors()
+    @_memory_errors()
     def step() -> None:
         with torch.inference_mode(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
             run(inputs)
 
     return step
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turn torch's different words for a lack of memory into one MemoryError."""
+    try:
+        yield
+    except RuntimeError as error:
+        # torch has a class of its own for a full GPU; a full main memory is an ordinary RuntimeError.
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -130,17 +130,7 @@ def format_size(size: tuple[int, int]) -> str:
 
 
 def create_for_size(name: str, size: tuple[int, int], in_chans: int = 3, features: bool = False) -> nn.Module:
-    """Create a model with fresh weights that accepts images of a size.
-
-    Args:
-        name: The name of a timm model, or of one of this package.
-        size: Image height and width in pixels.
-        in_chans: Image channels.
-        features: Whether to create the backbone that returns its feature maps (timm's ``features_only``).
-
-    Raises:
-        ValueError: If no model has this name, or features are asked of one that is no backbone.
-    """
+    """Create a model, or the backbone that returns its feature maps, with fresh weights for images of a size."""
     _require_model(name)
     system, backbone = split_system(name)
     config = timm.get_pretrained_cfg(backbone)
