@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from gpvit.data.classification.digits import Digits
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.segmentation import DigitScenes as SegmentationScenes
-from gpvit.data.synthetic.digits import Digits, digits_split
+from gpvit.data.synthetic.digits import digits_split
 from gpvit.data.synthetic.photographs import photograph_credit
 from gpvit.data.synthetic.render import PHOTOGRAPHS
 from gpvit.data.synthetic.scenes import digit_scene
