@@ -24,7 +24,7 @@ _SEGMENT = (
     *("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]"),
 )
 _DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50")
-_QUICK = ("--train.steps", "4", "--train.validate_every", "4", "--optim.warmup_steps", "0")
+_QUICK = ("--train.steps", "2", "--train.validate_every", "2", "--optim.warmup_steps", "0")
 _QUICK_SCENES = (*_QUICK, "--data.train_scenes", "16", "--data.test_scenes", "8")
 
 
