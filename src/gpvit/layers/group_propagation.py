@@ -48,7 +48,7 @@ class Grouping(nn.Module):
     def forward(
         self, groups: torch.Tensor, x: torch.Tensor, return_weights: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Gather ``x`` ``(B, N, C)`` into ``groups`` ``(1, M, C)``; the attention, if asked for, is ``(B, heads, M, N)``."""
+        """Gather ``x`` ``(B, N, C)`` into ``groups`` ``(1, M, C)``; the attention is ``(B, heads, M, N)``."""
         query = self.norm_query(groups).expand(x.shape[0], -1, -1)
         value = self.norm_key(x)
         key = self.key(value)
@@ -114,7 +114,7 @@ class Ungrouping(nn.Module):
     def forward(
         self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Hand ``groups`` ``(B, M, C)`` back to ``x`` ``(B, N, C)``; the attention, if asked for, is ``(B, heads, N, M)``."""
+        """Hand ``groups`` ``(B, M, C)`` back to ``x`` ``(B, N, C)``; the attention is ``(B, heads, N, M)``."""
         groups = self.norm_key(groups)
         query, key, value = self.query(self.norm_query(x)), self.key(groups), self.value(groups)
         weights = attention_weights(query, key, self.num_heads) if return_weights else None
