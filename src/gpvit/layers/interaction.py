@@ -1,6 +1,6 @@
 """How the tokens of a plain vision transformer and a pyramid of maps exchange information (ViT-Adapter, Sec. 3.4).
 
-Shape letters: B batch, N tokens of the transformer, S tokens of the pyramid, all its maps together, Q queries of either,
+Shape letters: B batch, N tokens of the transformer, S tokens of the pyramid, all its maps together, Q queries,
 C channels.
 """
 
