@@ -1,6 +1,6 @@
 import torch
 
-from gpvit.layers.deformable_attention import DeformableAttention
+from gpvit.layers.interaction import DeformableAttention
 
 SHAPES = [(8, 10), (4, 5)]
 

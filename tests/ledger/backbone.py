@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from ledger.page import Entry, check, parameters, shape_of, tokens, truncated, zeroed
 from torch import nn
 
-from gpvit.layers.feed_forward import FeedForward
 from gpvit.layers.group_propagation import GroupAttention, Grouping, GroupMixer, GroupPropagationBlock, Ungrouping
 from gpvit.layers.local_attention import LocalBlock
+from gpvit.layers.token_block import FeedForward
 from gpvit.models.backbone import GPViT
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.profile.cost import profile_model

@@ -114,7 +114,7 @@ def _(entry: Entry) -> None:
         for norm in norms.values():
             torch.nn.init.normal_(norm.weight)
         for index, feature in zip((2, 5, 8, 11), model.forward_features(image), strict=True):
-            x = backbone._embed(image)
+            x, _ = backbone._embed(image)
             for block in backbone.blocks[: index + 1]:
                 x = block(x)
             expected = norms.get(index, torch.nn.Identity())(x).permute(0, 3, 1, 2)

@@ -4,7 +4,6 @@ A verb is one function, in the module of its name; its signature and docstring a
 load when their verb is called, so that ``gpvit --help`` answers at once.
 """
 
-import difflib
 import inspect
 import os
 import sys
@@ -13,7 +12,7 @@ from contextvars import copy_context
 from importlib import import_module
 from typing import Any, get_origin
 
-from gpvit.errors import UserError
+from gpvit.errors import UserError, nearest
 from gpvit.version import __version__
 
 VERBS: dict[str, str] = {
@@ -112,8 +111,7 @@ def _refuse_unknown(arguments: list[str], options: list[str], refuse: Callable[[
     for argument in arguments:
         option = argument.partition("=")[0]
         if len(option) > 2 and option.startswith("--") and option not in options:
-            near = difflib.get_close_matches(option[2:], [known[2:] for known in options], n=1)
-            refuse(f"unrecognized option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
+            refuse(f"unrecognized option {option}; {nearest(option, options)}")
 
 
 def _own_words(error: Exception) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.layers.convolutions import ConvNorm, DepthwiseConv
-from gpvit.layers.feed_forward import FeedForward
+from gpvit.layers.token_block import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
 Propagation = Literal["mixer", "attention", "none"]
@@ -48,11 +48,7 @@ class Grouping(nn.Module):
     def forward(
         self, groups: torch.Tensor, x: torch.Tensor, return_weights: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Gather ``x`` ``(B, N, C)`` into ``groups`` ``(1, M, C)``.
-
-        Returns:
-            Updated groups ``(B, M, C)`` and, if asked for, the attention ``(B, heads, M, N)``.
-        """
+        """Gather ``x`` ``(B, N, C)`` into ``groups`` ``(1, M, C)``; the attention is ``(B, heads, M, N)``."""
         query = self.norm_query(groups).expand(x.shape[0], -1, -1)
         value = self.norm_key(x)
         key = self.key(value)
@@ -118,11 +114,7 @@ class Ungrouping(nn.Module):
     def forward(
         self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Hand ``groups`` ``(B, M, C)`` back to ``x`` ``(B, N, C)``.
-
-        Returns:
-            Updated tokens ``(B, N, C)`` and, if asked for, the attention ``(B, heads, N, M)``.
-        """
+        """Hand ``groups`` ``(B, M, C)`` back to ``x`` ``(B, N, C)``; the attention is ``(B, heads, N, M)``."""
         groups = self.norm_key(groups)
         query, key, value = self.query(self.norm_query(x)), self.key(groups), self.value(groups)
         weights = attention_weights(query, key, self.num_heads) if return_weights else None

@@ -155,8 +155,7 @@ class GPViT(nn.Module):
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Compute normalised features ``(B, H, W, C)`` of images ``(B, in_chans, height, width)``."""
-        grid = self._grid(x)
-        x = self._embed(x)
+        x, grid = self._embed(x)
         for block in self.blocks:
             x = self._run(block, x)
         return self.norm(_crop(x, grid))
@@ -197,8 +196,7 @@ class GPViT(nn.Module):
         if output_fmt not in ("NCHW", "NHWC"):
             raise UserError(f"output_fmt must be 'NCHW' or 'NHWC'; got {output_fmt!r}")
         taken = block_indices(indices, len(self.blocks))
-        grid = self._grid(x)
-        x = self._embed(x)
+        x, grid = self._embed(x)
         intermediates = []
         for i, block in enumerate(self.blocks[: max(taken) + 1] if stop_early or intermediates_only else self.blocks):
             x = self._run(block, x)
@@ -250,8 +248,7 @@ class GPViT(nn.Module):
         """
         if self.training:
             raise UserError("group maps are those of a model in evaluation mode; call eval() first")
-        grid = self._grid(x)
-        x = self._embed(x)
+        x, grid = self._embed(x)
         maps = {}
         for i, block in enumerate(self.blocks):
             if isinstance(block, GroupPropagationBlock):
@@ -277,15 +274,15 @@ class GPViT(nn.Module):
         height, width = ((pixels + self.stride - 1) // self.stride for pixels in x.shape[2:])
         return height, width
 
-    def _embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Make tokens ``(B, H, W, C)`` and add the position embedding."""
+    def _embed(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Make tokens ``(B, H, W, C)`` with their positions, and tell the size of the grid without its padding."""
+        grid = self._grid(x)
         x = self.stem(x)
-        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2]))
+        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2])), grid
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-            return checkpoint_block(block, x)
-        return block(x)
+        recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
+        return checkpoint_block(block, x) if recomputes else block(x)
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -25,7 +25,7 @@ FEW = 2**18
 def deformable_sample(
     value: torch.Tensor, shapes: Sequence[Grid], locations: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Sum weighted bilinear samples of several maps; outside of a map is zero.
+    """Sum weighted bilinear samples of several maps, to ``(B, Q, h * d)``; outside of a map is zero.
 
     All arithmetic is in float32, or in float64 if values are, whatever autocast says. For the backward pass only the
     arguments are kept, unless there are few: what lies between is computed again, one level and half of the heads at a
@@ -36,9 +36,6 @@ def deformable_sample(
         shapes: Height and width of each level.
         locations: Where to sample, ``(B, Q, h, L, P, 2)``, x before y, each map measuring 1 x 1 from corner to corner.
         weights: Weight of each sample, ``(B, Q, h, L, P)``.
-
-    Returns:
-        ``(B, Q, h * d)``, of the type of ``value``.
     """
     sizes = [height * width for height, width in shapes]
     if sum(sizes) != value.shape[1]:

@@ -27,18 +27,14 @@ def source_rows(height: int, new_height: int, rows: range) -> range:
 def resize_rows(
     maps: torch.Tensor, size: tuple[int, int], rows: range, height: int | None = None, first: int = 0
 ) -> torch.Tensor:
-    """Make some rows of the resized maps, and no others.
+    """Make some rows of the resized maps, and no others: ``(C, len(rows), W)`` of the whole `size` ``(H, W)``.
 
     Args:
-        maps: ``(C, h, w)``, float32; of a source that is not held whole, at least the rows that :func:`source_rows`
-            names.
-        size: Height and width of the whole output, ``(H, W)``.
+        maps: ``(C, h, w)``, float32; of a source not held whole, at least the rows that :func:`source_rows` names.
+        size: Height and width of the whole output.
         rows: Rows of the output to make, at least one.
         height: Rows of the whole source, where ``maps`` is a part of it.
         first: Row of the whole source that ``maps`` begins with.
-
-    Returns:
-        ``(C, len(rows), W)``.
     """
     lower, upper, share = _neighbours(height or maps.shape[1], size[0], rows)
     start, stop = int(lower[0]), int(upper[-1]) + 1

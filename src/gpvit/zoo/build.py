@@ -26,12 +26,6 @@ _NEVER_STORED = ("pretrained", "weights", "cache_dir", "checkpoint", "url", "fil
 _LIMIT = 2**20  # of the numbers in a file's description; a network of larger ones would exhaust the memory
 
 
-def model_class(entry: CatalogEntry) -> type[nn.Module]:
-    """Return the class of a model of the catalog."""
-    model: type[nn.Module] = pkgutil.resolve_name(_CLASSES[entry.system])
-    return model
-
-
 def check_arguments(entry: CatalogEntry, given: Iterable[str]) -> None:
     """Refuse arguments that :func:`build` does not know for a model, and propose the nearest known one."""
     known = _defaults(entry)
@@ -56,7 +50,7 @@ def build(model: str | CatalogEntry, **kwargs: Any) -> nn.Module:
         arguments |= {"decoder": entry.system, "decoder_kwargs": {**own, **(kwargs.get("decoder_kwargs") or {})}}
     elif entry.backbone in _CHANNELS:
         arguments.setdefault("channels", _CHANNELS[entry.backbone])
-    network: Any = model_class(entry)(entry.backbone, **arguments)
+    network: Any = pkgutil.resolve_name(_CLASSES[entry.system])(entry.backbone, **arguments)
     stored = dict(kwargs)  # its file brings the weights
     if backbone := kwargs.get("backbone_kwargs"):
         stored["backbone_kwargs"] = {k: v for k, v in backbone.items() if not k.startswith(_NEVER_STORED)}
@@ -85,10 +79,11 @@ def _largest(value: Any) -> float:
 
 def _defaults(entry: CatalogEntry) -> dict[str, Any]:
     """Return the arguments that :func:`build` takes for a model, with their defaults."""
-    own = {p.name: p.default for p in inspect.signature(model_class(entry)).parameters.values()}
+    parameters = inspect.signature(pkgutil.resolve_name(_CLASSES[entry.system])).parameters
+    own = {name: parameter.default for name, parameter in parameters.items()}
     if not entry.system:
         return {**own, "features_only": False, "out_indices": ()}
-    return {argument: default for argument, default in own.items() if argument not in ("backbone", "decoder")}
+    return {name: default for name, default in own.items() if name not in ("backbone", "decoder")}
 
 
 def _timm_arguments(backbone: str) -> dict[str, Any]:

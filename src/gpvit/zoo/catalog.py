@@ -76,12 +76,7 @@ SYSTEMS = {name: system.task for name, system in _SYSTEMS.items() if name}
 
 
 def split_system(name: str) -> tuple[str, str]:
-    """Divide the name of a model into system, empty for a backbone alone, and backbone.
-
-    Example:
-        >>> split_system("mask_rcnn_gpvit_l1"), split_system("gpvit_l1")
-        (('mask_rcnn', 'gpvit_l1'), ('', 'gpvit_l1'))
-    """
+    """Divide the name of a model into system, empty for a backbone alone, and backbone."""
     system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
     return system, name.removeprefix(f"{system}_") if system else name
 

@@ -94,10 +94,8 @@ def load(path: str | Path) -> nn.Module:
 def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Module:
     """Create or load a model by whatever names it, in evaluation mode.
 
-    Args:
-        source: A name of the catalog, with a tag of published weights (``"gpvit_l1.in1k"``) or without; the path of a
-            self-describing file; or the folder of a training run.
-        weights: With a name: tag or file of the weights, as :func:`gpvit.create_model` takes them.
+    That is a name of the catalog, with a tag of published weights (``"gpvit_l1.in1k"``) or without, and then maybe with
+    `weights` as :func:`gpvit.create_model` takes them; the path of a self-describing file; or the folder of a run.
     """
     path = _file_of(source)
     if path is None:

@@ -79,9 +79,8 @@ def _fetch(address: str, path: Path, by_hand: Path) -> Path:
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as response, path.open("wb") as file:
             expected = int(response.headers.get("Content-Length", 0))
-            with wrap_file(
-                response, expected, description=path.name, console=Console(stderr=True), transient=True
-            ) as reader:
+            console = Console(stderr=True)
+            with wrap_file(response, expected, description=path.name, console=console, transient=True) as reader:
                 shutil.copyfileobj(reader, file)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise ConnectionError(

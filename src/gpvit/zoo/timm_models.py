@@ -21,6 +21,7 @@ DEPTH = 12
 BASELINES = {f"vit_d{dim}_p{patch}": (dim, patch) for dim in HEADS for patch in PATCHES}
 """Plain vision transformers of GPViT's widths and depth: ``vit_d216_p16`` has 216 channels and patches of 16 pixels."""
 
+_CLASSIFIERS = [name for name, entry in MODELS.items() if entry.task == "classification"]
 _SOURCES = ("url", "file", "state_dict", "hf_hub_id")
 
 
@@ -87,10 +88,10 @@ def _pretrained_cfgs() -> dict[str, Any]:
         "origin_url": "https://github.com/ChenhongyiYang/GPViT",
     }
     cfgs: dict[str, Any] = {name: {"first_conv": "patch_embed.proj", "classifier": "head"} for name in BASELINES}
-    for name, entry in MODELS.items():
-        if entry.task == "classification":
-            cfgs |= {f"{name}.{tag}": {**common, "url": f"{RELEASE}/{w.filename}"} for tag, w in entry.weights.items()}
-            cfgs |= {} if entry.weights else {name: common}
+    for name in _CLASSIFIERS:
+        published = MODELS[name].weights.items()
+        cfgs |= {f"{name}.{tag}": {**common, "url": f"{RELEASE}/{weights.filename}"} for tag, weights in published}
+        cfgs |= {} if published else {name: common}
     return cfgs
 
 
@@ -107,8 +108,5 @@ def _register(name: str, create: Callable[..., nn.Module]) -> None:
 
 
 default_cfgs = generate_default_cfgs(_pretrained_cfgs())
-for _name in MODELS:
-    if MODELS[_name].task == "classification":
-        _register(_name, _gpvit)
-for _name in BASELINES:
-    _register(_name, _plain_vit)
+for _name in (*_CLASSIFIERS, *BASELINES):
+    _register(_name, _plain_vit if _name in BASELINES else _gpvit)

@@ -7,6 +7,8 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import box_iou
 
+from gpvit.models.detection.inputs import DIVISOR, Size
+
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 BELOW_LOW_THRESHOLD, BETWEEN_THRESHOLDS = -1, -2
 """What is matched with no ground truth: background, and what takes no part in the losses; torchvision's numbers."""
@@ -61,7 +63,7 @@ def bounded_deltas(deltas: torch.Tensor, coder: Any) -> torch.Tensor:
     return deltas.maximum(deltas.new_tensor(limits).repeat(deltas.shape[1] // 4))
 
 
-def within_padding(anchors: torch.Tensor, image_size: tuple[int, int], divisor: int) -> torch.Tensor:
+def within_padding(anchors: torch.Tensor, image_size: Size, divisor: int) -> torch.Tensor:
     """Tell which anchors ``(N, 4)`` are centred on an image or its own padding to a multiple of ``divisor``.
 
     The others lie where a batch was padded to the size of a larger image; no loss is taken there.
@@ -106,6 +108,10 @@ class BestMatcher:
         matches = torch.where(overlap < self.low_threshold, BELOW_LOW_THRESHOLD, matches)
         return torch.where(taken >= 0, taken, matches)
 
+    def match_anchors(self, truth: torch.Tensor, anchors: torch.Tensor, image_size: Size) -> torch.Tensor:
+        """Match anchors ``(N, 4)`` with an image's ground truth ``(M, 4)``; no loss is taken beyond its own padding."""
+        return torch.where(within_padding(anchors, image_size, DIVISOR), self(truth, anchors), BETWEEN_THRESHOLDS)
+
     def _taken(self, quality: torch.Tensor, start: int) -> torch.Tensor:
         """Return, for each box, the last ground truth, counted from `start`, that takes it as its best, or -1."""
         taken = torch.full_like(quality[0], -1, dtype=torch.int64)
@@ -114,10 +120,3 @@ class BestMatcher:
         best = quality.max(dim=1, keepdim=True).values
         truth, box = torch.where((quality == best) & (best >= self.least_best) & (best > 0))
         return taken.scatter_reduce(0, box, truth + start, reduce="amax")
-
-
-def match_anchors(
-    matcher: BestMatcher, truth: torch.Tensor, anchors: torch.Tensor, image_size: tuple[int, int], divisor: int
-) -> torch.Tensor:
-    """Match anchors ``(N, 4)`` with an image's ground truth ``(M, 4)``; no loss is taken beyond its own padding."""
-    return torch.where(within_padding(anchors, image_size, divisor), matcher(truth, anchors), BETWEEN_THRESHOLDS)

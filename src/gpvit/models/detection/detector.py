@@ -16,16 +16,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyrami
 
 from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.detection.inputs import (
-    DIVISOR,
-    Detections,
-    Maps,
-    RoundedResize,
-    Size,
-    Target,
-    check_images,
-    check_targets,
-)
+from gpvit.models.detection.inputs import Detections, Maps, RoundedResize, Size, Target, check_images, check_targets
 
 
 class Detector(nn.Module):
@@ -89,14 +80,14 @@ class Detector(nn.Module):
         mean = _by_channel(image_mean, transformer.pretrained_cfg["mean"], in_chans, "image_mean")
         std = _by_channel(image_std, transformer.pretrained_cfg["std"], in_chans, "image_std")
         sizes = [min_size] if isinstance(min_size, int) else list(min_size)
+        self.transform = RoundedResize(sizes, max_size, list(mean), list(std), resize_in_training=resize_in_training)
         self.pretrained_cfg: dict[str, Any] = {
             "input_size": (in_chans, sizes[-1], max_size),
             "mean": mean,
             "std": std,
             "max_size": (max_size, sizes[-1]),
-            "size_divisor": DIVISOR,
+            "size_divisor": self.transform.size_divisible,
         }
-        self.transform = RoundedResize(sizes, max_size, list(mean), list(std), resize_in_training=resize_in_training)
         body = ViTAdapter(transformer, num_outputs=self.num_outputs, **{**drop_path, **(adapter_kwargs or {})})
         self.backbone = PyramidBackbone(body, channels, self.extra_levels(channels))
         self.build_heads(channels, **(head_kwargs or {}))

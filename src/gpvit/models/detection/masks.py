@@ -12,14 +12,9 @@ def paste_masks(
 ) -> torch.Tensor:
     """Paste the masks ``(N, 1, S, S)`` of boxes ``(N, 4)`` into images of their own, ``(N, 1, height, width)``.
 
-    Values are taken bilinearly at the centre of each pixel. Each mask is worked on within its box alone, so that beside
-    the result next to no memory is used; boxes may reach beyond the image.
-
-    Args:
-        masks: Probabilities, each over its box.
-        boxes: Corners, in pixels.
-        image_size: Height and width.
-        binary: Return whether each probability is at least 0.5, a quarter of the memory.
+    Probabilities are taken bilinearly at the centre of each pixel; `binary` returns whether they are at least 0.5, a
+    quarter of the memory. Each mask is worked on within its box alone, so that beside the result next to no memory is
+    used; boxes may reach beyond the image.
 
     code: ``_do_paste_mask``.
     """

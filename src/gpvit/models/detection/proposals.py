@@ -6,15 +6,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 
-from gpvit.models.detection.assign import (
-    ASPECT_RATIOS,
-    BETWEEN_THRESHOLDS,
-    BestMatcher,
-    FixedStrideAnchors,
-    bounded_deltas,
-    match_anchors,
-)
-from gpvit.models.detection.inputs import DIVISOR, Maps, Size, Target
+from gpvit.models.detection.assign import BETWEEN_THRESHOLDS, BestMatcher, FixedStrideAnchors, bounded_deltas
+from gpvit.models.detection.inputs import Maps, Size, Target
 
 
 class L1RegionProposalNetwork(RegionProposalNetwork):
@@ -29,9 +22,10 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
     def __init__(
         self, channels: int, strides: Sequence[int], anchor_scale: float = 8.0, proposals_per_image: int = 1000
     ):
+        anchors = FixedStrideAnchors(strides, [anchor_scale])
         super().__init__(
-            anchor_generator=FixedStrideAnchors(strides, [anchor_scale]),
-            head=RPNHead(channels, len(ASPECT_RATIOS)),
+            anchor_generator=anchors,
+            head=RPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
@@ -67,7 +61,7 @@ class L1RegionProposalNetwork(RegionProposalNetwork):
         """Label each image's anchors, 1.0 object, 0.0 background, -1.0 neither, and give those of objects their box."""
         labels, matched = [], []
         for own, target, size in zip(anchors, targets, image_sizes, strict=True):
-            matches = match_anchors(self.proposal_matcher, target["boxes"], own, size, DIVISOR)
+            matches = self.proposal_matcher.match_anchors(target["boxes"], own, size)
             found = matches >= 0
             labels.append(found.float().masked_fill(matches == BETWEEN_THRESHOLDS, -1.0))
             boxes = own.clone()

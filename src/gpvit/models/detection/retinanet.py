@@ -7,16 +7,9 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import Conv2dNormActivation, sigmoid_focal_loss
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from gpvit.models.detection.assign import (
-    ASPECT_RATIOS,
-    BETWEEN_THRESHOLDS,
-    BestMatcher,
-    FixedStrideAnchors,
-    bounded_deltas,
-    match_anchors,
-)
+from gpvit.models.detection.assign import BETWEEN_THRESHOLDS, BestMatcher, FixedStrideAnchors, bounded_deltas
 from gpvit.models.detection.detector import Detector, best_of_each_class
-from gpvit.models.detection.inputs import DIVISOR, Detections, Maps, Size, Target
+from gpvit.models.detection.inputs import Detections, Maps, Size, Target
 
 _STRIDES = (8, 16, 32, 64, 128)
 _OCTAVE = tuple(2 ** (i / 3) for i in range(3))
@@ -82,9 +75,9 @@ class RetinaNet(Detector):
             channels: Channels of the maps and of the head.
             anchor_scale: Side of the least square anchor of each map, in strides: by default 32 pixels on the finest.
         """
-        self.head = RetinaNetHead(channels, len(ASPECT_RATIOS) * len(_OCTAVE), self.num_classes)
-        self.box_coder = self.head.regression_head.box_coder
         self.anchor_generator = FixedStrideAnchors(_STRIDES, [anchor_scale * step for step in _OCTAVE])
+        self.head = RetinaNetHead(channels, self.anchor_generator.num_anchors_per_location()[0], self.num_classes)
+        self.box_coder = self.head.regression_head.box_coder
         self.matcher = BestMatcher(0.5, 0.4, least_best=0.0)
 
     def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
@@ -97,7 +90,7 @@ class RetinaNet(Detector):
         classification, regression = logits.new_zeros(()), logits.new_zeros(())
         objects = 0
         for own_logits, own_deltas, size, target in zip(logits, deltas, image_sizes, targets, strict=True):
-            matches = match_anchors(self.matcher, target["boxes"], anchors, size, DIVISOR)
+            matches = self.matcher.match_anchors(target["boxes"], anchors, size)
             found = torch.where(matches >= 0)[0]
             wanted = torch.zeros_like(own_logits)
             wanted[found, target["labels"][matches[found]] - 1] = 1

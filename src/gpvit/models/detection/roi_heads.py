@@ -158,17 +158,6 @@ class L1RoIHeads(RoIHeads):
 
         The answer is for the sizes that the images, of these sizes before padding, were resized from.
         """
-        detections = self._detect_boxes(features, proposals, image_sizes, original_sizes)
-        inputs = [
-            resize_boxes(found["boxes"], list(original), list(size))
-            for found, original, size in zip(detections, original_sizes, image_sizes, strict=True)
-        ]
-        masks = maskrcnn_inference(self._mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
-        return [{**found, "masks": own} for found, own in zip(detections, masks, strict=True)]
-
-    def _detect_boxes(
-        self, features: Maps, proposals: list[torch.Tensor], image_sizes: list[Size], original_sizes: list[Size]
-    ) -> list[Detections]:
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals)))
         counts = [len(own) for own in proposals]
         deltas = bounded_deltas(deltas, self.box_coder)
@@ -179,4 +168,9 @@ class L1RoIHeads(RoIHeads):
             roi, label = torch.where(score > self.score_thresh)
             found = (own[roi, label], score[roi, label], label + 1)
             detections.append(best_of_each_class(*found, size, original, self.nms_thresh, self.detections_per_img))
-        return detections
+        inputs = [
+            resize_boxes(found["boxes"], list(original), list(size))
+            for found, original, size in zip(detections, original_sizes, image_sizes, strict=True)
+        ]
+        masks = maskrcnn_inference(self._mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
+        return [{**found, "masks": own} for found, own in zip(detections, masks, strict=True)]

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpvit.layers import feed_forward
-from gpvit.layers.feed_forward import FeedForward
+from gpvit.layers import token_block
+from gpvit.layers.token_block import FeedForward
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8), (2, 5, 7, 8), (0, 3, 8), (3, 1024, 8), (1, 5001, 8)])
@@ -22,7 +22,7 @@ def test_inference_in_slices_is_the_formula(shape):
 
 
 def test_inference_never_holds_all_hidden_activations(monkeypatch):
-    monkeypatch.setattr(feed_forward, "TOKENS_AT_ONCE", 16)
+    monkeypatch.setattr(token_block, "TOKENS_AT_ONCE", 16)
     seen = []
     layer = FeedForward(8).eval()
     layer.fc1.register_forward_hook(lambda module, args, out: seen.append(out.shape[0]))
