@@ -54,14 +54,15 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """Train as the command line does.
 
     Args:
-        arguments: As `read_recipe` takes them.
+        arguments: Recipes, as `find_recipe` takes them, later ones winning, then options: `["recipe.yaml",
+            "--train.epochs", "3", "--out", "runs/mine"]`. `--resume RUN` needs no recipe: it reads the run's own.
 
     Returns:
         The run folder, and the summary that `fit` returns.
 
     Raises:
         FileNotFoundError: If there is no such recipe, or a base of it is missing.
-        UserError: If a setting is unknown or wrong; it is named.
+        UserError: If a setting is unknown or wrong; it is named, with its file and line.
     """
     recipe = read_recipe(arguments)
     task, data, config = recipe.build()
@@ -73,16 +74,7 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
 
 
 def read_recipe(arguments: Sequence[str]) -> Recipe:
-    """Read recipes and what overrides them, and check every setting against the signatures of their classes.
-
-    Args:
-        arguments: Recipes, as `find_recipe` takes them, later ones winning, then options: `["recipe.yaml",
-            "--train.epochs", "3", "--out", "runs/mine"]`. `--resume RUN` needs no recipe: it reads the run's own.
-
-    Raises:
-        FileNotFoundError: If there is no such recipe, or a base of it is missing.
-        UserError: If a setting is unknown or wrong; it is named, with its file and line.
-    """
+    """Read what `train_recipe` takes, and check every setting against the signatures of its classes."""
     names, options = split_arguments(arguments)
     out, resume, names = _run_folder(names, options)
     if not names:

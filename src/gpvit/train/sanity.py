@@ -39,10 +39,9 @@ class SanityReport:
 
 
 def try_recipe(arguments: Sequence[str]) -> SanityReport:
-    """Try a recipe out on one device, and write the preview sheet of its data into a run folder.
+    """Try a recipe out on one device, as `train_recipe` takes it, and write the sheet of its data into a run folder.
 
-    Args:
-        arguments: As `read_recipe` takes them, and `--steps`, within which one batch must be overfitted (default 200).
+    `--steps` among the arguments, 200 by default, are those within which one batch must be overfitted.
     """
     names, options = split_arguments(arguments)
     steps, report = options.pop("steps", "200"), SanityReport()
