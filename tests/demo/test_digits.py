@@ -113,7 +113,7 @@ def test_overlap_of_groups():
     apart[0, 0], apart[1, 1] = 2, 2
     half = np.zeros((2, 2, 2))
     half[0, 0, :], half[1, :, 0] = 2, 2
-    overlaps = [groups.mean_overlap(BlockGroups(1, strength)) for strength in (same, apart, half)]
+    overlaps = [groups.mean_overlap(BlockGroups(1, strength, strength)) for strength in (same, apart, half)]
     assert overlaps == [1, 0, 0.5]
 
 
