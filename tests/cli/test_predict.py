@@ -106,7 +106,7 @@ def test_what_is_no_image_is_reported_and_the_rest_still_done(checkpoint, photos
     assert len(rows) == 5
     pictures = ["a_predicted-2.png", "a_predicted.png", "b_predicted.png", "d_predicted.png", "e_predicted.png"]
     assert sorted(path.name for path in out.iterdir()) == pictures
-    assert sorted(row["picture"] for row in rows) == [str(out / name) for name in pictures]
+    assert sorted(row["overlay"] for row in rows) == [str(out / name) for name in pictures]
     assert str(photos / "c.jpg") in errors
     assert str(photos / "more" / "cut.jpg") in errors
     assert "2 of 7 images could not be predicted" in errors
@@ -135,7 +135,7 @@ def test_a_segmenter_writes_figures_and_labels(segmenter, photos, tmp_path, caps
         for name, number in (("a", ""), ("a", "-2"), ("b", ""), ("d", ""), ("e", ""))
         for kind in (f"predicted{number}", f"labels{number}")
     )
-    assert len({row[kind] for row in rows for kind in ("picture", "labels")}) == 10
+    assert len({row[kind] for row in rows for kind in ("overlay", "labels")}) == 10
     predictor = Predictor(segmenter)
     for row in rows:
         result = predictor(row["source"])
@@ -213,7 +213,7 @@ def test_a_detectors_json_and_pictures_are_those_of_python(options, asked, detec
     assert main(["predict", detector, str(photos / "[ad].png"), "--json", "--out", str(out), *options]) == 0
     predictor = Predictor(detector)
     rows = json_lines(capsys)
-    assert [row.pop("picture") for row in rows] == [str(out / "a_predicted.png"), str(out / "d_predicted.png")]
+    assert [row.pop("overlay") for row in rows] == [str(out / "a_predicted.png"), str(out / "d_predicted.png")]
     for row, name in zip(rows, ("a", "d"), strict=True):
         expected = predictor(row["source"]).filtered(**asked)
         if "--batch-size" not in options:
@@ -330,5 +330,5 @@ def test_images_of_shards_are_predicted(checkpoint, tmp_path, capsys):
     lines = json_lines(capsys)
     assert len(lines) == 6
     assert all(".tar" in line["source"] for line in lines)
-    assert len({line["picture"] for line in lines}) == 6
-    assert all(Path(line["picture"]).is_file() for line in lines)
+    assert len({line["overlay"] for line in lines}) == 6
+    assert all(Path(line["overlay"]).is_file() for line in lines)

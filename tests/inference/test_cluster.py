@@ -36,7 +36,7 @@ def test_each_image_is_answered_once_though_a_node_is_killed(cluster, tmp_path, 
     for index in range(60):
         Image.fromarray(rng.integers(0, 256, (200, 200, 3), np.uint8)).save(images / f"{index}.png")
     (images / "30.png").write_text("no image")
-    arguments = ["predict", str(model), images.as_uri(), "--out", str(out), "--no-pictures", "--device", "cpu"]
+    arguments = ["predict", str(model), images.as_uri(), "--out", str(out), "--no-overlays", "--device", "cpu"]
     lines = out / "predictions-ray.jsonl"
 
     def kill_a_node():

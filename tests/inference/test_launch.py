@@ -79,7 +79,7 @@ def test_two_processes_write_what_one_does(kind, models, photos, tmp_path, capsy
 def test_killed_in_the_middle_and_continued_each_image_comes_once(models, tmp_path, capsys):
     photos, out = _photos(tmp_path / "photos", 40), tmp_path / "out"
     arguments = [str(models / "segmenter.safetensors"), str(photos), "--out", str(out)]
-    options = ["--no-pictures", "--device", "cpu"]
+    options = ["--no-overlays", "--device", "cpu"]
     command = [sys.executable, "-m", "gpvit", "predict", *arguments, *options, "--devices", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -111,7 +111,7 @@ def _wait(condition) -> None:
 def test_what_cannot_be_read_is_told_and_tried_again(models, photos, tmp_path, capfd):
     whole = (photos / "3.png").read_bytes()
     (photos / "3.png").write_bytes(whole[:100])
-    arguments = [models / "classifier.safetensors", photos, "--out", tmp_path / "out", "--no-pictures", "--devices", 1]
+    arguments = [models / "classifier.safetensors", photos, "--out", tmp_path / "out", "--no-overlays", "--devices", 1]
     assert _predict(*arguments) == 1
     errors = capfd.readouterr().err
     assert f"{photos / '3.png'} is damaged" in errors
@@ -166,7 +166,7 @@ def test_mistakes_are_reported(options, message, models, photos, tmp_path, monke
 def test_a_killed_process_is_reported_and_the_others_go_on(models, tmp_path):
     photos, out = _photos(tmp_path / "photos", 40), tmp_path / "out"
     command = [sys.executable, "-m", "gpvit", "predict", str(models / "segmenter.safetensors"), str(photos)]
-    options = ["--out", str(out), "--no-pictures", "--device", "cpu", "--devices", "2", "--workers", "0"]
+    options = ["--out", str(out), "--no-overlays", "--device", "cpu", "--devices", "2", "--workers", "0"]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     _wait(lambda: (out / "predictions-1.jsonl").is_file())
     (child,) = [pid for pid in _children(process.pid) if str(out / "predictions-1.jsonl") in _open_files(pid)]

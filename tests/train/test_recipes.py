@@ -123,8 +123,8 @@ def test_classes_of_the_working_folder_train(tmp_path, monkeypatch):
     assert "optim" not in recipe.settings
     with pytest.raises(UserError, match=r"no setting optim"):
         read_recipe(["a.yaml", "--optim.lr", "0.1"])
-    with pytest.raises(UserError, match=r"no setting model\.widht; did you mean model\.width"):
-        read_recipe(["a.yaml", "--model.widht", "4"])
+    with pytest.raises(UserError, match=r"no setting model\.widtth; did you mean model\.width"):
+        read_recipe(["a.yaml", "--model.widtth", "4"])
     task = read_recipe([RECIPE, "--model.class", "my_own_code.Ours", "--model.extra=2", "--model.name=gpvit_nano"])
     assert task.create_task().optim.warmup_epochs == 2
 

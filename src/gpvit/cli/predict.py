@@ -2,6 +2,7 @@
 
 import json as json_format
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ from gpvit.devices import choose_device
 from gpvit.errors import UserError
 from gpvit.inference.batch import BatchPredictor, Plan
 from gpvit.inference.inputs import Images
+from gpvit.inference.launch import given_place, open_job, predict_on_devices, report_error
 from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Precision
 from gpvit.zoo.factory import is_untrained
 
+_DOES = {"classification": "classifies images", "segmentation": "segments images", "detection": "detects objects"}
 _OPTIONS = {
-    "classification": ("classifies images", {"top"}),
-    "segmentation": ("segments images", {"window", "overlap", "scales", "flip"}),
-    "detection": ("detects objects", {"score", "classes", "coco"}),
+    "classification": ("top",),
+    "detection": ("score", "classes", "coco"),
+    "segmentation": ("window", "overlap", "scales", "flip"),
 }
-"""What a model of each task does, and which options are for it alone."""
+"""Options that are for models of one task alone."""
 
 
 def predict(
@@ -44,7 +47,7 @@ def predict(
     workers: int | None = None,
     json: bool = False,
     out: str | None = None,
-    no_pictures: bool = False,
+    no_overlays: bool = False,
     devices: int | None = None,
     ray: str | None = None,
 ) -> None:
@@ -73,22 +76,20 @@ def predict(
         workers: Processes that decode images ahead of the network (default up to 4, by the number of cores).
         json: Print one line of JSON for each image in place of tables.
         out: Folder for annotated images and, of a segmenter, the labels as index PNGs.
-        no_pictures: Write no annotated images; drawing may take longer than the model.
+        no_overlays: Write no annotated images; drawing may take longer than the model.
         devices: Run one process on each of so many devices (or so many on the CPU), which write predictions.jsonl into
             --out. The same command resumes after an interruption, with any number of devices.
         ray: Run on a Ray cluster, at an address or auto, and write as --devices does.
     """
-    given = {"top": top, "score": score, "classes": classes, "coco": coco, "window": window, "overlap": overlap}
-    _check(given, out, devices, ray)
-    plan = Plan(
-        model, tuple(images), weights, 5 if top is None else top, window, overlap, scales, flip,
-        0.5 if score is None else score, classes, coco is not None, precision, no_pictures, out, batch_size, workers,
-        device,
-    )  # fmt: skip
+    given = {**locals(), "flip": flip or None}
+    _check(top, coco, out, devices, ray)
+    defaults = {"images": tuple(images), "top": top or 5, "score": 0.5 if score is None else score}
+    options = {**given, **defaults, "flip": flip, "coco": coco is not None}
+    plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
     listed = Images(images)
     where = choose_device(device) if devices is None and ray is None else "cpu"
     batches = BatchPredictor(plan, str(where), listed)
-    _refuse_others(task_of(batches.predictor.model), **given, scales=scales, flip=flip or None)
+    _refuse_others(task_of(batches.predictor.model), given)
     if is_untrained(model, weights):
         print("no weights: predictions are arbitrary", file=sys.stderr)
     if devices is not None or ray is not None:
@@ -96,15 +97,15 @@ def predict(
         return
     console, objects, failures = Console(), [], 0
     for answer in batches.answers(range(len(listed))):
-        if answer.facts is None:
+        report_error(answer.line)
+        if answer.result is None:
             failures += 1
-            print(f"gpvit predict: {answer.error}", file=sys.stderr)
         elif json:
-            print(json_format.dumps(answer.facts, ensure_ascii=False), flush=True)
+            print(json_format.dumps(answer.line["facts"], ensure_ascii=False), flush=True)
         else:
-            console.print(heading(answer), soft_wrap=True)  # a path stays whole
-            console.print(table(answer, plan))
-        objects += answer.objects or []
+            console.print(heading(answer.line["facts"]), soft_wrap=True)  # a path stays whole
+            console.print(table(answer.result, plan))
+        objects += answer.line.get("objects", [])
     if coco is not None:
         write_coco_results(objects, coco)
     if failures:
@@ -114,7 +115,6 @@ def predict(
 def _run_job(plan: Plan, images: Images, devices: int | None, ray: str | None, coco: str | None, json: bool) -> None:
     """Predict in several processes, and merge their results once all are there."""
     from gpvit.inference.cluster import predict_on_cluster
-    from gpvit.inference.launch import given_place, open_job, predict_on_devices
 
     if ray is not None:
         predict_on_cluster(plan, ray, images)
@@ -137,11 +137,11 @@ def _run_job(plan: Plan, images: Images, devices: int | None, ray: str | None, c
         raise CommandError(f"{failures} of {len(images)} images could not be predicted; the same command retries them")
 
 
-def _check(options: dict[str, Any], out: str | None, devices: int | None, ray: str | None) -> None:
+def _check(top: int | None, coco: str | None, out: str | None, devices: int | None, ray: str | None) -> None:
     """Refuse what cannot be, before anything is loaded."""
-    if options["top"] is not None and options["top"] < 1:
-        raise UserError(f"top is {options['top']}; give 1 or more")
-    if (coco := options["coco"]) is not None and Path(coco).is_dir():
+    if top is not None and top < 1:
+        raise UserError(f"top is {top}; give 1 or more")
+    if coco is not None and Path(coco).is_dir():
         raise UserError(f"--coco {coco} is a folder; name a file, such as {Path(coco, 'results.json')}")
     if devices is not None and (devices < 1 or ray is not None):
         raise UserError(f"--devices {devices}: give 1 or more" + ", or --ray alone" * (ray is not None))
@@ -149,9 +149,12 @@ def _check(options: dict[str, Any], out: str | None, devices: int | None, ray: s
         raise UserError(f"{'--devices' if ray is None else '--ray'} needs --out FOLDER, where predictions are kept")
 
 
-def _refuse_others(task: str, **options: object) -> None:
-    """Refuse options, where any is given, that the model's task has no use for."""
-    does, own = _OPTIONS[task]
-    if others := [name for name, value in options.items() if value is not None and name not in own]:
-        names = ", ".join("--" + name.replace("_", "-") for name in others)
-        raise UserError(f"the model {does}, which {names} does not apply to; leave it out")
+def _refuse_others(task: str, given: dict[str, Any]) -> None:
+    """Refuse options, where any is given, that are for models of other tasks alone."""
+    own = _OPTIONS[task]
+    others = [
+        name for options in _OPTIONS.values() if options is not own for name in options if given[name] is not None
+    ]
+    if others:
+        names = ", ".join(f"--{name}" for name in others)
+        raise UserError(f"the model {_DOES[task]}, which {names} does not apply to; leave it out")

@@ -7,27 +7,26 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gpvit.inference.batch import Answer, Plan
+from gpvit.inference.batch import Plan
+from gpvit.inference.predictor import AnyResult
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 
 _BAR_COLUMNS = 20
 
 
-def heading(answer: Answer) -> Text:
+def heading(facts: dict[str, Any]) -> Text:
     """Name an image, its id in a COCO file, and the files written for it."""
-    facts = answer.facts or {}
     text = Text(facts["source"], style="bold")
     if "image_id" in facts:
         text.append(f", image {facts['image_id']}", style="not bold dim")
-    if files := [facts[kind] for kind in ("picture", "labels") if kind in facts]:
+    if files := [facts[kind] for kind in ("overlay", "labels") if kind in facts]:
         text.append(f" -> {', '.join(files)}", style="not bold dim")
     return text
 
 
-def table(answer: Answer, plan: Plan) -> Table:
+def table(result: AnyResult, plan: Plan) -> Table:
     """Lay out classes with a bar for their probability, their share of the image or their best score."""
-    result = answer.result
     rows: Iterable[tuple[Any, ...]]
     if isinstance(result, ClassificationResult):
         rows = ((f"{p:6.1%}", _bar(p), Text(name), _dim(f"({index})")) for name, index, p in result.top(plan.top))
@@ -38,7 +37,7 @@ def table(answer: Answer, plan: Plan) -> Table:
         )
         if not len(result.boxes):
             rows = [(_dim(f"nothing of score {plan.score:g} or more"),)]
-    elif result is not None:
+    else:
         rows = (
             (f"{share:6.1%}", _bar(share), Text(name), _dim(f"({index}), {pixels} pixels"))
             for name, index, pixels, share in result.areas()

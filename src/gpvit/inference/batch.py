@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpvit.errors import UserError
 from gpvit.inference.inferers import choose_inferer
@@ -21,7 +21,7 @@ from gpvit.io import sha256
 from gpvit.zoo.factory import open_model
 
 _WRITERS = 2  # threads that draw and write
-_SUFFIXES = {"picture": "_predicted", "labels": "_labels"}
+_SUFFIXES = {"overlay": "_predicted", "labels": "_labels"}
 """What ends the name of each kind of file that is written for an image."""
 
 
@@ -41,7 +41,7 @@ class Plan:
     classes: str | None = None
     coco: bool = False
     precision: Precision = "float32"
-    no_pictures: bool = False
+    no_overlays: bool = False
     out: str | None = None
     batch_size: int | None = None
     workers: int | None = None
@@ -56,28 +56,17 @@ class Plan:
         return {**settings, "weights_sha256": next((sha256(path) for path in files if path.is_file()), None)}
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one image.
 
     Args:
-        index: Its number among all images.
-        facts: The result as plain data, with the files that were written; None where there is no result.
-        objects: The objects in COCO's result format, where they are asked for.
-        error: Why there is no result.
+        line: What a job keeps (see `gpvit.inference.job`): its `index` and the `error`, or else the `facts`: the result
+            as plain data, with the files that were written; and perhaps its `objects` in COCO's result format.
         result: What was asked for of the result.
     """
 
-    index: int
-    facts: dict[str, Any] | None = None
-    objects: list[dict[str, Any]] | None = None
-    error: str | None = None
+    line: dict[str, Any]
     result: AnyResult | None = None
-
-    def line(self) -> dict[str, Any]:
-        """Return what a job keeps of it (see `gpvit.inference.job`)."""
-        kept = {"index": self.index, "facts": self.facts, "objects": self.objects, "error": self.error}
-        return {name: value for name, value in kept.items() if value is not None}
 
 
 class BatchPredictor:
@@ -94,16 +83,14 @@ class BatchPredictor:
         labels_named(self.classes or (), self.predictor.class_names)
         if not 0 <= plan.score <= 1:
             raise UserError(f"score is {plan.score}; give the minimum score of an object, from 0 to 1")
-        kinds = [kind for kind in _SUFFIXES if (segments if kind == "labels" else not plan.no_pictures)]
+        kinds = [kind for kind in _SUFFIXES if (segments if kind == "labels" else not plan.no_overlays)]
         self.files = {} if plan.out is None else {k: image_names(self.images.names, _SUFFIXES[k]) for k in kinds}
         self.image_ids = self.images.image_ids() if plan.coco else []
 
     def answers(self, indices: Sequence[int], processes: int = 1) -> Iterator[Answer]:
         """Predict images by their numbers, in order; threads draw and write, and hold up no other image.
 
-        Args:
-            indices: Numbers of the images.
-            processes: How many predictors share the cores, for the number of loader workers.
+        So many `processes` share the cores for their loader workers, unless the plan says how many of these there are.
         """
         workers = self.plan.workers
         if workers is None:
@@ -112,7 +99,7 @@ class BatchPredictor:
             workers = min(4, max(1, cores // processes // (2 if on_cpu else 1)))
         if len(indices) <= self.predictor.batch_size:
             workers = 0
-        outcomes = self.predictor.stream(indices, workers, self.images.__getitem__, "picture" in self.files)
+        outcomes = self.predictor.stream(indices, workers, self.images.__getitem__, "overlay" in self.files)
         with ThreadPoolExecutor(_WRITERS, "result-writer") as threads:
             waiting: deque[Future[Answer]] = deque()
             for outcome in outcomes:
@@ -124,26 +111,21 @@ class BatchPredictor:
 
     def answer(self, outcome: AnyResult | Failure) -> Answer:
         """Write the files of a result, whose source is the image's number, and say what is in it."""
-        index = outcome.source
+        plan, index = self.plan, outcome.source
         name = self.images.names[index]
         if isinstance(outcome, Failure):
-            return Answer(index, error=outcome.message(name))
-        files = {kind: Path(self.plan.out or "", names[index]) for kind, names in self.files.items()}
-        objects = None
-        if isinstance(outcome, ClassificationResult):
-            facts = outcome.to_dict(self.plan.top)
-            if "picture" in files:
-                outcome.save(files["picture"], self.plan.top)
-        else:
-            if isinstance(outcome, DetectionResult):
-                outcome = outcome.filtered(self.plan.score, self.classes)
-            facts = outcome.to_dict()
-            if "picture" in files:
-                outcome.save(files["picture"])
-        if isinstance(outcome, SegmentationResult) and "labels" in files:
+            return Answer({"index": index, "error": outcome.message(name)})
+        if isinstance(outcome, DetectionResult):
+            outcome = outcome.filtered(plan.score, self.classes)
+        top = (plan.top,) if isinstance(outcome, ClassificationResult) else ()
+        files = {kind: Path(plan.out or "", names[index]) for kind, names in self.files.items()}
+        if "overlay" in files:
+            outcome.save(files["overlay"], *top)
+        if "labels" in files and isinstance(outcome, SegmentationResult):
             outcome.save_labels(files["labels"])
-        facts |= {"source": name, **{kind: str(path) for kind, path in files.items()}}
-        if self.plan.coco and isinstance(outcome, DetectionResult):
+        facts = outcome.to_dict(*top) | {"source": name} | {kind: str(path) for kind, path in files.items()}
+        line = {"index": index, "facts": facts}
+        if plan.coco and isinstance(outcome, DetectionResult):
             facts["image_id"] = self.image_ids[index]
-            objects = outcome.to_coco(self.image_ids[index])
-        return Answer(index, facts, objects, result=outcome)
+            line["objects"] = outcome.to_coco(self.image_ids[index])
+        return Answer(line, outcome)

@@ -5,7 +5,6 @@ each once, into a job's folder (see `gpvit.inference.job`).
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from gpvit.errors import UserError
 from gpvit.inference.batch import BatchPredictor, Plan
 from gpvit.inference.inputs import Images
-from gpvit.inference.launch import open_job
+from gpvit.inference.launch import open_job, report_error
 from gpvit.inference.loading import in_batches
 
 _LARGEST_BLOCK = 128  # images that are dealt out, and lost with a machine, together
@@ -28,10 +27,8 @@ def predict_on_cluster(plan: Plan, address: str, images: Images) -> None:
     addresses that fsspec knows, such as `s3://bucket/photos`. Annotated images and label maps are written by the
     machines, into the same folder.
 
-    Args:
-        plan: What to predict; its `workers` are the threads of each process that decode, and so many CPUs it takes.
-        address: Of the cluster, as `ray.init` takes it; `auto` finds the one that this machine belongs to.
-        images: The images of the plan.
+    The plan's `workers` are the threads of each process that decode, and so many CPUs it takes. `address` is the
+    cluster's, as `ray.init` takes it; `auto` finds the one that this machine belongs to.
     """
     try:
         import ray
@@ -47,8 +44,7 @@ def predict_on_cluster(plan: Plan, address: str, images: Images) -> None:
         while remaining:
             answered = set()
             for line in _answers(plan, remaining):
-                if "error" in line:
-                    print(f"gpvit predict: {line['error']}", file=sys.stderr, flush=True)
+                report_error(line)
                 write(line)
                 answered.add(line["index"])
             if not answered:  # what is left kills any process
@@ -90,4 +86,4 @@ class _Process:
         loaded = zip(indices, self.threads.map(self.loader.__getitem__, indices), strict=True)
         predictor = self.batches.predictor
         outcomes = (outcome for batch in in_batches(loaded, predictor.batch_size) for outcome in predictor.infer(batch))
-        return {"lines": json.dumps([answer.line() for answer in self.threads.map(self.batches.answer, outcomes)])}
+        return {"lines": json.dumps([answer.line for answer in self.threads.map(self.batches.answer, outcomes)])}

@@ -8,35 +8,21 @@ from torch import nn
 from gpvit.errors import UserError
 
 
+@torch.inference_mode()
 def forward_logits(
     model: nn.Module, images: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Run a model on images and return its logits, float32, on the model's device, without gradients.
+    """Run a model, or one of its methods, on images ``(B, C, H, W)`` of any device; refuse logits that are not finite.
 
-    Args:
-        model: In evaluation mode.
-        images: ``(B, C, H, W)``, on any device.
-        forward: The model's method to call; by default the model itself.
-
-    Raises:
-        ValueError: If a logit is not finite.
+    The logits are float32, on the model's device.
     """
     weight = next(model.parameters())
-    with torch.inference_mode():
-        logits = (forward or model)(images.to(weight.device, weight.dtype, non_blocking=True)).float()
-        require_finite(logits, weight.dtype)
+    logits = (forward or model)(images.to(weight.device, weight.dtype, non_blocking=True)).float()
+    require_finite(logits, weight.dtype)
     return logits
 
 
 def require_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
-    """Refuse values that hold NaN or infinity, from which any prediction would be arbitrary.
-
-    Args:
-        values: What the model computed.
-        dtype: Of its weights.
-
-    Raises:
-        ValueError: If a value is not finite.
-    """
+    """Refuse NaN or infinity, from which any prediction would be arbitrary, of a model with weights of a dtype."""
     if not values.isfinite().all():
         raise UserError(f"the model's outputs are not finite: its weights may be damaged, or {dtype} too narrow for it")

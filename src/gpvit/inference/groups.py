@@ -29,9 +29,9 @@ from torchvision.transforms import InterpolationMode, v2
 from gpvit.data.colors import distinct_colours
 from gpvit.data.images import ImageError, ImageSource, read_image
 from gpvit.errors import UserError
-from gpvit.inference.figures import new_figure, save_figure
 from gpvit.inference.metadata import preprocessing_of
-from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+from gpvit.io import replacing
+from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
 
@@ -56,7 +56,7 @@ class BlockGroups:
 
     block: int
     strength: np.ndarray
-    answers: np.ndarray | None = None
+    answers: np.ndarray
 
     @cached_property
     def assignment(self) -> np.ndarray:
@@ -65,13 +65,7 @@ class BlockGroups:
 
     @cached_property
     def answering(self) -> np.ndarray:
-        """``(H, W)``: the group that has the largest share in the answer to each token.
-
-        Raises:
-            ValueError: If the answers are not known.
-        """
-        if self.answers is None:
-            raise UserError(f"the answers of block {self.block} are not known; draw_groups finds them")
+        """``(H, W)``: the group that has the largest share in the answer to each token."""
         return cast(np.ndarray, self.answers.argmax(axis=0))
 
     def range_of(self, group: int) -> tuple[float, float]:
@@ -80,11 +74,7 @@ class BlockGroups:
         return float(low), float(high)
 
     def most_distinct(self, count: int) -> list[int]:
-        """Choose groups whose maps differ: first the one that looks most narrowly, then always the farthest.
-
-        Args:
-            count: Number of groups, at most all.
-        """
+        """Choose groups whose maps differ: first the one that looks most narrowly, then always the farthest."""
         maps = self.strength.reshape(len(self.strength), -1)
         chosen = [int(np.abs(maps - 1).mean(axis=1).argmax())]
         distance = np.full(len(maps), np.inf)
@@ -112,37 +102,30 @@ class GroupImage:
     stride: int = STRIDE
 
     def hard(self, block: BlockGroups, assignment: np.ndarray | None = None) -> Image.Image:
-        """Paint every token in the colour of the group that it belongs to; tokens stay squares.
-
-        Args:
-            block: One of `blocks`.
-            assignment: ``(H, W)``, other groups of the tokens, as `BlockGroups.answering`.
-        """
+        """Paint every token in the colour of the group that it belongs to, or of that in an assignment ``(H, W)``."""
         colours = np.array(distinct_colours(len(block.strength)))
         tokens = self._spread(colours[block.assignment if assignment is None else assignment], "nearest")
-        return _to_image((1 - _ALPHA) * self._gray + _ALPHA * tokens)
+        return self._blended(tokens)
 
     def soft(self, block: BlockGroups, group: int) -> Image.Image:
         """Lay a heat map of where a group attends over the image: dark where least, bright where most."""
         heat = self._spread(block.strength[group, ..., None], "bilinear")[..., 0]
         low, high = block.range_of(group)
         colours = matplotlib.colormaps["inferno"]((heat - low) / max(high - low, 1e-9))[..., :3]
-        return _to_image((1 - _ALPHA) * self._gray + _ALPHA * colours)
+        return self._blended(colours)
 
     def figure(self, num_soft: int = 5) -> Figure:
-        """Arrange all in one figure, a row for each block: what belongs where, then the most distinct groups.
-
-        Args:
-            num_soft: Number of groups shown as heat maps in each row.
-        """
+        """Draw a row for each block: what belongs where, then the `num_soft` most distinct groups as heat maps."""
         columns, rows = num_soft + 1, len(self.blocks)
         aspect = min(max(self.image.width / self.image.height, 0.6), 2.5)
-        figure = new_figure(columns * _CELL_IN * aspect, (rows + 1) * (_CELL_IN + 0.3))
+        figure = Figure((columns * _CELL_IN * aspect, (rows + 1) * (_CELL_IN + 0.3)), dpi=150, layout="constrained")
         grid = figure.add_gridspec(rows + 1, columns)
         image, note = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1:])
         image.imshow(self.image.convert("RGB"))
         note.text(0, 0.9, self.title, fontsize=13, weight="bold", va="top", parse_math=False)
-        note.text(0, 0.68, f"{self._sizes}\n{_LEGEND}", fontsize=9, va="top", linespacing=1.5)
+        tokens = "{1} x {0} tokens".format(*self.blocks[0].assignment.shape)
+        sizes = f"{self.image.width} x {self.image.height} pixels, {tokens}"
+        note.text(0, 0.68, f"{sizes}\n{_LEGEND}", fontsize=9, va="top", linespacing=1.5)
         for axes in (image, note):
             axes.spines[:].set_visible(False)
         for row, block in enumerate(self.blocks, start=1):
@@ -152,13 +135,9 @@ class GroupImage:
         return figure
 
     def save(self, path: str | Path, num_soft: int = 5) -> None:
-        """Write the figure, whole or not at all; the ending of the name chooses the format.
-
-        Args:
-            path: Where to write, such as ``cat_groups.png``.
-            num_soft: Number of groups shown as heat maps in each row.
-        """
-        save_figure(self.figure(num_soft), path)
+        """Write the figure, whole or not at all; the ending of the name chooses the format."""
+        with replacing(path) as temporary:
+            self.figure(num_soft).savefig(temporary)
 
     def _draw_row(self, row: list[Axes], block: BlockGroups) -> None:
         hard, *softs = row
@@ -173,29 +152,23 @@ class GroupImage:
         for unused in softs[len(block.strength) :]:
             unused.set_visible(False)
 
-    @property
-    def _sizes(self) -> str:
-        height, width = self.blocks[0].assignment.shape
-        return f"{self.image.width} x {self.image.height} pixels, {width} x {height} tokens"
-
     @cached_property
     def _scale(self) -> int:
         """How many pixels are shown for a pixel that the model saw."""
         return math.ceil(_SHOWN_SIDE / min(self.image.size))
 
-    @cached_property
-    def _gray(self) -> np.ndarray:
-        """The image as shown, ``(height, width, 1)`` in [0, 1]."""
-        shown = ImageOps.scale(self.image.convert("L"), self._scale, Image.Resampling.BICUBIC)
-        return np.asarray(shown, np.float32)[..., None] / 255
-
     def _spread(self, tokens: np.ndarray, mode: str) -> np.ndarray:
         """Enlarge values of tokens ``(H, W, K)`` to the image as shown, ``(height, width, K)``."""
-        pixels = self.stride * self._scale
         values = torch.from_numpy(tokens).permute(2, 0, 1)[None].float()
-        height, width = self._gray.shape[:2]
-        # The last tokens may reach over the image's border.
-        return F.interpolate(values, scale_factor=pixels, mode=mode)[0, :, :height, :width].permute(1, 2, 0).numpy()
+        enlarged = F.interpolate(values, scale_factor=self.stride * self._scale, mode=mode)[0].permute(1, 2, 0)
+        height, width = (side * self._scale for side in self.image.size[::-1])
+        return enlarged[:height, :width].numpy()  # the last tokens may reach over the image's border
+
+    def _blended(self, colours: np.ndarray) -> Image.Image:
+        """Lay colours, in [0, 1], over the image in gray."""
+        gray = ImageOps.scale(self.image.convert("L"), self._scale, Image.Resampling.BICUBIC)
+        blended = (1 - _ALPHA) * (np.asarray(gray, np.float32)[..., None] / 255) + _ALPHA * colours
+        return Image.fromarray(np.rint(blended * 255).astype(np.uint8))
 
 
 _LEGEND = """\
@@ -213,8 +186,8 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
         model: A GPViT, or a segmenter or detector on one, in evaluation mode. The maps are those within the whole
             model: a detector's adapter changes the tokens between blocks.
         source: A path, PIL image, array or tensor, as :func:`gpvit.data.read_image` takes it.
-        size: Shorter side, in pixels, that the image is resized to, keeping its shape and cropping nothing; by
-            default that of the images the model was trained on, at most 512. More pixels give finer maps.
+        size: Shorter side, in pixels, that the image is resized to, keeping its shape; by default that of the images
+            the model was trained on, at most 512. More pixels give finer maps.
         title: Heading of the figure.
 
     Raises:
@@ -226,10 +199,8 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     """
     backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
     if backbone is None:
-        raise UserError(
-            f"{type(model).__name__} has no group propagation blocks; draw the groups of a GPViT, or of a segmenter or "
-            "detector on one"
-        )
+        name = type(model).__name__
+        raise UserError(f"{name} has no group propagation blocks; give a GPViT, or a segmenter or detector on one")
     if model.training:
         raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
     preprocessing = preprocessing_of(model)
@@ -243,33 +214,22 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     seen = seen.convert("L") if backbone.in_chans == 1 else seen
     whole = replace(preprocessing, input_size=(backbone.in_chans, seen.height, seen.width), crop_pct=1.0)
     weight = backbone.stem.first.conv.weight
-    maps = _group_maps(model, backbone, whole.transform()(seen)[None].to(weight.device, weight.dtype))
-    if not maps:
-        raise UserError("this model's layout has no group propagation block, so there are no groups to draw")
-    blocks = []
+    blocks: list[BlockGroups] = []
     rows, columns = (math.ceil(side / backbone.stride) for side in (seen.height, seen.width))
-    for index, both in maps.items():
-        inside = (one[0, ..., :rows, :columns] for one in (both.grouping, both.ungrouping))  # without padding
-        shares, answers = (one.float().mean(dim=0).cpu() for one in inside)  # (M, H, W)
-        blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy(), answers.numpy()))
-    return GroupImage(seen, tuple(blocks), title, backbone.stride)
-
-
-def _group_maps(model: nn.Module, backbone: GPViT, images: torch.Tensor) -> dict[int, GroupMaps]:
-    """Compute the maps of each group propagation block, by its index, while the whole model looks at images."""
-    maps: dict[int, GroupMaps] = {}
 
     def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
-        maps[index] = block.forward_with_maps(*inputs)[1]
+        maps = block.forward_with_maps(*inputs)[1]
+        inside = (each[0, ..., :rows, :columns] for each in (maps.grouping, maps.ungrouping))  # without padding
+        shares, answers = (each.float().mean(dim=0).cpu() for each in inside)  # (M, H, W)
+        blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy(), answers.numpy()))
 
     with ExitStack() as hooks:
         for index, block in enumerate(backbone.blocks):
             if isinstance(block, GroupPropagationBlock):
                 hooks.enter_context(block.register_forward_pre_hook(partial(keep, index)))
         # A detector would resize the images once more; its adapter takes them as they are.
-        next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)(images)
-    return maps
-
-
-def _to_image(values: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+        whole_model = next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)
+        whole_model(whole.transform()(seen)[None].to(weight.device, weight.dtype))
+    if not blocks:
+        raise UserError("this model's layout has no group propagation block, so there are no groups to draw")
+    return GroupImage(seen, tuple(blocks), title, backbone.stride)

@@ -73,10 +73,6 @@ class Images:
 def image_names(sources: Sequence[str | Path], suffix: str) -> list[str]:
     """Name a PNG for each image file: its name with a suffix, and a number where several files share one.
 
-    Args:
-        sources: Image files.
-        suffix: What tells the PNG from the image, such as ``"_groups"``.
-
     Example:
         >>> image_names(["a/cat.jpg", "b/cat.png", "dog.jpg"], "_groups")
         ['cat_groups.png', 'cat_groups-2.png', 'dog_groups.png']

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,12 +11,9 @@ from typing import Any
 
 from gpvit.data.detection.results import write_coco_results
 from gpvit.errors import UserError
-from gpvit.io import replacing
+from gpvit.io import replacing, write_text
 
-_JOB = "job.json"
 _SYNC_EVERY = 1.0  # seconds after which what was written is brought to the disk
-
-
 Entry = tuple[Path, int, bool]
 """The file and offset of an image's line, and whether it says why there is no result."""
 
@@ -77,28 +73,22 @@ class Job:
         """Count the images that nothing is known of yet."""
         return len(self.sources) - len(self._entries())
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Read what was written of each image, in the order of the images, one at a time."""
-        entries = self._entries()
-        with ExitStack() as opened:
-            files = {path: opened.enter_context(path.open("rb")) for path in {entry[0] for entry in entries.values()}}
-            for index in sorted(entries):
-                path, offset, _ = entries[index]
-                files[path].seek(offset)
-                yield json.loads(files[path].readline())
-
     def merge(self, coco: str | None = None) -> tuple[int, int]:
         """Merge all results into `predictions.jsonl` and perhaps a COCO file, in the order of the images.
 
-        Returns:
-            How many images have a result, and how many have none.
+        Returns how many images have a result, and how many have none.
         """
-        counts, objects = [0, 0], []
-        with replacing(self.folder / "predictions.jsonl") as path, path.open("w", encoding="utf-8") as merged:
-            for line in self.lines():
-                counts["error" in line] += 1
-                if "facts" in line:
-                    merged.write(json.dumps(line["facts"], ensure_ascii=False) + "\n")
+        counts, objects, entries = [0, 0], [], self._entries()
+        with ExitStack() as opened:
+            files = {path: opened.enter_context(path.open("rb")) for path in {entry[0] for entry in entries.values()}}
+            merged = opened.enter_context(replacing(self.folder / "predictions.jsonl"))
+            output = opened.enter_context(merged.open("w", encoding="utf-8"))
+            for _, (path, offset, is_error) in sorted(entries.items()):
+                files[path].seek(offset)
+                line = json.loads(files[path].readline())
+                counts[is_error] += 1
+                if not is_error:
+                    output.write(json.dumps(line["facts"], ensure_ascii=False) + "\n")
                 objects += line.get("objects", ())
         if coco is not None:
             write_coco_results(objects, coco)
@@ -120,21 +110,12 @@ class Job:
 
     def _keep(self, settings: dict[str, Any]) -> None:
         """Write the settings, if they are the first here, or else require that they are those of before."""
-        path, settings = self.folder / _JOB, json.loads(json.dumps(settings))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        others = [each.name for each in self.folder.iterdir() if not each.name.startswith(".saving-")]
+        path, settings = self.folder / "job.json", json.loads(json.dumps(settings))
         if not path.is_file():
-            if others and _JOB not in others:
+            others = [each.name for each in self.folder.glob("*") if not each.name.startswith(".saving-")]
+            if others and not path.is_file():  # another process may have begun meanwhile
                 raise UserError(f"{self.folder} holds {others[0]}, but no predictions to resume; name a new folder")
-            temporary = self.folder / f".saving-{uuid.uuid4()}"
-            temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-            try:
-                os.link(temporary, path)  # of several processes that start at once, the first writes, and a whole file
-            except FileExistsError:
-                pass
-            except OSError:  # a file system without hard links
-                os.replace(temporary, path)
-            temporary.unlink(missing_ok=True)
+            write_text(path, json.dumps(settings, indent=1) + "\n")
         before = json.loads(path.read_text(encoding="utf-8"))
         names = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
         if names:

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import wait
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import multiprocessing
@@ -31,6 +31,12 @@ def open_job(plan: Plan, images: Images) -> Job:
     return Job(plan.out or "", plan.settings(), images.names)
 
 
+def report_error(line: dict[str, Any]) -> None:
+    """Print why an image has no result, if it has none."""
+    if "error" in line:
+        print(f"gpvit predict: {line['error']}", file=sys.stderr, flush=True)
+
+
 def given_place(devices: int, environment: Mapping[str, str] = os.environ) -> Place | None:
     """Read the place that torchrun or srun gave this process, one of `devices` here; None if neither started it."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
@@ -50,9 +56,7 @@ def predict_on_devices(plan: Plan, devices: int, images: Images) -> list[str]:
     """Predict what is left of a job, in one process for each device of this machine, and wait for all of them.
 
     Where one ends early, the others go on. A process that torchrun or srun started predicts its own part alone.
-
-    Returns:
-        How each process ended that failed.
+    Returns how each process ended that failed.
     """
     open_job(plan, images)  # refuses other settings before processes start
     if (place := given_place(devices)) is not None:
@@ -71,7 +75,9 @@ def predict_on_devices(plan: Plan, devices: int, images: Images) -> list[str]:
         for process in processes:
             process.terminate()
             process.join()
-    return [_ended(process.name, process.exitcode) for process in processes if process.exitcode]
+    codes = {process.name: process.exitcode for process in processes if process.exitcode}
+    ends = {code: f"was ended by {signal.Signals(-code).name}" for code in codes.values() if code < 0}
+    return [f"{name} {ends.get(code, f'ended with code {code}')}" for name, code in codes.items()]
 
 
 def _work(plan: Plan, place: Place, devices: int) -> None:
@@ -94,9 +100,8 @@ def _predict_part(plan: Plan, place: Place, devices: int) -> None:
     parent = multiprocessing.parent_process()
     with job.writer(place.rank) as write:
         for answer in predictor.answers(indices, devices):
-            if answer.error is not None:
-                print(f"gpvit predict: {answer.error}", file=sys.stderr, flush=True)
-            write(answer.line())
+            report_error(answer.line)
+            write(answer.line)
             if parent is not None and not parent.is_alive():
                 return
 
@@ -111,7 +116,3 @@ def _device_of(place: Place, device: str | None) -> str:
     if place.local_rank >= (count := torch.accelerator.device_count()):
         raise UserError(f"--devices asks for {place.local_rank + 1} of {kind} or more; this machine has {count}")
     return f"{kind}:{place.local_rank}"
-
-
-def _ended(name: str, code: int) -> str:
-    return f"{name} " + (f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}")

@@ -1,6 +1,5 @@
 """Decodes and prepares images ahead of the network, in worker processes whose death costs one image at most."""
 
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,11 @@ from gpvit.inference.results.base import Failure
 
 
 class Loaded(NamedTuple):
-    """An image, decoded and prepared.
+    """A decoded image and what the network needs of it.
 
     Args:
         pixels: ``(height, width, 3)``, uint8, or None where results need not draw it.
-        inputs: What the network needs of it.
+        inputs: Of the network.
     """
 
     pixels: torch.Tensor | None
@@ -41,9 +40,7 @@ class ImageLoader(Dataset[Loaded | Failure]):
 
     Args:
         prepare: Turns an RGB image into what the network needs.
-        read: Decodes a path, PIL image, array or tensor into an RGB image.
         find: Gives the image for a source that is none itself, such as its index.
-        keep_pixels: Whether results are to hold the decoded image.
     """
 
     prepare: Callable[[Image.Image], Any]
@@ -67,11 +64,6 @@ Batch = list[tuple[Any, Loaded | Failure]]
 """The source of each image, and what became of it."""
 
 
-def read_large_image(source: ImageSource) -> Image.Image:
-    """Read an image as `gpvit.data.read_image` does, whatever its size."""
-    return read_image(source, max_pixels=sys.maxsize)
-
-
 def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Cut any iterable into lists of a size, the last perhaps shorter, without looking ahead."""
     remaining = iter(items)
@@ -82,20 +74,16 @@ def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def load_batches(
     loader: ImageLoader, batches: Iterable[list[Any]], workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Batch]:
-    """Load batches of images in their order.
+    """Load batches, lists of sources, in their order; worker processes read some ahead, and without any none is.
 
-    Args:
-        loader: Decodes and prepares.
-        batches: The sources of each batch. Workers read some batches ahead; without workers none is.
-        workers: Processes that load; 0 loads in this one.
-        pin_memory: Whether tensors go to pinned memory, from which copies to a GPU are faster.
+    Tensors may go to pinned memory, from which copies to a GPU are faster.
     """
     if workers == 0:
         for batch in batches:
             yield [(source, loader[source]) for source in batch]
         return
-    # In a thread, which fetches the next batch while the network runs, and which a worker's death cannot surprise: in
-    # the main thread PyTorch raises that error from a signal handler, wherever the program is.
+    # A thread fetches the next batch while the network runs, and is not surprised by a worker's death: in the main
+    # thread PyTorch raises that error from a signal handler, wherever the program is.
     with ThreadPoolExecutor(1, "image-loader") as thread:
         loaded = _load_by_workers(loader, iter(batches), workers, pin_memory)
         following = thread.submit(next, loaded, None)
@@ -108,9 +96,12 @@ def load_batches(
 
 
 def _load_by_workers(
-    loader: ImageLoader, batches: Iterator[list[Any]], workers: int, pin_memory: bool
+    loader: ImageLoader, batches: Iterator[list[Any]], workers: int, pin_memory: bool, singly: bool = False
 ) -> Generator[Batch, None, None]:
-    """Load batches; where a worker dies, load what was handed out one by one, and continue with fresh workers."""
+    """Load batches; where a worker dies, load what was handed out singly, and continue with fresh workers.
+
+    Singly, one worker has one batch of one image at a time, so that it is known which one killed it.
+    """
     waiting: deque[list[Any]] = deque()  # handed out, and not yet received
 
     def hand_out() -> Iterator[list[Any]]:
@@ -119,45 +110,30 @@ def _load_by_workers(
             yield batch
 
     while True:
+        loaded_batches: DataLoader[Any] = DataLoader(
+            loader,
+            batch_sampler=hand_out(),  # of sources, which the loader takes as indices
+            num_workers=workers,
+            collate_fn=_collated,
+            pin_memory=pin_memory,
+            prefetch_factor=1 if singly else 2,
+            generator=torch.Generator(),  # nothing is drawn from the global one
+        )
         try:
-            for loaded in _data_loader(loader, hand_out(), workers, pin_memory):
+            for loaded in loaded_batches:
                 yield _received(waiting.popleft(), *loaded)
             return
         except RuntimeError as error:
             if _DEAD not in str(error):
                 raise
-        for batch in [waiting.popleft() for _ in range(len(waiting))]:
-            yield _load_singly(loader, deque(batch), pin_memory)
-
-
-def _load_singly(loader: ImageLoader, sources: deque[Any], pin_memory: bool) -> Batch:
-    """Load images of which one may kill its process: one at a time in a worker, so that it is known which."""
-    batch: Batch = []
-    while sources:
-        try:
-            for loaded in _data_loader(loader, [[source] for source in sources], 1, pin_memory, prefetch_factor=1):
-                batch += _received([sources.popleft()], *loaded)
-        except RuntimeError as error:
-            if _DEAD not in str(error):
-                raise
-            source = sources.popleft()
+        if singly:
+            (source,) = waiting.popleft()
             reason = "the process that decoded it was killed; it is damaged, or too large for the memory"
-            batch.append((source, Failure(source, ImageError(reason))))
-    return batch
-
-
-def _data_loader(
-    loader: ImageLoader, batches: Iterable[list[Any]], workers: int, pin_memory: bool, prefetch_factor: int = 2
-) -> DataLoader[Any]:
-    return DataLoader(
-        loader,
-        batch_sampler=batches,  # of sources, which the loader takes as indices
-        num_workers=workers,
-        collate_fn=_collated,
-        pin_memory=pin_memory,
-        prefetch_factor=prefetch_factor,
-        generator=torch.Generator(),  # nothing is drawn from the global one
-    )
+            yield [(source, Failure(source, ImageError(reason)))]
+        else:
+            singles = [[source] for batch in waiting for source in batch]
+            waiting.clear()
+            yield from _load_by_workers(loader, iter(singles), 1, pin_memory, singly=True)
 
 
 def _collated(batch: list[Loaded | Failure]) -> tuple[list[Loaded | Failure], torch.Tensor | None]:

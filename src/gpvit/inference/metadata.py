@@ -1,6 +1,6 @@
 """What inference needs to know of a model: its preprocessing and its classes."""
 
-from typing import cast
+from typing import Any
 
 from timm.data import ImageNetInfo
 from torch import nn
@@ -11,66 +11,52 @@ from gpvit.data.detection.categories import Categories
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 
-NUM_IMAGENET_CLASSES = 1000
-NUM_ADE20K_CLASSES = 150
-NUM_COCO_CLASSES = 80
-
 
 def task_of(model: nn.Module) -> str:
     """Tell what a model does: ``"segmentation"``, ``"detection"``, or ``"classification"`` where it does not say."""
     return str(getattr(model, "task", "classification"))
 
 
-def preprocessing_of(model: nn.Module) -> Preprocessing:
-    """Read from a model how its images are prepared: its ``pretrained_cfg``, in gray for a model of one channel.
-
-    Raises:
-        ValueError: If the model takes neither gray nor colour images.
-    """
-    return Preprocessing.from_pretrained_cfg(_cfg(model), cast(int | None, getattr(model, "in_chans", None)))
+def preprocessing_of(model: Any) -> Preprocessing:
+    """Read how images are prepared from ``pretrained_cfg``; in gray for one channel, and refused for 2 or above 3."""
+    return Preprocessing.from_pretrained_cfg(_cfg(model), getattr(model, "in_chans", None))
 
 
-def segmentation_preprocessing_of(model: nn.Module) -> SegmentationPreprocessing:
-    """Read from a segmenter how its images are prepared, as :func:`preprocessing_of` does from a classifier.
-
-    Raises:
-        ValueError: If the model takes neither gray nor colour images.
-    """
-    return SegmentationPreprocessing.from_pretrained_cfg(
-        _cfg(model), cast(int | None, getattr(model, "in_chans", None))
-    )
+def segmentation_preprocessing_of(model: Any) -> SegmentationPreprocessing:
+    """Read from a segmenter how its images are prepared, as :func:`preprocessing_of` does from a classifier."""
+    return SegmentationPreprocessing.from_pretrained_cfg(_cfg(model), getattr(model, "in_chans", None))
 
 
-def class_names_of(model: nn.Module) -> tuple[str, ...]:
+def class_names_of(model: Any) -> tuple[str, ...]:
     """Name a model's classes: by its checkpoint, else those of the task's usual data set, else by number.
 
     A classifier of 1,000 classes is taken to know ImageNet-1k, a segmenter of 150 ADE20K, a detector of 80 COCO.
     A detector's numbers are its labels, which begin with 1.
     """
     if names := _cfg(model).get("label_names"):
-        return tuple(cast(list[str], names))
-    num_classes = cast(int, model.num_classes)
-    if (task_of(model), num_classes) == ("classification", NUM_IMAGENET_CLASSES):
-        return tuple(synonyms.split(", ")[0] for synonyms in ImageNetInfo().label_descriptions())
-    if (task_of(model), num_classes) == ("segmentation", NUM_ADE20K_CLASSES):
-        from gpvit.data.segmentation.folders import ade20k_classes  # loads what training needs
+        return tuple(names)
+    match task_of(model), model.num_classes:
+        case "classification", 1000:
+            return tuple(synonyms.split(", ")[0] for synonyms in ImageNetInfo().label_descriptions())
+        case "segmentation", 150:
+            from gpvit.data.segmentation.folders import ade20k_classes  # loads what training needs
 
-        return ade20k_classes()
-    if task_of(model) == "detection":
-        if num_classes == NUM_COCO_CLASSES:
+            return ade20k_classes()
+        case "detection", 80:
             return coco_categories().names
-        return tuple(f"class {label}" for label in range(1, num_classes + 1))
-    return tuple(f"class {index}" for index in range(num_classes))
+        case task, num_classes:
+            first = int(task == "detection")
+            return tuple(f"class {index}" for index in range(first, first + num_classes))
 
 
-def categories_of(model: nn.Module) -> Categories:
+def categories_of(model: Any) -> Categories:
     """Say what a detector's labels mean: their names, and their ids in annotation and result files.
 
     The ids are those of the checkpoint, else COCO's for the classes of COCO, else the labels.
     """
     names, ids = class_names_of(model), _cfg(model).get("category_ids")
     if ids is not None:
-        return Categories(names, tuple(cast(list[int], ids)))
+        return Categories(names, tuple(ids))
     return coco if names == (coco := coco_categories()).names else Categories.from_names(names)
 
 
@@ -81,12 +67,11 @@ def coco_categories() -> Categories:
     return Categories(tuple(names[category] for category in ids), tuple(ids))
 
 
-def class_colors_of(model: nn.Module) -> tuple[Color, ...]:
+def class_colors_of(model: Any) -> tuple[Color, ...]:
     """Give each class of a segmenter or detector an RGB colour, 0 to 255: by its checkpoint, else distinct ones."""
-    if colors := _cfg(model).get("label_colors"):
-        return tuple((red, green, blue) for red, green, blue in cast(list[list[int]], colors))
-    return class_colors(cast(int, model.num_classes))
+    colors = _cfg(model).get("label_colors") or class_colors(model.num_classes)
+    return tuple((red, green, blue) for red, green, blue in colors)
 
 
-def _cfg(model: nn.Module) -> dict[str, object]:
-    return cast(dict[str, object], getattr(model, "pretrained_cfg", {}))
+def _cfg(model: Any) -> dict[str, Any]:
+    return getattr(model, "pretrained_cfg", {})

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from gpvit.data.images import ImageSource
 from gpvit.devices import choose_device
 from gpvit.errors import UserError
-from gpvit.inference.inferers.base import Inferer
+from gpvit.inference.inferers import Inferer
 from gpvit.inference.loading import ImageLoader, Loaded, in_batches, load_batches
 from gpvit.inference.metadata import task_of
 from gpvit.inference.results.base import Failure, Result

@@ -1,11 +1,13 @@
 """How each task predicts: what a loader prepares of an image, and what the network and a result make of a batch."""
 
+import sys
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from itertools import groupby
 from typing import Any, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -16,7 +18,7 @@ from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits, require_finite
 from gpvit.inference.inferers import Inferer, SlidingWindow, WholeImage
-from gpvit.inference.loading import Loaded, read_large_image
+from gpvit.inference.loading import Loaded
 from gpvit.inference.metadata import (
     categories_of,
     class_colors_of,
@@ -34,17 +36,10 @@ LARGEST_WHOLE = 178_956_970
 
 
 class TaskPredictor:
-    """One task's part of a `Predictor`.
+    """One task's part of a `Predictor` with a model in evaluation mode; only a segmenter takes an inferer.
 
-    Args:
-        model: In evaluation mode.
-        inferer: How a segmenter labels an image; None for others.
-
-    Attributes:
-        preprocessing: How the model's images are prepared.
-        read: Decodes an image.
-        prepare: Turns an RGB image into what `infer` needs; it holds no model, and may go to another process.
-        batch_size: Images that go through the model at once, unless a user says otherwise.
+    `read` decodes an image, and `prepare` turns it into what `infer` needs. Both may go to another process, and hold no
+    model. So many images as `batch_size` says go through the model at once, unless a user says otherwise.
     """
 
     preprocessing: Any
@@ -76,7 +71,7 @@ class Classification(TaskPredictor):
         self.prepare = self.preprocessing.transform()
 
     def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[ClassificationResult]:
-        """Classify images (see `TaskPredictor.infer`)."""
+        """Classify images."""
         logits = forward_logits(self.model, torch.stack([image.inputs for image in images])).cpu()
         return [
             ClassificationResult(row, self.class_names, source, image.array)
@@ -87,7 +82,7 @@ class Classification(TaskPredictor):
 class Segmentation(TaskPredictor):
     """Labels images, each at its own size; neighbours of equal size go through the model together."""
 
-    read = staticmethod(read_large_image)
+    read = staticmethod(partial(read_image, max_pixels=sys.maxsize))
 
     def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
         super().__init__(model)
@@ -96,12 +91,10 @@ class Segmentation(TaskPredictor):
         self.prepare = partial(_prepare_segmentation, inferer or WholeImage(), self.preprocessing)
 
     def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[SegmentationResult]:
-        """Label images (see `TaskPredictor.infer`)."""
-        labels = [
-            each
-            for inferer, group in groupby((image.inputs for image in images), lambda inputs: inputs[0])
-            for each in inferer.label(self.model, [prepared for _, prepared in group], self.preprocessing)
-        ]
+        """Label images."""
+        labels: list[np.ndarray] = []
+        for inferer, group in groupby((image.inputs for image in images), lambda inputs: inputs[0]):
+            labels += inferer.label(self.model, [prepared for _, prepared in group], self.preprocessing)
         return [
             SegmentationResult(each, self.class_names, self.colors, source, image.array)
             for each, source, image in zip(labels, sources, images, strict=True)
@@ -117,16 +110,14 @@ class Detection(TaskPredictor):
     def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
         super().__init__(model, inferer)
         if self.model.in_chans not in (1, 3):
-            raise UserError(
-                f"the model takes images of {self.model.in_chans} channels; image files have 3, or 1 in gray: call the "
-                "model itself with tensors"
-            )
+            channels = f"the model takes images of {self.model.in_chans} channels"
+            raise UserError(f"{channels}; image files have 3, or 1 in gray: call the model itself with tensors")
         self.preprocessing = self.model.transform
         self.categories, self.colors = categories_of(model), class_colors_of(model)
         self.prepare = partial(_prepare_detection, "L" if self.model.in_chans == 1 else "RGB")
 
     def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[DetectionResult]:
-        """Find objects (see `TaskPredictor.infer`); refuses features that are not finite, of which none are found."""
+        """Find objects; refuses features that are not finite, in which none would be found."""
         weight, model = next(self.model.parameters()), copy(self.model)
         if isinstance(model, MaskRCNN):
             model.mask_format = "box"  # of the copy alone; pasted masks would take some thousand times the memory
@@ -151,11 +142,7 @@ class Detection(TaskPredictor):
         ]
 
 
-TASKS: dict[str, type[TaskPredictor]] = {
-    "classification": Classification,
-    "segmentation": Segmentation,
-    "detection": Detection,
-}
+TASKS = {"classification": Classification, "segmentation": Segmentation, "detection": Detection}
 
 
 def _prepare_segmentation(

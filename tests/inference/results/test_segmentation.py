@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from gpvit.data import load_photograph
-from gpvit.inference.results.segmentation import ClassArea, SegmentationResult, _legend_rows
+from gpvit.inference.results import segmentation
+from gpvit.inference.results.segmentation import ClassArea, SegmentationResult
 
 
 def result_of(labels, num_classes: int, source=None) -> SegmentationResult:
@@ -90,18 +91,21 @@ def test_result_says_what_it_is():
 
 
 @pytest.mark.parametrize("num_present", [1, 20, 24, 25, 150])
-def test_the_legend_names_every_class_or_sums_up_the_smallest(num_present):
+def test_the_legend_names_every_class_or_sums_up_the_smallest(num_present, monkeypatch):
+    entries = []
+    monkeypatch.setattr(segmentation, "with_legend", lambda image, given: entries.extend(given))
     labels = np.repeat(np.arange(num_present), np.arange(num_present) + 1).astype(np.uint8)[None]
-    areas = result_of(labels, 150).areas()
-    rows = _legend_rows(areas)
-    assert len(rows) <= 24
-    assert sum(row.pixels for row in rows) == labels.size
-    assert sum(row.share for row in rows) == pytest.approx(1)
-    if num_present <= 24:
-        assert rows == areas
-    else:
-        assert rows[:-1] == areas[:23]
-        assert rows[-1].class_name == f"{num_present - 23} more classes"
+    result = result_of(labels, 150)
+    result.draw()
+    areas = result.areas()
+    named = len(areas) if num_present <= 24 else 23
+    shares = [f"{area.share:.1%}" if area.share >= 0.001 else "<0.1%" for area in areas[:named]]
+    assert [text for text, _ in entries[:named]] == [
+        f"{share} {area.class_name}" for share, area in zip(shares, areas, strict=False)
+    ]
+    assert [color for _, color in entries[:named]] == [result.colors[area.class_index] for area in areas[:named]]
+    rest = f"{sum(area.share for area in areas[named:]):.1%} {num_present - named} more classes"
+    assert [text for text, _ in entries[named:]] == [rest] * (num_present > 24)
 
 
 @pytest.mark.parametrize(("size", "num_present"), [((100, 150), 1), ((300, 600), 20), ((20, 3000), 60)])

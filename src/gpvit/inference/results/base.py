@@ -37,15 +37,27 @@ class Result:
         """What the image is called: its path, or else the kind of source."""
         return self.path or type(self.source).__name__
 
+    def draw(self) -> Image.Image:
+        """Draw what the model says on the image, or beside it."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write the drawing, whole or not at all; the ending of the name chooses the format.
+
+        Args:
+            path: Where to write, such as ``street_predicted.png``.
+            *args: As of :meth:`draw`.
+            **kwargs: As of :meth:`draw`.
+
+        Raises:
+            ValueError: If the ending is no format that Pillow writes, or an option is out of range.
+        """
+        save_image(self.draw(*args, **kwargs), path)
+
 
 @dataclass(frozen=True)
 class Failure:
-    """An image without a result.
-
-    Args:
-        source: The image as it was given.
-        error: Why there is no result.
-    """
+    """An image, the `source` as it was given, without a result, and why."""
 
     source: Any
     error: Exception
@@ -59,10 +71,6 @@ class Failure:
 
 
 def save_image(image: Image.Image, path: str | Path) -> None:
-    """Write an image, whole or not at all; the ending of the name chooses the format.
-
-    Raises:
-        ValueError: If the ending is no format that Pillow writes.
-    """
+    """Write an image, whole or not at all; the ending of the name chooses the format."""
     with replacing(path) as temporary:
         image.save(temporary)

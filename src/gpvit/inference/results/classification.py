@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from gpvit.inference.results.base import Result, save_image
+from gpvit.inference.results.base import Result
 
 _SIDE = 512  # pixels, longer side of the image as drawn
 _PANEL, _ROW, _MARGIN = 440, 48, 16  # pixels: width of the panel of bars, height of a row, margin around both
@@ -81,15 +80,6 @@ class ClassificationResult(Result):
             if (end := left + round(probability * (right - left))) > left:
                 canvas.rectangle((left, y + 26, end, y + 38), fill="#8fb4d6" if rank else "#2471b5")
         return drawn
-
-    def save(self, path: str | Path, k: int = 5) -> None:
-        """Write the drawing, whole or not at all; the ending of the name chooses the format.
-
-        Args:
-            path: Where to write, such as ``cat_predicted.png``.
-            k: Number of classes.
-        """
-        save_image(self.draw(k), path)
 
     def __repr__(self) -> str:
         best = ", ".join(f"{name} {probability:.1%}" for name, _, probability in self.top(3))

@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from gpvit.data.detection.categories import Categories
 from gpvit.data.detection.results import coco_results, run_lengths
 from gpvit.data.visualise import draw_boxes
 from gpvit.errors import UserError
-from gpvit.inference.results.base import Result, save_image
+from gpvit.inference.results.base import Result
 from gpvit.models.detection.masks import paste_masks
 
 _LEAST_SIDE = 640  # pixels of the longer side as drawn; labels would cover the objects of smaller images
@@ -106,11 +105,8 @@ class DetectionResult(Result):
     @cached_property
     def objects(self) -> list[DetectedObject]:
         """The objects one by one, best first."""
-        columns = (self.labels.tolist(), self.scores.tolist(), self.boxes.tolist())
-        return [
-            DetectedObject(self.class_names[label - 1], label, score, (left, top, right, bottom))
-            for label, score, (left, top, right, bottom) in zip(*columns, strict=True)
-        ]
+        columns = (self.labels.tolist(), self.scores.tolist(), map(tuple, self.boxes.tolist()))
+        return [DetectedObject(self.class_names[row[0] - 1], *row) for row in zip(*columns, strict=True)]
 
     def counts(self) -> list[ClassCount]:
         """Count the objects of each class that was found, in the order of the best score.
@@ -119,20 +115,16 @@ class DetectionResult(Result):
             >>> result.counts()
             [ClassCount(class_name='cat', label=17, num_objects=2, best_score=0.98)]
         """
-        found: dict[int, list[DetectedObject]] = {}
-        for detected in self.objects:
-            found.setdefault(detected.label, []).append(detected)
-        counts = [
-            ClassCount(of_class[0].class_name, label, len(of_class), max(each.score for each in of_class))
-            for label, of_class in found.items()
-        ]
+        counts = []
+        for label in dict.fromkeys(self.labels.tolist()):
+            scores = self.scores[self.labels == label]
+            counts.append(ClassCount(self.class_names[label - 1], label, len(scores), scores.max().item()))
         return sorted(counts, key=lambda count: -count.best_score)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the path, if the source is one, the image's size, and the objects."""
-        height, width = self.size
         objects = [detected._asdict() for detected in self.objects]
-        return {"source": self.path, "width": width, "height": height, "objects": objects}
+        return {"source": self.path, "width": self.size[1], "height": self.size[0], "objects": objects}
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return the objects as COCO's result files list them, masks as run lengths.
@@ -167,15 +159,6 @@ class DetectionResult(Result):
         boxes, masks = (self.boxes * scale).tolist(), self._each_mask(scale)
         return draw_boxes(image, boxes, names, scores=self.scores.tolist(), masks=masks, colors=colors)
 
-    def save(self, path: str | Path, scale: int | None = None) -> None:
-        """Write the drawing, whole or not at all; the ending of the name chooses the format.
-
-        Args:
-            path: Where to write, such as ``street_predicted.png``.
-            scale: As of :meth:`draw`.
-        """
-        save_image(self.draw(scale), path)
-
     def _each_mask(self, scale: int) -> Iterable[np.ndarray]:
         """Make the masks one at a time, since all of them at once may be larger than the memory."""
         if self.mask_probabilities is not None:
@@ -192,15 +175,7 @@ class DetectionResult(Result):
 
 
 def labels_named(names: Iterable[str], class_names: Sequence[str]) -> list[int]:
-    """Find the labels, from 1, of classes by their names.
-
-    Args:
-        names: Of the classes to look for.
-        class_names: Of all classes, in the order of the labels.
-
-    Raises:
-        ValueError: If a class is unknown; the nearest one is proposed.
-    """
+    """Find the labels, from 1, of some classes by their names; refuses an unknown one, and proposes the nearest."""
     names = [names] if isinstance(names, str) else list(names)
     for unknown in [name for name in names if name not in class_names]:
         near = difflib.get_close_matches(unknown, class_names, n=1)

@@ -1,7 +1,6 @@
 """What a segmenter says about one image."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,12 +51,9 @@ class SegmentationResult(Result):
             >>> result.areas()[0]
             ClassArea(class_name='sky', class_index=2, pixels=81920, share=0.4)
         """
-        present = np.flatnonzero(self._counts)
-        largest_first = present[np.argsort(-self._counts[present], kind="stable")]
-        return [
-            ClassArea(self.class_names[index], index, pixels, pixels / self.labels.size)
-            for index, pixels in zip(largest_first.tolist(), self._counts[largest_first].tolist(), strict=True)
-        ]
+        counts = enumerate(np.bincount(self.labels.ravel()).tolist())
+        areas = [ClassArea(self.class_names[i], i, pixels, pixels / self.labels.size) for i, pixels in counts if pixels]
+        return sorted(areas, key=lambda area: -area.pixels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the path, if the source is one, the image's size, and the classes in it."""
@@ -86,28 +82,17 @@ class SegmentationResult(Result):
         if max(image.size) > _LONGEST_SIDE:  # shrunk first: the overlay of a huge image would take much memory
             image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
             labels = np.asarray(Image.fromarray(labels).resize(image.size, Image.Resampling.NEAREST))
-        entries = [
-            (f"{_percent(share)} {name}", self.colors[index] if index >= 0 else (255, 255, 255))
-            for name, index, _, share in _legend_rows(self.areas())
-        ]
+        areas = self.areas()
+        shown = len(areas) if len(areas) <= _LONGEST_LEGEND else _LONGEST_LEGEND - 1
+        entries = [(f"{_percent(share)} {name}", self.colors[index]) for name, index, _, share in areas[:shown]]
+        if rest := areas[shown:]:
+            entries.append((f"{_percent(sum(area.share for area in rest))} {len(rest)} more classes", (255, 255, 255)))
         return with_legend(self._overlay(alpha, image, labels), entries)
-
-    def save(self, path: str | Path, alpha: float = _ALPHA) -> None:
-        """Write the drawing, whole or not at all; the ending of the name chooses the format.
-
-        Args:
-            path: Where to write, such as ``street_predicted.png``.
-            alpha: Opacity of the colours, in [0, 1].
-        """
-        save_image(self.draw(alpha), path)
 
     def save_labels(self, path: str | Path) -> None:
         """Write the labels as a PNG whose pixel values are the class indices, whole or not at all.
 
         Up to 256 classes, the file has the classes' colours as its palette; above that, it is gray of 16 bits.
-
-        Args:
-            path: Where to write, such as ``street_labels.png``.
 
         Raises:
             ValueError: If the name does not end in ``.png``; other formats may change the labels.
@@ -121,11 +106,6 @@ class SegmentationResult(Result):
             image = Image.fromarray(self.labels.astype(np.uint16))
         save_image(image, path)
 
-    @cached_property
-    def _counts(self) -> np.ndarray:
-        """How many pixels each class has, ``(num_classes,)``."""
-        return np.bincount(self.labels.ravel(), minlength=len(self.class_names))
-
     def _overlay(self, alpha: float, image: Image.Image, labels: np.ndarray) -> Image.Image:
         if not 0 <= alpha <= 1:
             raise UserError(f"alpha {alpha}: give an opacity from 0, the gray image alone, to 1, the colours alone")
@@ -135,15 +115,6 @@ class SegmentationResult(Result):
         height, width = self.labels.shape
         largest = ", ".join(f"{name} {_percent(share)}" for name, _, _, share in self.areas()[:3])
         return f"SegmentationResult({self.source_name}, {width} x {height}: {largest})"
-
-
-def _legend_rows(areas: list[ClassArea]) -> list[ClassArea]:
-    """Take the smallest classes together, without an index of their own, where there are too many for a legend."""
-    if len(areas) <= _LONGEST_LEGEND:
-        return areas
-    shown, rest = areas[: _LONGEST_LEGEND - 1], areas[_LONGEST_LEGEND - 1 :]
-    pixels, share = sum(area.pixels for area in rest), sum(area.share for area in rest)
-    return [*shown, ClassArea(f"{len(rest)} more classes", -1, pixels, share)]
 
 
 def _percent(share: float) -> str:

@@ -5,12 +5,12 @@ The logits of all pixels are never held together; for 150 classes that would be 
 Shape letters: K classes, h w grid of the low-resolution logits, H W image size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
-from gpvit.ops.resizing import source_rows
+from gpvit.ops.resizing import resize_rows, source_rows
 
 _BAND_VALUES = 2**20  # logits of a band, 4 MB: more would leave the processor's cache
 
@@ -20,25 +20,38 @@ def empty_label_map(num_classes: int, size: tuple[int, int]) -> np.ndarray:
     return np.empty(size, np.uint8 if num_classes <= 255 else np.int32)
 
 
-def most_probable(scores: torch.Tensor) -> np.ndarray:
-    """Return the class of the highest score, the first of several, ``(H, W)`` of ``(K, H, W)``."""
-    return scores.max(0).indices.cpu().numpy()  # on a CPU, argmax takes twice as long
+def labels_of_views(
+    logits: Sequence[torch.Tensor], inputs: Sequence[tuple[int, int]], size: tuple[int, int], stride: int
+) -> np.ndarray:
+    """Make one label map of several views of an image, whose probabilities are averaged.
 
-
-def bands(num_classes: int, width: int, rows: range) -> Iterator[range]:
-    """Cut rows of an image into bands whose logits take little memory, at least a row each."""
-    step = max(1, _BAND_VALUES // (num_classes * width))
-    for top in range(rows.start, rows.stop, step):
-        yield range(top, min(top + step, rows.stop))
+    Args:
+        logits: ``(K, h, w)`` of each view, which are resized to its input and from there to the image.
+        inputs: Height and width of each view.
+        size: Those of the image, ``(H, W)``.
+        stride: Pixels of a view per cell of its logits.
+    """
+    labels = empty_label_map(len(logits[0]), size)
+    if len(logits) == 1 and inputs[0] == size == tuple(side * stride for side in logits[0].shape[1:]):
+        fill_from_top(labels, logits, logits[0].shape[1], stride)
+        return labels
+    step = max(1, _BAND_VALUES // (len(logits[0]) * size[1]))
+    for top in range(0, size[0], step):
+        rows, scores = range(top, min(top + step, size[0])), []
+        for view, (height, width) in zip(logits, inputs, strict=True):
+            needed = source_rows(height, size[0], rows)
+            middle = resize_rows(view, (height, width), needed)
+            scores.append(resize_rows(middle, size, rows, height, needed.start))
+        total = scores[0] if len(scores) == 1 else torch.stack([score.softmax(0) for score in scores]).sum(0)
+        labels[top : rows.stop] = total.max(0).indices.cpu().numpy()  # on a CPU, argmax takes twice as long
+    return labels
 
 
 def fill_from_top(labels: np.ndarray, logits: Iterable[torch.Tensor], height: int, stride: int) -> None:
-    """Fill a label map with the classes of low-resolution logits that come in from top to bottom.
-
-    A cell of the logits is ``stride`` pixels high and wide, the first one in the image's corner.
+    """Fill a label map ``(H, W)`` with the classes of low-resolution logits that come in from top to bottom.
 
     Args:
-        labels: ``(H, W)``, to be filled.
+        labels: To be filled.
         logits: Pieces ``(K, rows, w)`` of ``(K, h, w)``; the grid covers the image, and may reach beyond it.
         height: Rows of the whole grid, ``h``.
         stride: Pixels per cell.
@@ -63,9 +76,6 @@ def upsampled_labels(logits: torch.Tensor, stride: int) -> torch.Tensor:
 
     Between four neighbouring cells every class is mixed by the same shares. Where one class is the best in all four, it
     is so everywhere between them, and nothing is enlarged; that saves most of the time.
-
-    Returns:
-        ``(h * stride, w * stride)``, int64.
     """
     _, h, w = logits.shape
     cells = logits.permute(1, 2, 0).contiguous()  # (h, w, K)

@@ -9,8 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gpvit
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
-from gpvit.inference.inferers import SlidingWindow, WholeImage
-from gpvit.inference.inferers.sliding_window import _Axis
+from gpvit.inference.inferers import SlidingWindow, WholeImage, _Axis
 
 
 class LargestTensor(TorchDispatchMode):

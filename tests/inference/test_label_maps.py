@@ -1,24 +1,14 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from gpvit.inference.inferers import label_maps
+from gpvit.inference import label_maps
 
 
 @pytest.mark.parametrize(("num_classes", "dtype"), [(1, np.uint8), (255, np.uint8), (256, np.int32), (1000, np.int32)])
 def test_255_stays_free_to_say_no_class(num_classes, dtype):
     assert label_maps.empty_label_map(num_classes, (2, 3)).dtype == dtype
-
-
-def test_bands_are_all_rows_in_order_and_small():
-    for num_classes, width, start, height in itertools.product((1, 150, 20_000), (1, 640, 4096), (0, 7), (1, 50, 999)):
-        bands = list(label_maps.bands(num_classes, width, range(start, start + height)))
-        assert [row for band in bands for row in band] == list(range(start, start + height))
-        for band in bands:
-            assert len(band) == 1 or len(band) * num_classes * width <= label_maps._BAND_VALUES
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 
 import gpvit
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
-from gpvit.inference.inferers import WholeImage, label_maps
+from gpvit.inference import label_maps
+from gpvit.inference.inferers import WholeImage
 
 SIZES = [(97, 64), (33, 120), (150, 151), (40, 20)]
 
