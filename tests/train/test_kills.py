@@ -12,7 +12,7 @@ import pytest
 import torch
 from train.runs import differences
 
-from gpvit.train.run_folder import find_checkpoint
+from gpvit.train.checkpoint import find_checkpoint
 
 KILLS = 20
 SCRIPT = Path(__file__).with_name("runs.py")

@@ -10,6 +10,7 @@ from torch import nn
 from train.runs import SmallTask, Stopped, content, differences, metrics, run, stop_after
 
 import gpvit
+from gpvit.tasks.optim import OptimConfig
 
 SLOW = pytest.mark.slow  # some seconds each, of many
 BY_STEPS = {"steps": 5, "validate_every": 2}
@@ -88,6 +89,15 @@ def test_a_new_folder_continues_a_run_and_leaves_it_as_it_is(whole, tmp_path):
     assert (tmp_path / "new/best.safetensors").is_file()
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == untouched
     assert [row["epoch"] for row in metrics(tmp_path / "new")] == ["1", "2", "3"]
+
+
+def test_a_new_run_from_a_checkpoint_learns_at_its_own_rate(whole, tmp_path):
+    optim = OptimConfig(lr=5e-4, weight_decay=0.2)
+    run(tmp_path / "new", resume=whole["epochs"][0], task=SmallTask(optim=optim), epochs=3)
+    state = torch.load(tmp_path / "new/last.ckpt", weights_only=True)["optimizer"]
+    assert {group["initial_lr"] for group in state["param_groups"]} == {5e-4}
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0, 0.2}
+    assert 0 < float(metrics(tmp_path / "new")[-1]["lr"]) < 5e-4
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(whole, tmp_path, capfd):

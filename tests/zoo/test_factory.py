@@ -1,7 +1,9 @@
 """Models by whatever names them: what is accepted, what is refused, and what a file may not bring about."""
 
 import json
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -296,3 +298,27 @@ def test_a_detectors_file_rebuilds_it(tmp_path):
     with torch.inference_mode():
         for own, theirs in zip(model([image])[0].values(), loaded([image])[0].values(), strict=True):
             assert torch.equal(own, theirs)
+
+
+def test_a_folder_named_like_a_tag_or_a_model_hides_neither(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in1k", "gpvit_l1.in1k"):
+        Path(name).mkdir()
+    asked = []
+
+    def fetch(name, tag):
+        asked.append((name, tag))
+        raise ConnectionError
+
+    monkeypatch.setattr("gpvit.zoo.factory.published_weights", fetch)
+    for call in (partial(gpvit.create_model, "gpvit_l1.in1k"), partial(gpvit.create_model, "gpvit_l1", "in1k")):
+        with pytest.raises(ConnectionError):
+            call()
+    with pytest.raises(ConnectionError):
+        open_model("gpvit_l1.in1k")
+    assert asked == 3 * [("gpvit_l1", "in1k")]
+
+
+def test_a_name_that_ends_with_a_dot_is_refused():
+    with pytest.raises(UserError, match="ends with a dot"):
+        gpvit.create_model("gpvit_nano.")

@@ -20,11 +20,11 @@ from gpvit.data.samplers import seed_random
 from gpvit.errors import UserError
 from gpvit.io import write_text
 from gpvit.tasks.base import Task
+from gpvit.train.checkpoint import find_start, prepare_folder, save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
 from gpvit.train.failures import explained, report_not_finite
 from gpvit.train.logging import Row, RunLog, best
 from gpvit.train.processes import StepFlags, gather, interrupt, launch, noted_signals
-from gpvit.train.run_folder import find_start, prepare_folder, save_checkpoint, save_weights
 from gpvit.version import __version__
 
 
@@ -41,7 +41,7 @@ def fit(
 
     The folder will hold `config.yaml`, `metrics.csv`, `metrics.json`, TensorBoard's events, `last.ckpt` and
     `previous.ckpt` to resume from, and the weights `last.safetensors` and `best.safetensors`; with `ema` also
-    `ema_last` and `ema_best`. A run that is stopped, however, and resumed ends with the weights of one that is not.
+    `ema_last` and `ema_best`. However a run is stopped, once resumed it ends with the weights of one that is not.
 
     Args:
         task: What to train.
@@ -67,7 +67,7 @@ def fit(
     settings = settings or {"train": asdict(config)}
     start = find_start(Path(out), resume if isinstance(resume, bool) else Path(resume), settings)
     fabric = launch(config)
-    folder, start = fabric.broadcast((Path(out), start))  # by its time of day, each process names another folder
+    folder, start = fabric.broadcast((Path(out), start))  # default names hold the time: the first process's counts
     if fabric.is_global_zero:
         prepare_folder(folder, start, settings)
     run = Run(fabric, task, data, config, folder, start)
@@ -94,7 +94,7 @@ class Run:
         self.seed: int = state.get("seed", config.seed)
         fabric.seed_everything(self.seed, verbose=False)
 
-        # Data and network: what is fetched, converted or indexed is so by the first process of a machine.
+        # Data and network; the first process of each machine downloads, converts and indexes.
         self.batch_size, self.accumulate = config.batch_layout(data.batch_size, fabric.world_size)
         if self.batch_size != data.batch_size:
             fabric.print(f"batch_size {self.batch_size} in place of {data.batch_size}, for equal parts of a step")
@@ -148,12 +148,21 @@ class Run:
         self.sums: dict[str, Any] = {name: torch.tensor(value, device=fabric.device) for name, value in own.items()}
         if state:
             task.network.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.load_optimizer(state["optimizer"])
             fabric.strategy.precision.load_state_dict(state["precision"])
         if self.ema and state.get("ema"):
             average, self.updates = state["ema"]
             self.ema.module.load_state_dict(average)
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Take over moments alone: rates and decay are those of this run's settings, at this step."""
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state)
+        self.scheduler.last_epoch = self.step
+        for group, own, base, factor in zip(
+            self.optimizer.param_groups, settings, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
+        ):
+            group.update(own, lr=base * factor(self.step))
 
     def train(self) -> None:
         """Take all steps that are left."""
@@ -213,7 +222,7 @@ class Run:
                 self.sums = {name: self.sums.get(name, 0) + value.float() for name, value in losses.items()}
             self.count += self.accumulate
         self.optimizer.zero_grad()
-        self.lr = float(max(self.scheduler.get_last_lr()))
+        self.lr = max(float(group["lr"]) for group in self.optimizer.param_groups)
         self.scheduler.step()
         self.step += 1
         self.log.advance(self.step, time.perf_counter() - began, waited)
@@ -233,7 +242,7 @@ class Run:
         return not is_bad
 
     def record(self) -> None:
-        """Where a row is due, validate, if that is, and write the row and the weights; once for a step."""
+        """If a row is due, validate where that is due, too, and write the row and the weights; once for a step."""
         is_due = self.step % self.row_steps == 0 or self.step == self.total_steps
         if not is_due or self.step == (self.rows[-1]["step"] if self.rows else 0):
             return
@@ -265,14 +274,16 @@ class Run:
                 torch.distributed.broadcast(buffer, 0)
         trained, self.task.network = self.task.network, network
         self.module.eval()
-        for index, batch in enumerate(self.val_loader):
-            if index < self.val_batches:  # which all processes have
-                self.flags.read()
-                self.flags.send()
-                self.heed_signals()
-            self.forward(self.module.validation_step, batch, index)
-        self.task.network = trained
-        self.module.train()
+        try:
+            for index, batch in enumerate(self.val_loader):
+                if index < self.val_batches:  # which all processes have
+                    self.flags.read()
+                    self.flags.send()
+                    self.heed_signals()
+                self.forward(self.module.validation_step, batch, index)
+        finally:
+            self.task.network = trained
+            self.module.train()
         return self.task.validation_metrics()
 
     def save(self) -> None:
@@ -281,7 +292,6 @@ class Run:
         state = {
             "model": self.task.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "ema": (self.ema.module.state_dict(), self.updates) if self.ema else None,
             "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),

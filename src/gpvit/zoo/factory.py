@@ -49,7 +49,9 @@ def create_model(
         >>> create_model("gpvit_nano", num_classes=10, in_chans=1).num_classes
         10
     """
-    name, _, tag = name.partition(".")
+    name, dot, tag = name.partition(".")
+    if dot and not tag:
+        raise UserError(f"{name}. ends with a dot: name a tag of published weights after it, or leave it out")
     if tag and weights is not None:
         raise UserError(f"both {name}.{tag} and weights={str(weights)!r} name weights; choose one")
     weights = tag or weights
@@ -60,7 +62,7 @@ def create_model(
         return _with_backbone_weights(entry, str(backbone_weights), kwargs)
     if weights is None:
         return build(entry, **kwargs)
-    path = _weights_file(name, weights)
+    path = published_weights(name, tag) if tag else _weights_file(name, weights)
     checkpoint = read_checkpoint(path)
     if checkpoint.name and checkpoint.name != name:
         raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
@@ -113,7 +115,7 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
 def _file_of(source: str | Path) -> Path | None:
     """Return the file that a source stands for, or None if it is a name of the catalog."""
     path = _expand(source)
-    if path.is_dir() and str(source) not in MODELS:
+    if path.is_dir() and str(source).partition(".")[0] not in MODELS:
         for name in ("best.safetensors", "last.safetensors"):
             if (path / name).is_file():
                 return path / name
@@ -131,7 +133,7 @@ def _expand(path: str | Path) -> Path:
 def _weights_file(name: str, weights: str | Path) -> Path:
     """Return a file of weights: the path itself, or what a tag of the model stands for."""
     path = _expand(weights)
-    is_tag = str(weights).isidentifier() and not path.exists()
+    is_tag = str(weights).isidentifier() and not path.is_file()  # a folder may have the name of a tag
     return published_weights(name, str(weights)) if is_tag else path
 
 
@@ -152,6 +154,7 @@ def _from_checkpoint(
     model = _build(entry, arguments, path, on_meta=entry.name in MODELS and not features_only and not new_head)
     if features_only:
         _load_backbone(model, checkpoint.state_dict, str(path), left_out=("blocks.",))
+        model.pretrained_cfg = {**model.pretrained_cfg, **checkpoint.inputs}  # type: ignore[dict-item, assignment]
         return model
     load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
     if any(buffer.is_meta for buffer in model.buffers()):  # some hold constants, which no file does

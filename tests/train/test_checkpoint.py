@@ -9,8 +9,8 @@ import pytest
 import torch
 from train.runs import Stopped, run, stop_after
 
-from gpvit.train import run_folder
-from gpvit.train.run_folder import find_checkpoint, find_start, prepare_folder, save_checkpoint
+from gpvit.train import checkpoint
+from gpvit.train.checkpoint import find_checkpoint, find_start, prepare_folder, save_checkpoint
 
 SETTINGS = {
     "model": {"name": "gpvit_nano", "drop_path_rate": 0.1},
@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_the_earlier_ones_whole(tmp_path):
     script = """
         import resource, signal, sys, torch
         from pathlib import Path
-        from gpvit.train.run_folder import save_checkpoint
+        from gpvit.train.checkpoint import save_checkpoint
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
@@ -189,7 +189,7 @@ def test_weights_that_find_no_room_leave_the_run_whole(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(run_folder, "save", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(OSError, match=r"last\.safetensors could not be written.* bytes, .* free.*: last\.ckpt"):
         run(tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")} == before

@@ -1,4 +1,4 @@
-"""The folder of a run: whether it is the run's own, and checkpoints and weights that survive kills and full disks."""
+"""Checkpoints and weights in a run folder: written whole, found again, and never over files of others."""
 
 import errno
 import io
