@@ -33,16 +33,16 @@ def groups(
     network = open_model(model, weights).to(choose_device(device))
     if is_untrained(model, weights):
         print("no weights: groups are untrained", file=sys.stderr)
-    num_unreadable = 0
+    failures = 0
     for image, name in zip(paths, image_names(paths, "_groups"), strict=True):
         try:
             drawing = draw_groups(network, read_image(image), size, title=f"{image.name}, {Path(model).name}")
         except (ImageError, OSError) as error:
-            num_unreadable += 1
+            failures += 1
             print(f"gpvit groups: {error}", file=sys.stderr)
             continue
         path = Path(out) / name
         drawing.save(path)
         print(path, flush=True)
-    if num_unreadable:
-        raise CommandError(f"{num_unreadable} of {len(paths)} images could not be drawn")
+    if failures:
+        raise CommandError(f"{failures} of {len(paths)} images could not be drawn")

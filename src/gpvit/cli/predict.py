@@ -83,8 +83,8 @@ def predict(
     """
     given = {**locals(), "flip": flip or None}
     _check(top, coco, out, devices, ray)
-    defaults = {"images": tuple(images), "top": top or 5, "score": 0.5 if score is None else score}
-    options = {**given, **defaults, "flip": flip, "coco": coco is not None}
+    plain = {"images": tuple(images), "top": top or 5, "score": 0.5 if score is None else score}
+    options = {**given, **plain, "flip": flip, "coco": coco is not None}
     plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
     listed = Images(images)
     where = choose_device(device) if devices is None and ray is None else "cpu"
@@ -151,10 +151,7 @@ def _check(top: int | None, coco: str | None, out: str | None, devices: int | No
 
 def _refuse_others(task: str, given: dict[str, Any]) -> None:
     """Refuse options, where any is given, that are for models of other tasks alone."""
-    own = _OPTIONS[task]
-    others = [
-        name for options in _OPTIONS.values() if options is not own for name in options if given[name] is not None
-    ]
-    if others:
+    alien = (name for other, options in _OPTIONS.items() if other != task for name in options)
+    if others := [name for name in alien if given[name] is not None]:
         names = ", ".join(f"--{name}" for name in others)
         raise UserError(f"the model {_DOES[task]}, which {names} does not apply to; leave it out")

@@ -1,6 +1,5 @@
 """Tables for the terminal: what a model predicts for one image."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from rich.progress_bar import ProgressBar
@@ -27,30 +26,18 @@ def heading(facts: dict[str, Any]) -> Text:
 
 def table(result: AnyResult, plan: Plan) -> Table:
     """Lay out classes with a bar for their probability, their share of the image or their best score."""
-    rows: Iterable[tuple[Any, ...]]
     if isinstance(result, ClassificationResult):
-        rows = ((f"{p:6.1%}", _bar(p), Text(name), _dim(f"({index})")) for name, index, p in result.top(plan.top))
+        rows = [(f"{p:6.1%}", p, name, f"({index})") for name, index, p in result.top(plan.top)]
     elif isinstance(result, DetectionResult):
-        rows = (
-            (f"{best:6.2f}", _bar(best), Text(name), _dim(f"({label}), {number} object{'s' * (number != 1)}"))
+        rows = [
+            (f"{best:6.2f}", best, name, f"({label}), {number} object{'s' * (number != 1)}")
             for name, label, number, best in result.counts()
-        )
-        if not len(result.boxes):
-            rows = [(_dim(f"nothing of score {plan.score:g} or more"),)]
+        ]
     else:
-        rows = (
-            (f"{share:6.1%}", _bar(share), Text(name), _dim(f"({index}), {pixels} pixels"))
-            for name, index, pixels, share in result.areas()
-        )
+        rows = [(f"{share:6.1%}", share, name, f"({i}), {pixels} pixels") for name, i, pixels, share in result.areas()]
     laid_out = Table(box=None, show_header=False, pad_edge=False)
-    for row in rows:
-        laid_out.add_row(*row)
+    for figure, share, name, note in rows:
+        laid_out.add_row(figure, ProgressBar(1, share, width=_BAR_COLUMNS), Text(name), Text(note, style="dim"))
+    if not rows:
+        laid_out.add_row(Text(f"nothing of score {plan.score:g} or more", style="dim"))
     return laid_out
-
-
-def _bar(share: float) -> ProgressBar:
-    return ProgressBar(1, share, width=_BAR_COLUMNS)
-
-
-def _dim(text: str) -> Text:
-    return Text(text, style="dim")

@@ -1,6 +1,5 @@
 """Predicts many images and writes the files of each, in one process: what `gpvit predict` does on every device."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpvit.data.workers import usable_cores
 from gpvit.errors import UserError
 from gpvit.inference.inferers import choose_inferer
 from gpvit.inference.inputs import Images, image_names
@@ -94,9 +94,8 @@ class BatchPredictor:
         """
         workers = self.plan.workers
         if workers is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             on_cpu = next(self.predictor.model.parameters()).device.type == "cpu"  # where the network needs cores, too
-            workers = min(4, max(1, cores // processes // (2 if on_cpu else 1)))
+            workers = min(4, max(1, usable_cores() // processes // (2 if on_cpu else 1)))
         if len(indices) <= self.predictor.batch_size:
             workers = 0
         outcomes = self.predictor.stream(indices, workers, self.images.__getitem__, "overlay" in self.files)
@@ -106,8 +105,7 @@ class BatchPredictor:
                 waiting.append(threads.submit(self.answer, outcome))
                 while waiting and (waiting[0].done() or len(waiting) > 4 * _WRITERS):
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from (each.result() for each in waiting)
 
     def answer(self, outcome: AnyResult | Failure) -> Answer:
         """Write the files of a result, whose source is the image's number, and say what is in it."""

@@ -82,8 +82,7 @@ class _Process:
         self.threads = ThreadPoolExecutor(plan.workers or 1)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
-        indices = json.loads(block["indices"])
-        loaded = zip(indices, self.threads.map(self.loader.__getitem__, indices), strict=True)
+        loaded = self.threads.map(self.loader.__getitem__, json.loads(block["indices"]))
         predictor = self.batches.predictor
         outcomes = (outcome for batch in in_batches(loaded, predictor.batch_size) for outcome in predictor.infer(batch))
         return {"lines": json.dumps([answer.line for answer in self.threads.map(self.batches.answer, outcomes)])}

@@ -87,14 +87,7 @@ class BlockGroups:
 
 @dataclass(frozen=True, eq=False)
 class GroupImage:
-    """The groups of every block over one image, to be shown or saved.
-
-    Args:
-        image: The image as the model saw it.
-        blocks: One entry for each group propagation block.
-        title: Heading of the figure.
-        stride: Pixels of a token's side.
-    """
+    """The groups of every block over one image as the model saw it, to be shown or saved."""
 
     image: Image.Image
     blocks: tuple[BlockGroups, ...]
@@ -104,15 +97,13 @@ class GroupImage:
     def hard(self, block: BlockGroups, assignment: np.ndarray | None = None) -> Image.Image:
         """Paint every token in the colour of the group that it belongs to, or of that in an assignment ``(H, W)``."""
         colours = np.array(distinct_colours(len(block.strength)))
-        tokens = self._spread(colours[block.assignment if assignment is None else assignment], "nearest")
-        return self._blended(tokens)
+        return self._blended(self._spread(colours[block.assignment if assignment is None else assignment], "nearest"))
 
     def soft(self, block: BlockGroups, group: int) -> Image.Image:
         """Lay a heat map of where a group attends over the image: dark where least, bright where most."""
         heat = self._spread(block.strength[group, ..., None], "bilinear")[..., 0]
         low, high = block.range_of(group)
-        colours = matplotlib.colormaps["inferno"]((heat - low) / max(high - low, 1e-9))[..., :3]
-        return self._blended(colours)
+        return self._blended(matplotlib.colormaps["inferno"]((heat - low) / max(high - low, 1e-9))[..., :3])
 
     def figure(self, num_soft: int = 5) -> Figure:
         """Draw a row for each block: what belongs where, then the `num_soft` most distinct groups as heat maps."""

@@ -33,21 +33,12 @@ class Inferer:
         raise NotImplementedError
 
     def label(self, model: Segmenter, prepared: Sequence[Any], preprocessing: SegmentationPreprocessing) -> LabelMaps:
-        """Label prepared images, those of equal shape together.
-
-        Args:
-            model: In evaluation mode.
-            prepared: What ``prepare`` returned for each image.
-            preprocessing: The model's.
-
-        Returns:
-            Labels ``(height, width)`` of each image, an array of uint8, or int32 for more than 255 classes.
-        """
+        """Label prepared images: ``(height, width)`` each, uint8, or int32 for more than 255 classes."""
         raise NotImplementedError
 
     @torch.inference_mode()
     def __call__(self, model: Segmenter, image: Image.Image, preprocessing: SegmentationPreprocessing) -> np.ndarray:
-        """Label one RGB image: ``(height, width)``, uint8, or int32 for more than 255 classes."""
+        """Label one RGB image with a model in evaluation mode, as :meth:`label` does."""
         return self.label(model, [self.prepare(image, preprocessing)], preprocessing)[0]
 
     def _logits(self, model: Segmenter, images: torch.Tensor, flip: bool) -> list[torch.Tensor]:
@@ -181,14 +172,10 @@ class SlidingWindow(Inferer):
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """The windows along one side of an image, in cells of the low-resolution grid.
+    """The windows along one side of an image, in cells of the low-resolution grid, the last perhaps partly outside.
 
-    Args:
-        cells: Cells of the whole side, the last perhaps partly outside of the image.
-        window: Cells of a window.
-        starts: First cell of each window.
-        weights: ``(windows, window)``: how much a window counts in each of its cells, above 0. Over all windows they
-            sum to 1 in every cell.
+    The weights, ``(windows, window)``, say how much a window counts in each of its cells, above 0; in every cell of the
+    side they sum to 1.
     """
 
     cells: int

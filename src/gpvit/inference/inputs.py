@@ -11,23 +11,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from gpvit.data.images import ImageSource, decode_image, list_images
 from gpvit.io import natural_key
 
-_SHARDS = "_info.json"  # says that a folder holds shards
-
 
 class Images:
     """Images by number, each found when it is asked for.
 
-    Args:
-        inputs: Files, folders and patterns, as `gpvit.data.list_images` takes them; before these, folders of shards,
-            which hold `_info.json` and give the images of all splits; and last, addresses of files, folders and
-            patterns that fsspec knows, such as `s3://bucket/photos`.
-
-    Attributes:
-        names: Of each image its file, its shard and its file there, or its address.
-
-    Raises:
-        FileNotFoundError: A path does not exist, or holds no image.
-        ValueError: `inputs` is empty, or a shard is damaged.
+    First come those of folders of shards, which hold `_info.json`, of all splits; then files, folders and patterns, as
+    `gpvit.data.list_images` takes them; and last, addresses of files, folders and patterns that fsspec knows, such as
+    `s3://bucket/photos`. The names are those of files, of shards with the file there, and addresses.
     """
 
     def __init__(self, inputs: Sequence[str]) -> None:
@@ -49,11 +39,7 @@ class Images:
         return len(self.names)
 
     def __getitem__(self, index: int) -> ImageSource:
-        """Return an image as `Predictor` takes it: the path of a file, or else the decoded image.
-
-        Raises:
-            ImageError: An image in a shard or at an address is damaged.
-        """
+        """Return an image as `Predictor` takes it: the path of a file, or else the decoded image."""
         if index < self._num_in_shards:
             first, samples = next(entry for entry in reversed(self._shards) if entry[0] <= index)
             return samples.image(index - first)
@@ -82,8 +68,7 @@ def image_names(sources: Sequence[str | Path], suffix: str) -> list[str]:
     for source in sources:
         stem = Path(source).stem
         seen[stem.lower()] += 1  # some file systems take Cat and cat for one
-        number = f"-{seen[stem.lower()]}" if seen[stem.lower()] > 1 else ""
-        names.append(f"{stem}{suffix}{number}.png")
+        names.append(f"{stem}{suffix}{f'-{count}' if (count := seen[stem.lower()]) > 1 else ''}.png")
     return names
 
 
@@ -98,4 +83,4 @@ def _list_remote(address: str) -> list[str]:
 
 
 def _holds_shards(entry: str) -> bool:
-    return (Path(entry).expanduser() / _SHARDS).is_file()
+    return (Path(entry).expanduser() / "_info.json").is_file()

@@ -24,15 +24,8 @@ class Job:
     A process takes the images that its rank and the number of processes give it, and appends each to its own file,
     `predictions-RANK.jsonl`, once all other files of the image are written. So whatever ends a process, what it wrote
     stays, and the next start leaves those images out, with any number of processes. If two starts predict an image at
-    the same time, the first line counts.
-
-    Args:
-        folder: Where to; made where it is missing.
-        settings: What the predictions depend on; plain data. A folder is resumed with the same alone.
-        sources: Names of the images, in order.
-
-    Raises:
-        ValueError: If the folder holds predictions of other images, or other settings, or other files.
+    the same time, the first line counts. A folder is resumed with the same settings, plain data, and the same names of
+    images alone; one that holds other files is refused.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any], sources: Sequence[str]) -> None:
@@ -74,10 +67,7 @@ class Job:
         return len(self.sources) - len(self._entries())
 
     def merge(self, coco: str | None = None) -> tuple[int, int]:
-        """Merge all results into `predictions.jsonl` and perhaps a COCO file, in the order of the images.
-
-        Returns how many images have a result, and how many have none.
-        """
+        """Merge all results, in order, and count the images that have one and that have none."""
         counts, objects, entries = [0, 0], [], self._entries()
         with ExitStack() as opened:
             files = {path: opened.enter_context(path.open("rb")) for path in {entry[0] for entry in entries.values()}}

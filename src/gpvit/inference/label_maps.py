@@ -25,11 +25,7 @@ def labels_of_views(
 ) -> np.ndarray:
     """Make one label map of several views of an image, whose probabilities are averaged.
 
-    Args:
-        logits: ``(K, h, w)`` of each view, which are resized to its input and from there to the image.
-        inputs: Height and width of each view.
-        size: Those of the image, ``(H, W)``.
-        stride: Pixels of a view per cell of its logits.
+    The logits ``(K, h, w)`` of each view are resized to its input's height and width, and from there to the image's.
     """
     labels = empty_label_map(len(logits[0]), size)
     if len(logits) == 1 and inputs[0] == size == tuple(side * stride for side in logits[0].shape[1:]):
@@ -50,11 +46,7 @@ def labels_of_views(
 def fill_from_top(labels: np.ndarray, logits: Iterable[torch.Tensor], height: int, stride: int) -> None:
     """Fill a label map ``(H, W)`` with the classes of low-resolution logits that come in from top to bottom.
 
-    Args:
-        labels: To be filled.
-        logits: Pieces ``(K, rows, w)`` of ``(K, h, w)``; the grid covers the image, and may reach beyond it.
-        height: Rows of the whole grid, ``h``.
-        stride: Pixels per cell.
+    These are pieces ``(K, rows, w)`` of a grid of so many rows, `height`, that covers the image or reaches beyond it.
     """
     image_height, width = labels.shape
     held, first, done = None, 0, 0  # logits still needed, the row of the grid they begin with, finished pixel rows

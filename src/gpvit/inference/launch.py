@@ -75,9 +75,11 @@ def predict_on_devices(plan: Plan, devices: int, images: Images) -> list[str]:
         for process in processes:
             process.terminate()
             process.join()
-    codes = {process.name: process.exitcode for process in processes if process.exitcode}
-    ends = {code: f"was ended by {signal.Signals(-code).name}" for code in codes.values() if code < 0}
-    return [f"{name} {ends.get(code, f'ended with code {code}')}" for name, code in codes.items()]
+    return [
+        f"{each.name} " + (f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}")
+        for each in processes
+        if (code := each.exitcode)
+    ]
 
 
 def _work(plan: Plan, place: Place, devices: int) -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,20 +18,17 @@ from gpvit.inference.results.base import Failure
 
 
 class Loaded(NamedTuple):
-    """A decoded image and what the network needs of it.
+    """A decoded image: the source as it was given, pixels ``(height, width, 3)``, uint8, and what the network needs.
 
-    Args:
-        pixels: ``(height, width, 3)``, uint8, or None where results need not draw it.
-        inputs: Of the network.
+    The pixels are None where results need not draw them.
     """
 
-    pixels: torch.Tensor | None
+    source: Any
+    pixels: np.ndarray | None
     inputs: Any
 
-    @property
-    def array(self) -> np.ndarray | None:
-        """The pixels as an array."""
-        return None if self.pixels is None else self.pixels.numpy()
+
+Batch = list[Loaded | Failure]
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,7 @@ class ImageLoader(Dataset[Loaded | Failure]):
     def __getitem__(self, source: Any) -> Loaded | Failure:
         try:
             image = self.read(source if self.find is None else self.find(source))
-            pixels = torch.from_numpy(np.array(image)) if self.keep_pixels else None
-            return Loaded(pixels, self.prepare(image))
+            return Loaded(source, np.array(image) if self.keep_pixels else None, self.prepare(image))
         except (UserError, OSError, TypeError, MemoryError) as error:
             return Failure(source, error)
         except Exception as error:  # of a kind that might not survive the way to another process
@@ -60,8 +56,6 @@ class ImageLoader(Dataset[Loaded | Failure]):
 
 
 _DEAD = "DataLoader worker"  # begins PyTorch's message that one was killed
-Batch = list[tuple[Any, Loaded | Failure]]
-"""The source of each image, and what became of it."""
 
 
 def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -80,7 +74,7 @@ def load_batches(
     """
     if workers == 0:
         for batch in batches:
-            yield [(source, loader[source]) for source in batch]
+            yield [loader[source] for source in batch]
         return
     # A thread fetches the next batch while the network runs, and is not surprised by a worker's death: in the main
     # thread PyTorch raises that error from a signal handler, wherever the program is.
@@ -129,29 +123,36 @@ def _load_by_workers(
         if singly:
             (source,) = waiting.popleft()
             reason = "the process that decoded it was killed; it is damaged, or too large for the memory"
-            yield [(source, Failure(source, ImageError(reason)))]
+            yield [Failure(source, ImageError(reason))]
         else:
             singles = [[source] for batch in waiting for source in batch]
             waiting.clear()
             yield from _load_by_workers(loader, iter(singles), 1, pin_memory, singly=True)
 
 
-def _collated(batch: list[Loaded | Failure]) -> tuple[list[Loaded | Failure], torch.Tensor | None]:
-    """Stack inputs of equal shape into one tensor: each tensor that comes from a worker costs time of its own."""
+def _collated(batch: Batch) -> tuple[list[Any], torch.Tensor | None]:
+    """Make a batch cheap to send: sources stay behind, and inputs of equal shape, which cost time each, are stacked."""
     inputs = [each.inputs for each in batch if isinstance(each, Loaded)]
-    if not all(isinstance(each, torch.Tensor) and each.shape == inputs[0].shape for each in inputs) or not inputs:
-        return batch, None
-    return [each._replace(inputs=None) if isinstance(each, Loaded) else each for each in batch], torch.stack(inputs)
-
-
-def _received(sources: list[Any], batch: list[Loaded | Failure], stacked: torch.Tensor | None) -> Batch:
-    """Pair images with their sources; pixels leave the shared memory, whose files are few."""
-    rows = iter(() if stacked is None else stacked)
-    received: Batch = []
-    for source, each in zip(sources, batch, strict=True):
-        if isinstance(each, Failure):
-            received.append((source, replace(each, source=source)))
+    alike = bool(inputs) and all(isinstance(each, torch.Tensor) and each.shape == inputs[0].shape for each in inputs)
+    sent: list[Any] = []
+    for each in batch:
+        if isinstance(each, Loaded):
+            pixels = None if each.pixels is None else torch.from_numpy(each.pixels)
+            sent.append((pixels, None if alike else each.inputs))
         else:
-            pixels = None if each.pixels is None else each.pixels.clone()
-            received.append((source, Loaded(pixels, each.inputs if stacked is None else next(rows))))
-    return received
+            sent.append(each.error)
+    return sent, torch.stack(inputs) if alike else None
+
+
+def _received(sources: list[Any], sent: list[Any], stacked: torch.Tensor | None) -> Batch:
+    """Undo `_collated`; pixels leave the shared memory, whose files are few."""
+    rows = iter(() if stacked is None else stacked)
+    batch: Batch = []
+    for source, each in zip(sources, sent, strict=True):
+        if isinstance(each, Exception):
+            batch.append(Failure(source, each))
+        else:
+            pixels, inputs = each
+            pixels = None if pixels is None else pixels.clone().numpy()
+            batch.append(Loaded(source, pixels, inputs if stacked is None else next(rows)))
+    return batch

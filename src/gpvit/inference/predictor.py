@@ -139,26 +139,25 @@ class Predictor(Generic[R]):
         """Return what decodes and prepares images for :meth:`infer`; it may be sent to another process."""
         return ImageLoader(self._task.prepare, self._task.read, find, keep_pixels)
 
-    def infer(self, batch: Sequence[tuple[Any, Loaded | Failure]]) -> list[R | Failure]:
-        """Run the network on loaded images, each with its source.
+    def infer(self, batch: Sequence[Loaded | Failure]) -> list[R | Failure]:
+        """Run the network on loaded images.
 
         If a batch fails, because it is too large for the memory or an image breaks it, its halves are tried.
         """
-        results = iter(self._infer([(source, image) for source, image in batch if isinstance(image, Loaded)]))
-        return [image if isinstance(image, Failure) else next(results) for _, image in batch]
+        results = iter(self._infer([image for image in batch if isinstance(image, Loaded)]))
+        return [image if isinstance(image, Failure) else next(results) for image in batch]
 
-    def _infer(self, batch: list[tuple[Any, Loaded]]) -> list[R | Failure]:
-        if not batch:
+    def _infer(self, images: list[Loaded]) -> list[R | Failure]:
+        if not images:
             return []
-        sources, images = zip(*batch, strict=True)
         device, dtype = next(self.model.parameters()).device, getattr(torch, self.precision)
         try:
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                return cast(list[R | Failure], self._task.infer(sources, images))
+                return cast(list[R | Failure], self._task.infer(images))
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # which hold the memory that the halves need
-            failure = Failure(sources[0], error)
-        if len(batch) == 1:
+            failure = Failure(images[0].source, error)
+        if len(images) == 1:
             return [failure]
-        half = len(batch) // 2
-        return self._infer(batch[:half]) + self._infer(batch[half:])
+        half = len(images) // 2
+        return self._infer(images[:half]) + self._infer(images[half:])

@@ -53,8 +53,8 @@ class TaskPredictor:
         self.model = model
         self.class_names = class_names_of(model)
 
-    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> Sequence[Any]:
-        """Run the network on loaded images, and make a result of each with its source."""
+    def infer(self, images: Sequence[Loaded]) -> Sequence[Any]:
+        """Run the network on loaded images, and make a result of each."""
         raise NotImplementedError
 
 
@@ -70,12 +70,12 @@ class Classification(TaskPredictor):
         self.preprocessing = preprocessing_of(model)
         self.prepare = self.preprocessing.transform()
 
-    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[ClassificationResult]:
+    def infer(self, images: Sequence[Loaded]) -> list[ClassificationResult]:
         """Classify images."""
         logits = forward_logits(self.model, torch.stack([image.inputs for image in images])).cpu()
         return [
-            ClassificationResult(row, self.class_names, source, image.array)
-            for row, source, image in zip(logits, sources, images, strict=True)
+            ClassificationResult(row, self.class_names, image.source, image.pixels)
+            for row, image in zip(logits, images, strict=True)
         ]
 
 
@@ -90,14 +90,14 @@ class Segmentation(TaskPredictor):
         self.colors = class_colors_of(model)
         self.prepare = partial(_prepare_segmentation, inferer or WholeImage(), self.preprocessing)
 
-    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[SegmentationResult]:
+    def infer(self, images: Sequence[Loaded]) -> list[SegmentationResult]:
         """Label images."""
         labels: list[np.ndarray] = []
         for inferer, group in groupby((image.inputs for image in images), lambda inputs: inputs[0]):
             labels += inferer.label(self.model, [prepared for _, prepared in group], self.preprocessing)
         return [
-            SegmentationResult(each, self.class_names, self.colors, source, image.array)
-            for each, source, image in zip(labels, sources, images, strict=True)
+            SegmentationResult(each, self.class_names, self.colors, image.source, image.pixels)
+            for each, image in zip(labels, images, strict=True)
         ]
 
 
@@ -116,7 +116,7 @@ class Detection(TaskPredictor):
         self.categories, self.colors = categories_of(model), class_colors_of(model)
         self.prepare = partial(_prepare_detection, "L" if self.model.in_chans == 1 else "RGB")
 
-    def infer(self, sources: Sequence[Any], images: Sequence[Loaded]) -> list[DetectionResult]:
+    def infer(self, images: Sequence[Loaded]) -> list[DetectionResult]:
         """Find objects; refuses features that are not finite, in which none would be found."""
         weight, model = next(self.model.parameters()), copy(self.model)
         if isinstance(model, MaskRCNN):
@@ -134,11 +134,11 @@ class Detection(TaskPredictor):
                 categories=self.categories,
                 colors=self.colors,
                 size=(image.inputs.shape[1], image.inputs.shape[2]),
-                source=source,
+                source=image.source,
                 mask_probabilities=each["masks"].float().cpu() if "masks" in each else None,
-                pixels=image.array,
+                pixels=image.pixels,
             )
-            for each, source, image in zip(found, sources, images, strict=True)
+            for each, image in zip(found, images, strict=True)
         ]
 
 
