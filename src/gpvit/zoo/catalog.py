@@ -104,8 +104,8 @@ def _entry(row: dict[str, str]) -> CatalogEntry:
     )
 
 
-with Path(__file__).with_name("catalog.csv").open(encoding="utf-8") as _table:
-    MODELS: dict[str, CatalogEntry] = {row["name"]: _entry(row) for row in csv.DictReader(_table)}
+_TABLE = Path(__file__).with_name("catalog.csv").read_text(encoding="utf-8")
+MODELS: dict[str, CatalogEntry] = {row["name"]: _entry(row) for row in csv.DictReader(_TABLE.splitlines())}
 """Every model by name.
 
 Parameters and multiply-accumulates are as `gpvit profile` counts them. Of the paper's own multiply-accumulates there
