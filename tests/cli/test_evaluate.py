@@ -183,9 +183,9 @@ def test_every_way_to_label_scores_the_same_pictures(options, for_masks, masks, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scales", "0.5;1"], "scales '0.5;1': give numbers separated by commas"),
+        (["--scales", "0.5;1"], "scales '0.5;1': give factors above 0"),
         (["--scales", "1", "--window", "64"], "choose one"),
-        (["--scales", "-1"], "each above 0"),
+        (["--scales", "-1"], "scales '-1': give factors above 0"),
         (["--window", "30"], "32 or more"),
         (["--batch-size", "8"], "leave out --batch-size: a segmenter takes its images one by one"),
         (["--data", "no/such/folder"], "no/such/folder: no such folder"),

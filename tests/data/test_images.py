@@ -212,13 +212,14 @@ def header_only_png(path, width, height):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_images_beyond_the_limit_are_called_too_large_and_not_damaged(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # restored afterwards
+    limit = Image.MAX_IMAGE_PIXELS
     path = header_only_png(tmp_path / "huge.png", 20_000, 10_000)
     for read in (read_image, open_image, lambda path: decode_image(path.read_bytes(), str(path))):
         with pytest.raises(ImageError, match=r"(?s)huge\.png is larger than the limit .*200000000.*GPVIT_MAX_PIXELS"):
             read(path)
     with pytest.raises(ImageError, match=r"huge\.png is damaged or truncated"):  # within the limit, but empty
         read_image(path, max_pixels=200_000_000)
+    assert limit == Image.MAX_IMAGE_PIXELS, "one image's limit is not that of the next"
     small = saved(Image.fromarray(COLOUR), tmp_path / "small.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageError, match=r"small\.png is larger than the limit"):

@@ -145,10 +145,12 @@ def _in_memory(source: Image.Image | np.ndarray | torch.Tensor) -> tuple[Image.I
 
 def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tuple[Image.Image, str]:
     """Open an image file without decoding it; give the name as well."""
-    if (limit := max_pixels or int(os.environ.get("GPVIT_MAX_PIXELS", 0))) > 2 * (Image.MAX_IMAGE_PIXELS or limit):
-        Image.MAX_IMAGE_PIXELS = limit // 2 + 1  # Pillow warns from there on, and refuses twice as many
+    limit = max_pixels or int(os.environ.get("GPVIT_MAX_PIXELS", 0))
+    usual = Image.MAX_IMAGE_PIXELS
     with _decoding(name):
         try:
+            if usual and limit > 2 * usual:
+                Image.MAX_IMAGE_PIXELS = limit // 2 + 1  # Pillow warns from there on, and refuses twice as many
             return Image.open(file), name
         except Image.UnidentifiedImageError:
             raise ImageError(f"{name} is not an image in a known format; remove it or save it as PNG or JPEG") from None
@@ -157,6 +159,8 @@ def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tupl
                 f"{name} is larger than the limit that guards against small files of huge images ({error}); if you "
                 "trust it, set the environment variable GPVIT_MAX_PIXELS, or max_pixels, to its number of pixels"
             ) from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """How each task predicts: what a loader prepares of an image, and what the network and a result make of a batch."""
 
-import sys
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
@@ -33,6 +32,7 @@ from gpvit.models.detection.mask_rcnn import MaskRCNN
 
 LARGEST_WHOLE = 178_956_970
 """Pixels of the largest image that is segmented whole; Pillow warns of larger ones. They are segmented by windows."""
+_MAX_PIXELS = 2**30  # 3 GiB as RGB: what claims more is refused, for a small damaged file may claim anything
 
 
 class TaskPredictor:
@@ -82,7 +82,7 @@ class Classification(TaskPredictor):
 class Segmentation(TaskPredictor):
     """Labels images, each at its own size; neighbours of equal size go through the model together."""
 
-    read = staticmethod(partial(read_image, max_pixels=sys.maxsize))
+    read = staticmethod(partial(read_image, max_pixels=_MAX_PIXELS))
 
     def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
         super().__init__(model)
