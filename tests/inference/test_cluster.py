@@ -12,7 +12,7 @@ from PIL import Image
 import gpvit
 from gpvit.cli import main
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="gpvit[cluster] is not installed")
 pytestmark = pytest.mark.slow  # processes load everything
 
 
