@@ -108,18 +108,18 @@ def _groups(
     return groups, groups.blocks[-1] if index is None else blocks[index]
 
 
-def _draw_cell(cells: Sequence[Axes], picture: GroupImage, block: BlockGroups, heading: str) -> None:
+def _draw_cell(cells: Sequence[Axes], drawn: GroupImage, block: BlockGroups, heading: str) -> None:
     """Draw one model's view of one image: both assignments above, two groups' heat maps below."""
     colours = distinct_colours(len(block.strength))
-    _show(cells[0], picture.hard(block))
-    _show(cells[1], picture.hard(block, block.answering))
+    _show(cells[0], drawn.hard(block))
+    _show(cells[1], drawn.hard(block, block.answering))
     for axes, title in zip(cells[:2], ("grouping", "ungrouping"), strict=True):
         axes.set_title(title, fontsize=8)
     if heading:  # it reaches over the image on the right
         cells[0].set_title(f"{heading}\n", fontsize=9, loc="left", weight="bold", linespacing=1.3, parse_math=False)
     groups = block.most_distinct(2)
     for axes, group in zip(cells[2:], groups, strict=False):
-        _show(axes, picture.soft(block, group))
+        _show(axes, drawn.soft(block, group))
         axes.set_title(f"group {group}", fontsize=8)
         axes.spines[:].set(color=colours[group], linewidth=2.5)
     for unused in cells[2 + len(groups) :]:  # of a block with a single group

@@ -9,14 +9,14 @@ TABLE = ResultTable(
     [Column("model", "model"), Column("params", "parameters"), Column("ms", "ms", 1)],
     [{"model": "a|b", "params": 1_232_584, "ms": 1234.567}, {"model": "c", "ms": OUT_OF_MEMORY}],
     ["A note."],
-    "gpvit table 0",
+    "python -m studies table 0",
 )
 
 
 def test_markdown_has_title_rows_notes_and_command():
     assert TABLE.markdown() == (
         "## Two models\n\n| model | parameters | ms |\n| --- | ---: | ---: |\n| a\\|b | 1232584 | 1,234.6 |\n"
-        "| c |  | out of memory |\n\nA note.\n\nMade by `gpvit table 0`.\n"
+        "| c |  | out of memory |\n\nA note.\n\nMade by `python -m studies table 0`.\n"
     )
 
 

@@ -7,7 +7,7 @@ from gpvit.demo.demo import run_demo
 
 
 def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
-    """Train a small GPViT to read, label and find real digits, on the CPU in minutes, and write a report with pictures.
+    """Train a small GPViT to read, label and find real digits, on the CPU in minutes, and write a report with images.
 
     Args:
         out: Folder for the report, the weights and the logs; an earlier demo in it is replaced.
