@@ -10,6 +10,7 @@ import timm
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 import gpvit
 from gpvit import Predictor
@@ -154,6 +155,7 @@ def test_only_the_image_that_breaks_a_batch_fails(photographs):
 @pytest.mark.slow  # PyTorch looks for dead workers every five seconds
 def test_an_image_that_kills_its_process_fails_alone(predictor, tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    list(DataLoader([0], num_workers=1))  # after which PyTorch tells of deaths in the main thread
 
     def find(index):
         if index in (5, 6):

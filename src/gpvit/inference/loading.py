@@ -1,8 +1,10 @@
 """Decodes and prepares images ahead of the network, in worker processes whose death costs one image at most."""
 
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -76,17 +78,7 @@ def load_batches(
         for batch in batches:
             yield [loader[source] for source in batch]
         return
-    # A thread fetches the next batch while the network runs, and is not surprised by a worker's death: in the main
-    # thread PyTorch raises that error from a signal handler, wherever the program is.
-    with ThreadPoolExecutor(1, "image-loader") as thread:
-        loaded = _load_by_workers(loader, iter(batches), workers, pin_memory)
-        following = thread.submit(next, loaded, None)
-        try:
-            while (received := following.result()) is not None:
-                following = thread.submit(next, loaded, None)
-                yield received
-        finally:
-            thread.submit(loaded.close)
+    yield from _load_by_workers(loader, iter(batches), workers, pin_memory)
 
 
 def _load_by_workers(
@@ -113,9 +105,11 @@ def _load_by_workers(
             prefetch_factor=1 if singly else 2,
             generator=torch.Generator(),  # nothing is drawn from the global one
         )
+        received = iter(loaded_batches)
         try:
-            for loaded in loaded_batches:
-                yield _received(waiting.popleft(), *loaded)
+            with _deaths_told_in_turn():
+                for loaded in received:
+                    yield _received(waiting.popleft(), *loaded)
             return
         except RuntimeError as error:
             if _DEAD not in str(error):
@@ -128,6 +122,22 @@ def _load_by_workers(
             singles = [[source] for batch in waiting for source in batch]
             waiting.clear()
             yield from _load_by_workers(loader, iter(singles), 1, pin_memory, singly=True)
+
+
+@contextmanager
+def _deaths_told_in_turn() -> Iterator[None]:
+    """Have PyTorch tell the death of a loader's worker where that loader is asked for a batch, as other threads do.
+
+    In the main thread it would raise that error from a signal handler, wherever the program is.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
 
 
 def _collated(batch: Batch) -> tuple[list[Any], torch.Tensor | None]:
