@@ -5,8 +5,10 @@ each once, into a job's folder (see `gpvit.inference.job`).
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from typing import Any
 
 from gpvit.errors import UserError
@@ -38,9 +40,9 @@ def predict_on_cluster(plan: Plan, address: str, images: Images) -> None:
     remaining = job.remaining()
     if not remaining:
         return
-    ray.init(address, ignore_reinit_error=True, log_to_driver=False)
-    ray.data.DataContext.get_current().max_errored_blocks = -1  # the others are to be answered all the same
-    with job.writer("ray") as write:
+    # Ray prints what becomes of its nodes on stdout, where a caller's results belong, as long as it is connected
+    with redirect_stdout(sys.stderr), ray.init(address, log_to_driver=False), job.writer("ray") as write:
+        ray.data.DataContext.get_current().max_errored_blocks = -1  # the others are to be answered all the same
         while remaining:
             answered = set()
             for line in _answers(plan, remaining):
