@@ -1,4 +1,4 @@
-"""Files written whole or not at all, YAML read as it is written, natural order of names, digests."""
+"""Paths as users write them, files written whole or not at all, YAML as it is written, natural order, digests."""
 
 import hashlib
 import os
@@ -12,6 +12,11 @@ from typing import Any, ClassVar
 import yaml
 
 from gpvit.errors import UserError
+
+
+def located(path: str | Path) -> Path:
+    """Give the path that a user means: `~` and `$VARIABLES` are expanded, unless there is one as it is written."""
+    return Path(path if os.path.lexists(path) else os.path.expandvars(os.path.expanduser(path)))
 
 
 @contextmanager
@@ -30,9 +35,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8, whole or not at all; odd bytes of file names are written as escapes."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -101,7 +101,7 @@ def predict(
         if answer.result is None:
             failures += 1
         elif json:
-            print(json_format.dumps(answer.line["facts"], ensure_ascii=False), flush=True)
+            _print_json(answer.line["facts"])
         else:
             console.print(heading(answer.line["facts"]), soft_wrap=True)  # a path stays whole
             console.print(table(answer.result, plan))
@@ -131,10 +131,16 @@ def _run_job(plan: Plan, images: Images, devices: int | None, ray: str | None, c
     done, failures = job.merge(coco)
     merged = job.folder / "predictions.jsonl"
     if json:
-        sys.stdout.write(merged.read_text(encoding="utf-8"))
+        with merged.open(encoding="utf-8") as lines:
+            for line in lines:
+                _print_json(json_format.loads(line))
     print(f"{done} images: {merged}", file=sys.stderr if json else sys.stdout)
     if failures:
         raise CommandError(f"{failures} of {len(images)} images could not be predicted; the same command retries them")
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    print(json_format.dumps(facts, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"), flush=True)
 
 
 def _check(top: int | None, coco: str | None, out: str | None, devices: int | None, ray: str | None) -> None:

@@ -88,7 +88,7 @@ def test_what_is_no_mask(tmp_path):
         read_mask(tmp_path / "nothing.png", 3)
     path = write_mask(tmp_path / "mask.png", MASK)
     path.write_bytes(path.read_bytes()[:70])
-    with pytest.raises(ImageError, match=r"mask\.png is no image or damaged"):
+    with pytest.raises(ImageError, match=r"mask\.png is damaged or truncated"):
         read_mask(path, 3)
     Image.fromarray(MASK).save(tmp_path / "mask.jpg")
     with pytest.raises(ValueError, match=r"mask\.jpg: JPEG changes labels"):

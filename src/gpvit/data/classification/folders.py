@@ -1,31 +1,46 @@
 """Classification of one's own images, one folder a class: the layout of ImageNet."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torchvision.datasets import ImageFolder as FolderDataset
-from torchvision.datasets.folder import find_classes
 
 from gpvit.data.classification.module import ClassificationData
+from gpvit.data.files import image_files, no_images, subfolders
 from gpvit.data.images import read_image
 from gpvit.data.subsets import per_class_subset
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
+from gpvit.io import located
 
 _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train' and 'val' in lower case"
 
 
 class LabelledFiles(FolderDataset):
-    """Images of one folder for each class, as torchvision finds them, each with its name."""
+    """Images of one folder for each class, at any depth below, each with its name."""
 
     def __init__(self, folder: Path, transform: Transform | None = None) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder, so there is nothing to train on; {_LAYOUT}")
-        try:
-            super().__init__(folder, transform, loader=read_image)
-        except FileNotFoundError as error:  # names the class folders without images, and the known extensions
-            raise FileNotFoundError(f"{folder}: {error} Add images or remove these folders") from error
+        super().__init__(folder, transform, loader=read_image)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        """List the class folders in alphabetical order, with their labels."""
+        if not Path(directory).is_dir():
+            raise FileNotFoundError(f"{directory}: no such folder, so there is nothing to train on; {_LAYOUT}")
+        names = list(class_folders(Path(directory)))
+        return names, {name: label for label, name in enumerate(names)}
+
+    @staticmethod
+    def make_dataset(directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any) -> list[tuple[str, int]]:
+        """List the images with their labels; each class needs one."""
+        folders = class_folders(Path(directory))
+        files = {name: sorted(image_files(folder)) for name, folder in folders.items()}
+        if empty := [name for name in files if not files[name]]:
+            raise FileNotFoundError(
+                f"{no_images(folders[empty[0]])}. Add images or remove the class folders without any: {empty}"
+            )
+        return [(str(path), class_to_idx[name]) for name in files for path in files[name]]
 
     def name(self, index: int) -> str:
         """Name the file of an image."""
@@ -50,7 +65,7 @@ class ImageFolder(ClassificationData):
     """
 
     def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
-        self.root = Path(root).expanduser()
+        self.root = located(root)
         if self.root.is_dir() and not (self.root / "val").is_dir():
             raise FileNotFoundError(
                 f"{self.root} has no folder 'val', so the model could not be validated; {_LAYOUT}. "
@@ -75,16 +90,27 @@ class ImageFolder(ClassificationData):
         return LabelledFiles(self.root / "val", self.preprocessing.transform())
 
 
+def class_folders(folder: Path) -> dict[str, Path]:
+    """Find the folder of each class, by its name in Unicode's composed form, in alphabetical order."""
+    found: dict[str, Path] = {}
+    for path in subfolders(folder):
+        name = unicodedata.normalize("NFC", path.name)
+        if name in found or not name.isprintable():
+            reason = "is named as another but for its Unicode form" if name in found else "has a name that cannot be printed"
+            raise UserError(f"class folder {str(path)!r} {reason}; rename it")
+        found[name] = path
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no class folder; {_LAYOUT}")
+    return dict(sorted(found.items()))
+
+
 def same_classes(root: Path, folders: Sequence[Path]) -> list[str]:
     """List the class folders, which must be the same ones in all folders of a dataset, in alphabetical order."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; {_LAYOUT}")
     names: list[str] = []
     for folder in folders:
-        try:
-            found = find_classes(folder)[0]
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{folder} holds no class folder; {_LAYOUT}") from None
+        found = list(class_folders(folder))
         if names and names != found:
             only_first, only_this = sorted(set(names) - set(found)), sorted(set(found) - set(names))
             raise UserError(
