@@ -123,6 +123,28 @@ def test_tensors_are_channels_first(dtype, channels):
     assert np.array_equal(read_image(tensor), COLOUR if channels == 3 else as_gray_rgb(GRAY))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.int64, np.float32, bool])
+@pytest.mark.parametrize("largest", [1, 255, 4095, 65535])
+def test_the_type_says_the_range_in_files_arrays_and_tensors(tmp_path, dtype, largest, recwarn):
+    kind = np.dtype(dtype)
+    values = (GRAY.astype(np.float64) / GRAY.max() * largest).astype(dtype)
+    top = {"f": 1, "b": 1}.get(kind.kind, 65535 if kind == np.uint16 else 255)
+    sources = [values, torch.from_numpy(values.astype(np.int32) if kind == np.uint16 else values)]
+    sources = sources[: 1 + (kind != np.uint16)]
+    if dtype not in (np.int16, np.int64):
+        path = saved(Image.fromarray(values), tmp_path / "image.tiff")
+        sources += [path, Image.open(path)]
+    expected = as_gray_rgb(np.rint(values.astype(np.float64) / top * 255).clip(0, 255).astype(np.uint8))
+    for source in sources:
+        if values.max() > top or values.min() < 0:
+            with pytest.raises(ImageError, match=r"holds values from .* to .*; uint16 lies in"):
+                read_image(source)
+        else:
+            assert np.array_equal(read_image(source), expected)
+    nearly_black = kind == np.uint16 and largest <= 4095
+    assert any("12 bits" in str(warning.message) for warning in recwarn) == nearly_black
+
+
 def test_the_result_shares_no_memory_with_the_source():
     source = COLOUR.copy()
     image = read_image(source)

@@ -11,7 +11,8 @@ from gpvit.errors import UserError
 from gpvit.io import located, natural_key
 
 IMAGE_EXTENSIONS = (*IMG_EXTENSIONS, ".gif", ".avif", ".jfif", ".jp2", ".pbm", ".pnm")
-_LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+_LEFT_BEHIND = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+_LEFT_BEHIND |= {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
 
 def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -60,7 +61,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def is_left_behind(name: str) -> bool:
     """Say of the name of a file or folder whether it is hidden, or a system's own."""
-    return name.startswith(".") or name in _LEFT_BEHIND
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 def no_images(folder: Path) -> FileNotFoundError:
@@ -95,10 +96,10 @@ def _matches(pattern: Path) -> list[Path]:
 
 
 def _images_in(path: Path) -> list[Path]:
-    if not path.is_dir():
-        if not os.path.lexists(path) or path.is_symlink() > path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder; check the path (relative to {Path.cwd()})")
+    if path.is_file() or (path.is_symlink() and not path.exists()):  # one that leads nowhere is told as it is read
         return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such file or folder; check the path (relative to {Path.cwd()})")
     if found := sorted(image_files(path), key=_natural_order):
         return found
     raise no_images(path)

@@ -120,7 +120,9 @@ def test_an_empty_class_folder_is_named(root):
         file.unlink()
     (root / "train" / "crow" / "notes.txt").write_text("no picture")
     data = folder(root)
-    with pytest.raises(FileNotFoundError, match=r"train.crow holds no image; it holds \.txt, deeper; .*\.png.* without any: \['crow'\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"train.crow holds no image; it holds \.txt, deeper; .*\.png.* without any: \['crow'\]"
+    ):
         data.setup("fit")
 
 

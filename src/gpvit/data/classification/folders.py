@@ -96,7 +96,9 @@ def class_folders(folder: Path) -> dict[str, Path]:
     for path in subfolders(folder):
         name = unicodedata.normalize("NFC", path.name)
         if name in found or not name.isprintable():
-            reason = "is named as another but for its Unicode form" if name in found else "has a name that cannot be printed"
+            reason = (
+                "is named as another but for its Unicode form" if name in found else "has a name that cannot be printed"
+            )
             raise UserError(f"class folder {str(path)!r} {reason}; rename it")
         found[name] = path
     if not found:

@@ -45,6 +45,8 @@ class MaskClasses:
         if self.colors is not None:
             object.__setattr__(self, "colors", checked_colors(self.colors, len(self.names)))
         if self.ignore_color is not None:
+            if self.colors is None:
+                raise UserError(f"ignore_color {self.ignore_color}: list 'colors', too, by which masks are then read")
             object.__setattr__(self, "ignore_color", checked_colors([self.ignore_color], 1)[0])
             if self.ignore_color in (self.colors or ()):
                 raise UserError(f"ignore_color {list(self.ignore_color)} is the colour of a class, too; leave it out")
@@ -132,12 +134,12 @@ def _examined(masks: Sequence[Path], enough: int, names: Sequence[str] = ()) -> 
         require_same_palette(mask, palette)
         if found - {0, IGNORE} and number >= (enough if palette or not names else 1):
             break
-    if IGNORE in found <= {0, IGNORE}:
+    if found - {0} in ({IGNORE}, {65535}):
         listed = json.dumps(names if len(names) == 2 else ["background", "object"], ensure_ascii=False)
         raise UserError(
-            f"the {len(masks)} masks, such as {masks[0]}, hold {' and '.join(map(str, sorted(found)))} only; 255 is "
-            "ignored, so that no second class would be learned. If 255 is one, say so in ROOT/classes.yaml by the "
-            f"colours black and white:\n  names: {listed}\n  colors: [[0, 0, 0], [255, 255, 255]]"
+            f"the {len(masks)} masks, such as {masks[0]}, hold {' and '.join(map(str, sorted(found)))} only, so no "
+            f"second class would be learned ({IGNORE} is ignored). If white is a class, say so in ROOT/classes.yaml:\n"
+            f"  names: {listed}\n  colors: [[0, 0, 0], [255, 255, 255]]"
         )
     return found, palette
 

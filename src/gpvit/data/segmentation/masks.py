@@ -110,9 +110,15 @@ class Mask(NamedTuple):
         """Give the code of each pixel's colour, unless the file is gray and the listed colours are not."""
         if self.pixels is not None:
             return self.pixels
-        if self.table is None or not (self.has_palette or np.isin(listed, _GRAYS).all()):
+        if not (self.has_palette or np.isin(listed, _GRAYS).all()):
             return None
-        return self.table[self.values]
+        if self.table is not None:
+            return self.table[self.values]
+        grays = self.labels()
+        if grays.dtype == np.uint16 and not (grays % 257).any():  # from 0 to 65535
+            grays = grays // 257
+        is_gray = (grays >= 0) & (grays <= 255)
+        return np.where(is_gray, _GRAYS[np.where(is_gray, grays, 0).astype(np.uint8)], -1)
 
     def used(self) -> np.ndarray:
         """List the labels that occur, ascending."""
