@@ -59,6 +59,14 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_left_behind(path.name))
 
 
+def require_folder(folder: Path, advice: str) -> None:
+    """Check that a folder is there, or else give advice, and say what there is instead."""
+    if not folder.is_dir():
+        there = [each.name for each in subfolders(folder.parent)] if folder.parent.is_dir() else []
+        holds = f". {folder.parent} holds the folders {', '.join(there)}" if there else ""
+        raise FileNotFoundError(f"{folder}: no such folder; {advice}{holds}")
+
+
 def is_left_behind(name: str) -> bool:
     """Say of the name of a file or folder whether it is hidden, or a system's own."""
     return name.startswith(".") or name.lower() in _LEFT_BEHIND

@@ -18,7 +18,7 @@ from rich.progress import track
 from gpvit.data.classification.folders import LabelledFiles, same_classes
 from gpvit.data.classification.shard_index import index_shard
 from gpvit.data.classification.shards import INFO
-from gpvit.data.files import subfolders
+from gpvit.data.files import require_folder, subfolders
 from gpvit.data.images import ImageError, decode_image
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.errors import UserError
@@ -115,10 +115,11 @@ def write_shards(
 
 def _folders(root: Path) -> tuple[list[str], dict[str, list[_Item]]]:
     """Find the class names and the images of each split of a folder."""
-    folders = subfolders(root) if root.is_dir() else []
+    layout = "images belong into DATASET/SPLIT/CLASS/, such as train/cat/"
+    require_folder(root, layout)
+    if not (folders := subfolders(root)):
+        raise FileNotFoundError(f"{root} holds no folder; {layout}")
     class_names = same_classes(root, folders)
-    if not folders:
-        raise FileNotFoundError(f"{root} holds no folder; images belong into DATASET/SPLIT/CLASS/, as train/cat/")
     splits: dict[str, list[_Item]] = {}
     for folder in folders:
         items = splits["validation" if folder.name == "val" else folder.name] = []

@@ -137,6 +137,19 @@ def test_a_mask_of_another_size_is_named(root):
         MaskFolder(root).samples("val")[0]
 
 
+@pytest.mark.filterwarnings("ignore:masks drawn on images as they are before")
+@pytest.mark.parametrize("orientation", [1, 5, 6, 7, 8])
+def test_a_mask_is_turned_with_its_image_if_it_was_drawn_before(root, orientation):
+    picture, _ = draw_pair(100)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(root / "images/val/0.png", exif=exif)
+    sample = MaskFolder(root).samples("val")[0]
+    assert sample.image.size == sample.mask.shape[::-1] == ((56, 40) if orientation == 1 else (40, 56))
+    colored = np.array(COLORS, np.uint8)[sample.mask % 255]
+    assert np.array_equal(np.asarray(sample.image)[sample.mask != 255], colored[sample.mask != 255])
+
+
 def test_a_label_outside_the_classes_is_named(root):
     with pytest.raises(ValueError, match=r"masks.val.2\.png: label 2 .*allowed are 0 to 1"):
         MaskFolder(root, classes=["grass", "cat"]).samples("val")[1]

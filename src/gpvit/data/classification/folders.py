@@ -8,7 +8,7 @@ from typing import Any
 from torchvision.datasets import ImageFolder as FolderDataset
 
 from gpvit.data.classification.module import ClassificationData
-from gpvit.data.files import image_files, no_images, subfolders
+from gpvit.data.files import image_files, no_images, require_folder, subfolders
 from gpvit.data.images import read_image
 from gpvit.data.subsets import per_class_subset
 from gpvit.data.transforms.classification import Transform, training_transform
@@ -26,8 +26,7 @@ class LabelledFiles(FolderDataset):
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """List the class folders in alphabetical order, with their labels."""
-        if not Path(directory).is_dir():
-            raise FileNotFoundError(f"{directory}: no such folder, so there is nothing to train on; {_LAYOUT}")
+        require_folder(Path(directory), _LAYOUT)
         names = list(class_folders(Path(directory)))
         return names, {name: label for label, name in enumerate(names)}
 
@@ -66,11 +65,10 @@ class ImageFolder(ClassificationData):
 
     def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
         self.root = located(root)
-        if self.root.is_dir() and not (self.root / "val").is_dir():
-            raise FileNotFoundError(
-                f"{self.root} has no folder 'val', so the model could not be validated; {_LAYOUT}. "
-                "Without validation images, move about a tenth of each class there"
-            )
+        require_folder(self.root, _LAYOUT)
+        require_folder(
+            self.root / "val", f"{_LAYOUT}; without validation images, move about a tenth of each class there"
+        )
         folders = [folder for name in ("train", "val") if (folder := self.root / name).is_dir()]
         super().__init__(same_classes(self.root, folders), **options)
         self.per_class = per_class
@@ -108,8 +106,6 @@ def class_folders(folder: Path) -> dict[str, Path]:
 
 def same_classes(root: Path, folders: Sequence[Path]) -> list[str]:
     """List the class folders, which must be the same ones in all folders of a dataset, in alphabetical order."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; {_LAYOUT}")
     names: list[str] = []
     for folder in folders:
         found = list(class_folders(folder))

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from gpvit.data.files import list_images, subfolders
+from gpvit.data.files import list_images, require_folder
 from gpvit.data.images import read_image
 from gpvit.data.segmentation.classes import MaskClasses, check_masks, find_classes, read_classes
 from gpvit.data.segmentation.masks import Palette, turn_as
@@ -71,7 +71,7 @@ class MaskFolder(SegmentationData):
         self.root = located(root)
         self.images, self.masks = (self.root / located(name) for name in (images, masks))
         for folder in (self.root, self.images, self.masks):
-            _require(folder)
+            require_folder(folder, _LAYOUT)
         self.suffixes = image_suffix, mask_suffix
         self.subset = subset
         self.subset_seed = subset_seed
@@ -91,7 +91,7 @@ class MaskFolder(SegmentationData):
         parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
         path = self.root / "classes.yaml" if given is None else given
         if given is None and not path.is_file():
-            _require(parts[0] if parts else self.masks / self.folders["val"])
+            require_folder(parts[0] if parts else self.masks / self.folders["val"], _LAYOUT)
             return find_classes([path for part in parts for path in _named_files(part, self.suffixes[1]).values()]), {}
         if isinstance(path, list | tuple):
             path = MaskClasses(tuple(path))
@@ -167,7 +167,7 @@ class FolderSamples(Sequence[Sample]):
 
 def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
     """Give the images of a folder by their path in it, without extension and suffix."""
-    _require(folder)
+    require_folder(folder, _LAYOUT)
     named: dict[str, Path] = {}
     for path in list_images(folder):
         name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
@@ -195,11 +195,3 @@ def _paired(images: dict[str, Path], masks: dict[str, Path]) -> list[tuple[str, 
                 "image_suffix and mask_suffix to how the names differ"
             )
     return [(name, images[name], masks[name]) for name in sorted(images)]
-
-
-def _require(folder: Path) -> None:
-    """Check that a folder is there, or else say what is there instead."""
-    if not folder.is_dir():
-        there = [each.name for each in subfolders(folder.parent)] if folder.parent.is_dir() else []
-        holds = f". {folder.parent} holds the folders {', '.join(there)}" if there else ""
-        raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}{holds}")
