@@ -62,7 +62,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 class _AsWritten(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {  # type: ignore[misc]  # a class has them, and not an object
         None: [
             (f"tag:yaml.org,2002:{kind}", re.compile(f"(?:{pattern})$"))
             for kind, pattern in (

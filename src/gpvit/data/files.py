@@ -79,7 +79,9 @@ def no_images(folder: Path) -> FileNotFoundError:
     return FileNotFoundError(f"folder {folder} holds no image; {holds}; known extensions: {' '.join(IMAGE_EXTENSIONS)}")
 
 
-def _walk(folder: Path, inside: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[os.DirEntry]]]:
+def _walk(
+    folder: Path, inside: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
     """Give each folder with its entries, through links, but through none that leads to a folder around it."""
     status = folder.stat()
     if (here := (status.st_dev, status.st_ino)) in inside:

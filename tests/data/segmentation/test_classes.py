@@ -69,6 +69,12 @@ def test_classes_with_many_gaps_are_not_made_up(root):
         MaskFolder(root)
 
 
+@pytest.mark.parametrize("name", ["classes.yaml", "classes.yml"])
+def test_the_file_beside_the_masks(root, name):
+    (root / name).write_text("names: [no, 08, off]")
+    assert MaskFolder(root).class_names == ("no", "08", "off")
+
+
 def test_names_are_the_texts_that_are_written(tmp_path):
     path = tmp_path / "classes.yaml"
     for text in ("[no, 08, 1e-4, 2024-01-01, 1.0, null]", "{0: no, 1: 08, 2: 1e-4, 3: 2024-01-01, 4: 1.0, '5': null}"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchvision.datasets import ImageFolder as FolderDataset
+from torch.utils.data import Dataset
 
 from gpvit.data.classification.module import ClassificationData
 from gpvit.data.files import image_files, no_images, require_folder, subfolders
@@ -18,32 +18,36 @@ from gpvit.io import located
 _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train' and 'val' in lower case"
 
 
-class LabelledFiles(FolderDataset):
-    """Images of one folder for each class, at any depth below, each with its name."""
+class LabelledFiles(Dataset[tuple[Any, int]]):
+    """Images of one folder for each class, at any depth below: `samples` are their files, each with its label."""
 
     def __init__(self, folder: Path, transform: Transform | None = None) -> None:
-        super().__init__(folder, transform, loader=read_image)
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """List the class folders in alphabetical order, with their labels."""
-        require_folder(Path(directory), _LAYOUT)
-        names = list(class_folders(Path(directory)))
-        return names, {name: label for label, name in enumerate(names)}
-
-    @staticmethod
-    def make_dataset(directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any) -> list[tuple[str, int]]:
-        """List the images with their labels; each class needs one."""
-        folders = class_folders(Path(directory))
-        files = {name: sorted(image_files(folder)) for name, folder in folders.items()}
-        if empty := [name for name in files if not files[name]]:
+        require_folder(folder, _LAYOUT)
+        folders = class_folders(folder)
+        files = [sorted(image_files(each)) for each in folders.values()]
+        if empty := [name for name, found in zip(folders, files, strict=True) if not found]:
             raise FileNotFoundError(
                 f"{no_images(folders[empty[0]])}. Add images or remove the class folders without any: {empty}"
             )
-        return [(str(path), class_to_idx[name]) for name in files for path in files[name]]
+        self.samples = [(str(path), label) for label, found in enumerate(files) for path in found]
+        self.transform = transform
+
+    @property
+    def targets(self) -> list[int]:
+        """The label of each image."""
+        return [label for _, label in self.samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        path, label = self.samples[index]
+        image = read_image(path)
+        return image if self.transform is None else self.transform(image), label
 
     def name(self, index: int) -> str:
         """Name the file of an image."""
-        return str(self.samples[index][0])
+        return self.samples[index][0]
 
 
 class ImageFolder(ClassificationData):
@@ -79,8 +83,7 @@ class ImageFolder(ClassificationData):
         samples = LabelledFiles(self.root / "train", training_transform(self.preprocessing, self.augmentation))
         if self.per_class is not None:
             chosen = per_class_subset(samples.targets, self.class_names, self.per_class, self.subset_seed)
-            samples.samples = samples.imgs = [samples.samples[i] for i in chosen]
-            samples.targets = [label for _, label in samples.samples]
+            samples.samples = [samples.samples[i] for i in chosen]
         return samples
 
     def validation_samples(self) -> LabelledFiles:

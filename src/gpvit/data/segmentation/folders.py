@@ -89,13 +89,13 @@ class MaskFolder(SegmentationData):
     def _classes(self, given: list[str] | MaskClasses | str | Path | None) -> tuple[MaskClasses, Palette]:
         """Take the classes from what is given, a file or the masks, and the palette that the masks share."""
         parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
-        path = self.root / "classes.yaml" if given is None else given
-        if given is None and not path.is_file():
+        given = given or next(filter(Path.is_file, (self.root / f"classes.{end}" for end in ("yaml", "yml"))), None)
+        if given is None:
             require_folder(parts[0] if parts else self.masks / self.folders["val"], _LAYOUT)
-            return find_classes([path for part in parts for path in _named_files(part, self.suffixes[1]).values()]), {}
-        if isinstance(path, list | tuple):
-            path = MaskClasses(tuple(path))
-        classes = path if isinstance(path, MaskClasses) else read_classes(path)
+            return find_classes([mask for part in parts for mask in _named_files(part, self.suffixes[1]).values()]), {}
+        if isinstance(given, list | tuple):
+            given = MaskClasses(tuple(given))
+        classes = given if isinstance(given, MaskClasses) else read_classes(given)
         masks: list[Path] = []
         with suppress(FileNotFoundError):  # told by `setup`, of the parts that are used
             for part in parts:

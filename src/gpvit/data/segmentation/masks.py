@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageSequence
@@ -67,7 +67,6 @@ def read_mask(
     codes = None if colors is None else mask.codes(np.array(colors, np.int32) @ _CODE)
     if codes is not None:
         return _labels_of_colors(mask, codes, colors or (), ignore_index, ignore_color)
-    _refuse_gray_palette(mask, num_classes)
     return _labels_of_values(mask, num_classes, ignore_index, int(reduce_zero_label))
 
 
@@ -76,29 +75,24 @@ class Mask(NamedTuple):
 
     Args:
         name: What messages call it.
-        values: A number per pixel `(H, W)`: label, gray value or index of a palette; None in RGB.
-        table: The code of each value's colour `(256,)`; None where values are plain numbers.
-        pixels: The code of each pixel's colour `(H, W)`, in RGB.
-        has_palette: The table is that of a palette, and not that of gray values.
+        kind: What each pixel is: a number, a gray value, the index of a palette, or the code of a colour.
+        values: These `(H, W)`.
+        table: The code of the colour of each gray value or index.
     """
 
     name: str
-    values: np.ndarray | None
-    table: np.ndarray | None = None
-    pixels: np.ndarray | None = None
-    has_palette: bool = False
+    kind: Literal["number", "gray", "index", "color"]
+    values: np.ndarray
+    table: np.ndarray = _GRAYS
 
     def labels(self) -> np.ndarray:
-        """Give the number of each pixel; UserError where the file holds colours, or fractions, instead."""
-        if self.pixels is not None:
-            values = self.pixels & 255
-            if not np.array_equal(_GRAYS[values], self.pixels):
-                raise UserError(
-                    f"{self.name} is a mask in RGB, and the colours of the classes are not known: save it as an index "
-                    f"PNG, or list them in ROOT/classes.yaml:\n{CLASSES_YAML}"
-                )
-            return values
-        values = np.asarray(self.values)
+        """Give the label of each pixel; UserError where the file holds colours, or fractions, instead."""
+        values = self.values & 255 if self.kind == "color" else self.values
+        if self.kind == "color" and not np.array_equal(_GRAYS[values], self.values):
+            raise UserError(
+                f"{self.name} is a mask in RGB, and the colours of the classes are not known: save it as an index PNG, "
+                f"or list them in ROOT/classes.yaml:\n{CLASSES_YAML}"
+            )
         if values.dtype.kind == "f" and (wrong := values[values != np.rint(values)]).size:
             raise UserError(
                 f"{self.name} holds {wrong[0]:g}, where a mask holds whole numbers: save it as an index PNG of 8 or 16 "
@@ -108,11 +102,11 @@ class Mask(NamedTuple):
 
     def codes(self, listed: np.ndarray) -> np.ndarray | None:
         """Give the code of each pixel's colour, unless the file is gray and the listed colours are not."""
-        if self.pixels is not None:
-            return self.pixels
-        if not (self.has_palette or np.isin(listed, _GRAYS).all()):
+        if self.kind == "color":
+            return self.values
+        if self.kind != "index" and not np.isin(listed, _GRAYS).all():
             return None
-        if self.table is not None:
+        if self.kind != "number":
             return self.table[self.values]
         grays = self.labels()
         if grays.dtype == np.uint16 and not (grays % 257).any():  # from 0 to 65535
@@ -132,8 +126,8 @@ Palette = dict[int, tuple[int, str]]
 
 def require_same_palette(mask: Mask, palette: Palette) -> None:
     """Check that the indices of a mask have the colours that they had in the masks before it, and remember them."""
-    for index in mask.used().tolist() if mask.has_palette and mask.table is not None else ():
-        color = int(mask.table[index])  # type: ignore[index]
+    for index in mask.used().tolist() if mask.kind == "index" else ():
+        color = int(mask.table[index])
         before, name = palette.setdefault(index, (color, mask.name))
         if color != before:
             raise UserError(
@@ -172,30 +166,27 @@ def _decode(image: Image.Image, name: str) -> Mask:
     image = upright(image, name)
     with decoding(name):
         image.load()
-    mode = image.mode
-    alpha = np.asarray(image.getchannel("A")) if mode in ("LA", "PA", "RGBA") else None
-    if mode in ("RGB", "RGBX", "RGBA"):
-        mask = Mask(name, None, pixels=np.asarray(image.convert("RGB")) @ _CODE)
-    elif mode in ("1", "L", "LA"):
-        step = 255 if mode == "1" else 1
-        grays = np.asarray(image if alpha is None else image.getchannel("L"))
-        mask = Mask(name, grays.astype(np.uint8), _GRAYS[::step])
-    elif mode in ("P", "PA"):
-        flat = np.array(image.getpalette() or [], np.int32).reshape(-1, 3)
-        table = np.full(256, -1, np.int32)
-        table[: len(flat)] = flat @ _CODE
-        is_gray = len(flat) != 1 and np.array_equal(table[: len(flat)], _GRAYS[: len(flat)])
-        indices = np.asarray(image if alpha is None else image.getchannel("P"))
-        mask = Mask(name, indices, _GRAYS if is_gray else table, has_palette=not is_gray)
-    elif mode.startswith(("I", "F")):
-        mask = Mask(name, np.asarray(image))
+    base = image.mode.removesuffix("A")
+    alpha = np.asarray(image.getchannel("A")) if base != image.mode else None
+    plain = image if alpha is None or base == "RGB" else image.getchannel(base)
+    if base in ("RGB", "RGBX"):
+        mask = Mask(name, "color", np.asarray(plain.convert("RGB")) @ _CODE)
+    elif base in ("1", "L"):
+        mask = Mask(name, "gray", np.asarray(plain).astype(np.uint8), _GRAYS[:: 255 if base == "1" else 1])
+    elif base == "P":
+        colors = np.array(image.getpalette() or [], np.int32).reshape(-1, 3) @ _CODE
+        table = np.concatenate([colors, np.full(256 - len(colors), -1, np.int32)])
+        is_ramp = len(colors) != 1 and np.array_equal(colors, _GRAYS[: len(colors)])
+        mask = Mask(name, "gray", np.asarray(plain)) if is_ramp else Mask(name, "index", np.asarray(plain), table)
+    elif base.startswith(("I", "F")):
+        mask = Mask(name, "number", np.asarray(plain))
     else:
         raise UserError(
-            f"{name} is of mode {mode}, where a mask holds a label or a colour per pixel: save it as an index PNG of 8 "
-            "or 16 bits, as a paletted PNG, or in RGB of 8 bits"
+            f"{name} is of mode {image.mode}, where a mask holds a label or a colour per pixel: save it as an index "
+            "PNG of 8 or 16 bits, as a paletted PNG, or in RGB of 8 bits"
         )
     if alpha is not None and alpha.min() != alpha.max():
-        hidden = (mask.pixels if mask.values is None else mask.values)[alpha == 0]  # type: ignore[index]
+        hidden = mask.values[alpha == 0]
         if not np.isin(alpha, (0, 255)).all() or (hidden != hidden[:1]).any():
             raise UserError(
                 f"{name} is transparent in part, by halves or over several values, so which class is meant is not "
@@ -222,9 +213,9 @@ def _refuse_altered(image: Image.Image, name: str) -> None:
         raise UserError(f"{name} {altered[0]}: save it as an index PNG of 8 or 16 bits, or in RGB of 8")
 
 
-def _refuse_gray_palette(mask: Mask, num_classes: int) -> None:
-    """Refuse a palette of grays of which not only each index is a class, but each gray, too, and another one."""
-    if mask.has_palette and mask.table is not None:
+def _labels_of_values(mask: Mask, num_classes: int, ignore_index: int, first: int) -> np.ndarray:
+    """Count the labels of a file from the first class."""
+    if mask.kind == "index":
         used = mask.used()
         grays = mask.table[used] & 255
         if (grays < num_classes).all() and (grays != used).any() and np.array_equal(_GRAYS[grays], mask.table[used]):
@@ -232,10 +223,6 @@ def _refuse_gray_palette(mask: Mask, num_classes: int) -> None:
                 f"{mask.name} has a palette of grays: index {used[-1]} is gray {grays[-1]}, and either may be the "
                 f"class. Save it without a palette, or list the classes' colours in ROOT/classes.yaml:\n{CLASSES_YAML}"
             )
-
-
-def _labels_of_values(mask: Mask, num_classes: int, ignore_index: int, first: int) -> np.ndarray:
-    """Count the labels of a file from the first class."""
     values = mask.labels()
     ignored = values == ignore_index
     if first:
@@ -271,7 +258,7 @@ def _labels_of_colors(
     place = np.searchsorted(wanted, codes, sorter=order).clip(max=len(order) - 1)
     chosen = order[place]
     known, found = wanted[chosen] == codes, labels[chosen]
-    if mask.values is not None:
+    if mask.kind != "color":
         found[~known & (ignored := mask.values == ignore_index)] = IGNORE
         known |= ignored
     if not known.all():
