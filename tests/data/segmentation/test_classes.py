@@ -91,6 +91,7 @@ def test_names_are_the_texts_that_are_written(tmp_path):
         ("names: {0: a, 1: b, 1: c}", "1 stands twice"),
         ("names: [a, [b]]", r"names \['a', \['b'\]\]; give a list of texts"),
         ("names: [a, '']", "give a list of texts"),
+        ("names: !!set {a, b}", "give a list of texts"),
         ("{names: [a, b], reduce_zero_label: no}", "reduce_zero_label 'no': give true or false"),
         ("{names: [a, b], ignore_index: 08}", "ignore_index '08'"),
         ("{names: [a, b], ignore_index: 1.0}", "ignore_index 1.0"),

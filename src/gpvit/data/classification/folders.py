@@ -70,9 +70,7 @@ class ImageFolder(ClassificationData):
     def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
         self.root = located(root)
         require_folder(self.root, _LAYOUT)
-        require_folder(
-            self.root / "val", f"{_LAYOUT}; without validation images, move about a tenth of each class there"
-        )
+        require_folder(self.root / "val", f"{_LAYOUT}; without images for val, move about a tenth of each class there")
         folders = [folder for name in ("train", "val") if (folder := self.root / name).is_dir()]
         super().__init__(same_classes(self.root, folders), **options)
         self.per_class = per_class
@@ -96,11 +94,12 @@ def class_folders(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in subfolders(folder):
         name = unicodedata.normalize("NFC", path.name)
-        if name in found or not name.isprintable():
-            reason = (
-                "is named as another but for its Unicode form" if name in found else "has a name that cannot be printed"
+        if name in found:
+            raise UserError(
+                f"class folders {str(found[name])!r} and {str(path)!r} differ in Unicode form alone; join them"
             )
-            raise UserError(f"class folder {str(path)!r} {reason}; rename it")
+        if name != name.encode(errors="replace").decode():
+            raise UserError(f"class folder {str(path)!r} has a name that is not UTF-8; rename it")
         found[name] = path
     if not found:
         raise FileNotFoundError(f"{folder} holds no class folder; {_LAYOUT}")

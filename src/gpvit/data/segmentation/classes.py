@@ -149,13 +149,11 @@ def _names(given: Any) -> tuple[str, ...]:
         labelled = {int(key) if str(key).isdecimal() else key: name for key, name in given.items()}
         if set(labelled) == set(range(len(given))):
             given = [labelled[label] for label in range(len(given))]
-    if not isinstance(given, list | tuple) or not all(map(_is_name, given)):
+    if not isinstance(given, list | tuple) or not all(
+        isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip() for name in given
+    ):
         raise UserError(
             f"names {shortened(given)}; give a list of texts, or a name for each label from 0 without a gap (where "
             "label 0 of the masks is no class, set reduce_zero_label: true)"
         )
     return tuple(map(str, given))
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool) and bool(str(value).strip())

@@ -231,12 +231,13 @@ def _labels_of_values(mask: Mask, num_classes: int, ignore_index: int, first: in
     if outside.any():
         found = [int(label) for label in np.unique(values[outside])]
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        ids = ". Values beyond 255 may be of instances: take the masks of classes" if found[-1] > IGNORE else ""
+        grays = "If values are the grays of classes, list these as colours in ROOT/classes.yaml"
+        hint = "Values beyond 255 may be of instances: take the masks of classes" if found[-1] > IGNORE else grays
         raise UserError(
             f"{mask.name}: label {', '.join(map(str, found[:_SHOWN]))}{more} ({int(outside.sum())} pixels) lies "
             f"outside the {num_classes} classes; allowed are {first} to {num_classes - 1 + first}, and {ignore_index}, "
             "which is ignored. Complete the list of classes, correct the mask, or set ignore_index to a label to "
-            f"ignore it{ids}"
+            f"ignore it. {hint}"
         )
     labels = np.where(ignored, 0, values).astype(np.uint8) - first
     labels[ignored] = IGNORE
