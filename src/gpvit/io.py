@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def expand(path: str | Path) -> Path:
+    """Put the folders that `~` and `$NAME` stand for into a path, which no shell has done in a file's or after `=`."""
+    return Path(os.path.expandvars(path)).expanduser()
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path, of the same name, to write to; what was written there then takes the path's place.

@@ -65,7 +65,7 @@ def open_data(
         options["num_workers"] = num_workers
     if task == "detection":
         options["masks"] = model.has_masks
-    root = Path(source).expanduser()
+    root = expand(source)
     if source == kind.own_name:
         data: ImageData = kind.own(**options)
     else:

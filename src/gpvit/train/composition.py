@@ -16,8 +16,7 @@ from gpvit.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
 
-_INSTEAD = {"epochs": "steps", "global_batch_size": "accumulate", "warmup_epochs": "warmup_steps"}
-_INSTEAD |= {other: name for name, other in _INSTEAD.items()}
+_ALTERNATIVES = ({"epochs", "steps"}, {"global_batch_size", "accumulate"}, {"warmup", "warmup_steps", "warmup_epochs"})
 
 Keys = tuple[str, ...]
 
@@ -89,8 +88,9 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             another_class = value.get("class", below.get("class")) != below.get("class")
             value = dict(value) if another_class else merge(below, value)
-        if value is not None and _INSTEAD.get(key) not in upper:
-            merged.pop(_INSTEAD.get(key, ""), None)
+        if value is not None:
+            for other in next((names for names in _ALTERNATIVES if key in names), set()) - upper.keys():
+                merged.pop(other, None)
         merged[key] = value
     return merged
 

@@ -50,7 +50,7 @@ class ImageFolder(ClassificationData):
     """
 
     def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expand(root)
         if self.root.is_dir() and not (self.root / "val").is_dir():
             raise FileNotFoundError(
                 f"{self.root} has no folder 'val', so the model could not be validated; {_LAYOUT}. "

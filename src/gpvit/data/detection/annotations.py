@@ -146,7 +146,7 @@ def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = 
         UserError: The file is no COCO JSON, or an entry cannot be used; the message lists the first of them by file,
             entry and field.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file; check the path (relative to {Path.cwd()})")
     try:

@@ -54,7 +54,7 @@ class CocoFolder(DetectionData):
         subset_seed: int = 0,
         **options: Any,
     ) -> None:
-        root = Path(root).expanduser()
+        root = expand(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; it should hold the images and annotations, as 'train/'")
         self._folders = {"train": root / train_images, "val": root / val_images}
