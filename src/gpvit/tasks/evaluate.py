@@ -23,6 +23,7 @@ from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
+from gpvit.io import expand
 from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.detection import detect
 from gpvit.tasks.metrics import ClassificationScores, SegmentationScores

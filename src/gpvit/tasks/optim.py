@@ -124,8 +124,8 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
     warmup_steps += config.warmup_steps
     if warmup_steps >= total_steps > 0:
         warnings.warn(
-            f"the warm-up of {warmup_steps} steps is not shorter than the run of {total_steps}: it takes a tenth of the "
-            "run; set optim.warmup 0.1 in place of optim.warmup_steps or warmup_epochs, or train longer",
+            f"the warm-up of {warmup_steps} steps is not shorter than the run of {total_steps}: it takes a tenth of "
+            "it; set optim.warmup 0.1 in place of optim.warmup_steps or warmup_epochs, or train longer",
             stacklevel=2,
         )
         warmup_steps = total_steps // 10

@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader
 
 from gpvit.errors import UserError
+from gpvit.io import expand, read_yaml
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
 
 _ALTERNATIVES = ({"epochs", "steps"}, {"global_batch_size", "accumulate"}, {"warmup", "warmup_steps", "warmup_epochs"})
+
+_ELSEWHERE = {
+    "learning_rate": "optim.lr",
+    "class_path": "{}class",
+    "init_args": "{}KEY, each setting of the class directly beside `class`",
+}
+"""What settings are called elsewhere, and here after their group."""
 
 Keys = tuple[str, ...]
 
@@ -56,7 +63,8 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
 
     A path starts `beside`, by default in the working folder; `recipes/` may be left out of one of this package's.
     """
-    own = Path(name).as_posix().removeprefix("recipes/")
+    name = expand(name)
+    own = name.as_posix().removeprefix("recipes/")
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
         if place.is_file():
             return place
@@ -124,9 +132,8 @@ def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Compo
 
 def _load(file: Path) -> Composition:
     try:
-        text = file.read_text(encoding="utf-8")
-        tree = yaml.compose(text)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = yaml.compose(file.read_bytes())
+    except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
@@ -141,9 +148,7 @@ def _load(file: Path) -> Composition:
                 f"{file}, line {line}: {'.'.join(keys)} stands in line {first[1]} already; keep one of them"
             )
         places[keys] = file, line
-    # jsonargparse's reader takes 1e-4 for a number, as on the command line; a file of lone keys, `key:`, for a text
-    settings = get_loader("yaml")(text)
-    return Composition(settings if isinstance(settings, dict) else {key: None for (key,) in places}, places)
+    return Composition(read_yaml(file), places)
 
 
 def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
@@ -165,6 +170,7 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             elsewhere = [each for each in sorted(known) if each.partition(".")[2] == keys[-1]]
             siblings = {each.removeprefix(parent).partition(".")[0] for each in known if each.startswith(parent)}
             near = elsewhere or [parent + each for each in difflib.get_close_matches(keys[-1], siblings, n=1)]
+            near = near or [meant.format(parent) for key, meant in _ELSEWHERE.items() if key == keys[-1]]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(siblings))}"
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
 

@@ -16,6 +16,7 @@ from gpvit.data.classification.shard_index import ShardSamples, index_shard
 from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 INFO = "_info.json"
 

@@ -15,6 +15,7 @@ from faster_coco_eval import mask as codec
 
 from gpvit.data.detection.categories import Categories
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _SHOWN = 10  # of the problems that a message lists
 _FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"

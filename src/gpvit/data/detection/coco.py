@@ -13,6 +13,7 @@ from gpvit.data.detection.module import DetectionData, Sample, Samples
 from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _LARGEST = 4 * 2**30  # bytes, of the masks of an image
 

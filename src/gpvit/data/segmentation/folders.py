@@ -10,6 +10,7 @@ from gpvit.data.segmentation.masks import MaskClasses, find_classes, read_classe
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _LAYOUT = (
     "images belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "
