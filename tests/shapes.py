@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from gpvit.data.synthetic.photographs import load_photograph, photograph_names
 
-SHAPES = ("disc", "square", "triangle")
+SHAPES = {"disc": (210, 70, 60), "square": (70, 170, 80), "triangle": (70, 90, 200)}
 SIZE = (128, 96)  # width and height of a scene
 
 
@@ -28,13 +28,13 @@ def write_crops(root: Path, train: int = 30, val: int = 20, seed: int = 0) -> Pa
 
 
 def scene(rng: np.random.Generator) -> tuple[Image.Image, list[tuple[int, list[tuple[float, float]]]]]:
-    """Draw one to four shapes of any colour on a noisy ground; give each one's class, from 0, and its outline."""
+    """Draw one to four shapes, each near the colour of its class, on noise; give each one's class and its outline."""
     width, height = SIZE
     ground = rng.integers(60, 200, 3) + rng.normal(0, 12, (height, width, 3))
     image = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
     draw, shapes, taken = ImageDraw.Draw(image), [], []
     for _ in range(int(rng.integers(1, 5))):
-        radius = rng.uniform(9, 20)
+        radius = rng.uniform(10, 22)
         x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
         if any(math.hypot(x - other[0], y - other[1]) < radius + other[2] for other in taken):
             continue
@@ -44,7 +44,8 @@ def scene(rng: np.random.Generator) -> tuple[Image.Image, list[tuple[int, list[t
         turn = (0, math.pi / 4, -math.pi / 2)[label]
         angles = [turn + 2 * math.pi * corner / corners for corner in range(corners)]
         outline = [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
-        draw.polygon(outline, fill=tuple(int(value) for value in rng.integers(0, 256, 3)))
+        color = [*SHAPES.values()][label] + rng.normal(0, 20, 3)
+        draw.polygon(outline, fill=tuple(int(value) for value in color.clip(0, 255)))
         shapes.append((label, outline))
     return image, shapes
 

@@ -54,8 +54,8 @@ def fit(
             is resumed in its folder by its own settings alone.
 
     Returns:
-        What `metrics.json` holds: the rows of `metrics.csv` for the `best` and the `last` weights, the seconds of this
-        call, the seed and this package's version.
+        What `metrics.json` holds: the rows of `metrics.csv` for the `first`, `best` and `last` weights, the seconds of
+        this call, the seed and this package's version.
 
     Raises:
         FileNotFoundError: There is no checkpoint to resume from.
@@ -78,6 +78,7 @@ def fit(
         with explained(run):
             run.train()
     summary = {
+        "first": run.rows[0],
         "best": best(run.rows, task.best_metric),
         "last": run.rows[-1],
         "seconds": round(time.monotonic() - began, 1),
@@ -125,7 +126,8 @@ class Run:
         every = config.validate_every
         self.val_steps = every if every and config.steps else self.epoch_steps * (every or 1)
         self.row_steps = self.epoch_steps if config.epochs else self.val_steps
-        self.images_per_step = self.batch_size * fabric.world_size * self.accumulate
+        of_a_batch = getattr(self.loader.batch_sampler, "batch_size", self.batch_size)  # fewer of a tiny dataset
+        self.images_per_step = of_a_batch * fabric.world_size * self.accumulate
         if state and (images := state["images_per_step"]) != self.images_per_step:
             raise UserError(
                 f"the run in {start} takes {images} images a step, and these settings {self.images_per_step}: "
@@ -231,7 +233,8 @@ class Run:
         self.step += 1
         self.log.advance(self.step, time.perf_counter() - began, waited)
         if self.step % 50 == 0:
-            self.log.scalars({"loss": losses["loss"], "lr": self.lr}, self.step)
+            loss = torch.stack([losses["loss"] for _, losses in taken]).mean()  # of this process
+            self.log.scalars({"loss": loss, "lr": self.lr}, self.step)
 
     def forward(self, step: Callable[[Any, int], Any], batch: Any, index: int) -> Any:
         """Call a step of the task on the device, in the precision of the run, which Fabric only sees to under DDP."""

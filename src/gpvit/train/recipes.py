@@ -21,6 +21,7 @@ from lightning.fabric.utilities import rank_zero_only
 from gpvit.errors import UserError
 from gpvit.io import expand
 from gpvit.tasks.optim import OptimConfig
+from gpvit.train.advice import verdict
 from gpvit.train.composition import EXAMPLE, Composition, compose, explain, find_recipe, merge, refuse_unknown
 from gpvit.train.config import TrainConfig
 from gpvit.train.loop import fit
@@ -28,7 +29,6 @@ from gpvit.zoo.catalog import find
 
 _PUBLIC = ("gpvit.tasks", "gpvit.data", "gpvit.data.segmentation", "gpvit.data.detection")
 _ELSEWHERE = {"optim", "grad_checkpointing", "compile"}  # arguments of a task that stand in optim and train
-_CHANCE = 1.2  # times the accuracy of guessing
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,8 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     recipe = read_recipe(arguments)
     task, data, config = recipe.build()
     summary = fit(task, data, config, recipe.out, resume=recipe.resume, settings=recipe.settings)
-    top1, classes = summary["best"].get("val/top1"), getattr(data, "num_classes", 0)
-    if top1 is not None and top1 * classes <= _CHANCE:
-        rank_zero_only(print)(f"val/top1 {top1:.3g} is at chance ({1 / classes:.2g} for {classes} classes)")
+    if said := verdict(task, data, config, summary):
+        rank_zero_only(print)(said)
     return recipe.out, summary
 
 

@@ -35,7 +35,7 @@ def create_model(
             backbone, such as ``"upernet_resnet50"``.
         weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote
             or of the folder of a run. None starts from random values.
-        backbone_weights: For a model on a backbone: tag or path, as of `weights`, of weights of the backbone alone, such as ``"in1k"``.
+        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
             What was loaded and what was not is printed.
         new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
         **kwargs: Arguments of the model, such as ``num_classes`` or ``in_chans``; of a classifier also ``img_size`` and
