@@ -24,6 +24,8 @@ def test_public_names_are_frozen():
         "__version__",
         "create_model",
         "load",
+        "register_block",
+        "register_decoder",
         "save",
     ]
     assert dir(gpvit) == gpvit.__all__

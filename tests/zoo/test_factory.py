@@ -180,7 +180,6 @@ def test_a_wrong_description_is_refused_with_file_and_key(tmp_path, description,
 @pytest.mark.parametrize(
     ("name", "kwargs"),
     [
-        ("gpvit_nano", {"blocks": [{"kind": "window", "num_heads": 4, "shift": 3}], "img_size": 64}),
         ("segformer_resnet18", {"backbone_kwargs": {"out_indices": [2, 3, 4]}}),
         ("retinanet_vit_tiny_patch16_224", {"channels": 16, "min_size": 64, "backbone_kwargs": {"img_size": 64}}),
     ],

@@ -41,8 +41,7 @@ class TokenBlock(nn.Module):
 
     Args:
         dim: Channels, ``C``.
-        attn: Exchanges information between tokens, ``(B, H, W, C)`` to ``(B, H, W, C)``; without it, tokens meet in the
-            closing convolution only.
+        attn: Exchanges information between tokens, ``(B, H, W, C)`` to ``(B, H, W, C)``.
         mlp_ratio: Hidden width of the MLP over ``C``.
         drop_path: Probability of dropping a residual branch for a sample.
         dwconv: End with the depthwise convolution.
@@ -51,22 +50,19 @@ class TokenBlock(nn.Module):
     def __init__(
         self,
         dim: int,
-        attn: nn.Module | None = None,
+        attn: nn.Module,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
         dwconv: bool = True,
     ):
         super().__init__()
-        if attn is not None:
-            self.norm = nn.LayerNorm(dim, eps=1e-6)
-            self.attn = attn
-            self.drop_path = DropPath(drop_path)
-        self.exchanges = attn is not None
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = attn
+        self.drop_path = DropPath(drop_path)
         self.mlp = FeedForward(dim, mlp_ratio, eps=1e-6, drop_path=drop_path)
         self.dwconv = DepthwiseConv(dim, bias=False) if dwconv else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, H, W, C)``."""
-        if self.exchanges:
-            x = x + self.drop_path(self.attn(self.norm(x)))
+        x = x + self.drop_path(self.attn(self.norm(x)))
         return self.dwconv(self.mlp(x))

@@ -72,12 +72,12 @@ _SYSTEMS = {
 }
 
 SYSTEMS = {name: system.task for name, system in _SYSTEMS.items() if name}
-"""What stands before a backbone's name, and the task that it makes of it."""
+"""What stands before a backbone's name, and the task that it makes of it; registered decoders are added."""
 
 
 def split_system(name: str) -> tuple[str, str]:
     """Divide the name of a model into system, empty for a backbone alone, and backbone."""
-    system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
+    system = max((system for system in SYSTEMS if name.startswith(f"{system}_")), key=len, default="")
     return system, name.removeprefix(f"{system}_") if system else name
 
 

@@ -92,7 +92,10 @@ def load(path: str | Path) -> nn.Module:
     try:
         entry = find(checkpoint.name)
     except UserError as error:
-        raise UserError(f"{path} is of an {error}") from error
+        raise UserError(
+            f"{path} is of an {error}; where its decoder is your own, first import the module that registers it "
+            "(gpvit.register_decoder)"
+        ) from error
     return _from_checkpoint(entry, checkpoint, path, {}, new_head=False).eval()
 
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.io import expand, replacing
+from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
 from gpvit.zoo.official import convert_official, is_official
@@ -98,7 +99,17 @@ def save(
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
         # save_file would make the file unreadable for other users
-        temporary.write_bytes(serialize(tensors, metadata={"gpvit": json.dumps(description)}))
+        temporary.write_bytes(serialize(tensors, metadata={"gpvit": json.dumps(description, default=_name_of)}))
+
+
+def _name_of(block: Any) -> str:
+    """Return the name by which a block, given as a class, is registered."""
+    for name, registered in BLOCKS.items():
+        if registered is block:
+            return name
+    raise UserError(
+        f"a file cannot hold {block!r:.100}; a block of your own needs a name: gpvit.register_block(NAME, CLASS)"
+    )
 
 
 def _preprocessing(model: Any) -> dict[str, Any]:
