@@ -1,4 +1,4 @@
-"""Folders of one's own as a newcomer has them: crops of photographs as classes, coloured shapes as masks and objects."""
+"""Folders of a newcomer's own: crops of photographs as classes, coloured shapes as masks and as objects."""
 
 import json
 import math

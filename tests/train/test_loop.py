@@ -269,7 +269,7 @@ def test_of_two_runs_in_a_folder_one_is_refused_and_writes_nothing(tmp_path):
             return
         others.append(kind)
         before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-        with pytest.raises(UserError, match="another run writes into .* now; wait for its end, or name another --out"):
+        with pytest.raises(UserError, match=r"another run writes into .* now; wait for its end, or name another --out"):
             run(tmp_path, task=SmallTask())
         assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
