@@ -244,8 +244,11 @@ class GPViT(nn.Module):
             token grid is odd, what the cut-off padding tokens took is missing from the sums over the grid.
 
         Raises:
-            ValueError: If the model is in training mode, in which a forward pass changes batch statistics.
+            ValueError: If the model is in training mode, in which a forward pass changes batch statistics, or its
+                blocks have no groups.
         """
+        if not any(isinstance(block, GroupPropagationBlock) for block in self.blocks):
+            raise UserError("this model's layout has no group propagation block, so there are no groups to map")
         if self.training:
             raise UserError("group maps are those of a model in evaluation mode; call eval() first")
         x, grid = self._embed(x)

@@ -69,6 +69,8 @@ class OptimConfig:
     min_lr_ratio: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.lr < math.inf:
+            raise UserError(f"lr {self.lr}: give a number, 0 or more")
         if self.base_batch_size is not None and self.base_batch_size < 1:
             raise UserError(
                 f"base_batch_size {self.base_batch_size}: give the images of a step that lr is for, 1 or more, or null"

@@ -18,12 +18,8 @@ EXAMPLE = "recipes/digits/classify.yaml"
 
 _ALTERNATIVES = ({"epochs", "steps"}, {"global_batch_size", "accumulate"}, {"warmup", "warmup_steps", "warmup_epochs"})
 
-_ELSEWHERE = {
-    "learning_rate": "optim.lr",
-    "class_path": "{}class",
-    "init_args": "{}KEY, each setting of the class directly beside `class`",
-}
-"""What settings are called elsewhere, and here after their group."""
+RENAMED = {"learning_rate": "optim.lr", "class_path": "{}class", "init_args": "{}KEY, each beside `class`"}
+"""What settings are called elsewhere, with their names here, `{}` being their group."""
 
 Keys = tuple[str, ...]
 
@@ -54,7 +50,7 @@ class Composition:
         """Lay options of the command line over the recipes: `{"train.epochs": 3}`."""
         settings: dict[str, Any] = {}
         for option, value in options.items():
-            settings = merge(settings, reduce(lambda inner, key: {key: inner}, reversed(option.split(".")), value))
+            settings = merge(settings, _nested(option.split("."), value))
         return self.under(Composition(settings, dict.fromkeys(keys for keys, _ in walk(settings))))
 
 
@@ -106,9 +102,10 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 def walk(settings: Mapping[str, Any], above: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """List all settings and groups of them, from the outside in, each by its keys."""
     for key, value in settings.items():
-        yield (*above, key), value
+        keys = (*above, str(key))
+        yield keys, value
         if isinstance(value, Mapping):
-            yield from walk(value, (*above, key))
+            yield from walk(value, keys)
 
 
 def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Composition:
@@ -170,22 +167,47 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             elsewhere = [each for each in sorted(known) if each.partition(".")[2] == keys[-1]]
             siblings = {each.removeprefix(parent).partition(".")[0] for each in known if each.startswith(parent)}
             near = elsewhere or [parent + each for each in difflib.get_close_matches(keys[-1], siblings, n=1)]
-            near = near or [meant.format(parent) for key, meant in _ELSEWHERE.items() if key == keys[-1]]
+            near = near or [meant.format(parent) for key, meant in RENAMED.items() if key == keys[-1]]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(siblings))}"
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
 
 
-def explain(error: Exception, composition: Composition) -> str:
+def locate_message(text: str, composition: Composition) -> str:
+    """Put in front of a message where the setting stands that it names first."""
+    found = ((re.search(rf"\b{re.escape(keys[-1])}\b", text), keys) for keys, _ in walk(composition.settings))
+    named = min(((match.start(), keys) for match, keys in found if match), default=(0, ("model", "name")))
+    return f"{composition.where(named[1])}{text}"
+
+
+def explain(text: str, composition: Composition) -> str:
     """Say what jsonargparse refuses: where it stands, what is given and what is expected."""
-    text = str(error)
     if missing := re.search(r"arguments are required: ([\w.]+)", text):
         return f"{composition.files}: {missing[1]} is missing; add it, or give --{missing[1]} VALUE"
+    keys, value, types = _refused(text, composition)
+    expected = " or ".join(types) or text.partition("\n")[2].strip()
+    return f"{composition.where(keys)}{'.'.join(keys)}: {value!r} given, {expected} expected" if keys else text
+
+
+def as_meant(text: str, composition: Composition) -> dict[str, Any]:
+    """Give the one setting that jsonargparse refuses in the type that is meant, if it is a number of another type."""
+    keys, value, types = _refused(text, composition)
+    if type(value) is int and "str" in types:
+        return _nested(keys, str(value))
+    if type(value) is float and value.is_integer() and "int" in types:
+        return _nested(keys, int(value))
+    return {}
+
+
+def _refused(text: str, composition: Composition) -> tuple[Keys, Any, list[str]]:
+    """Read from jsonargparse's message which setting it refuses, by its keys, and the types that are expected."""
     found = re.search(r'key "([\w.]+)"', text)
-    if not found:
-        return text
-    keys = tuple(found[1].split("."))
+    keys = tuple(found[1].split(".")) if found else ()
     value = next((value for path, value in walk(composition.settings) if path == keys), None)
     types = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", text, re.MULTILINE)
     plain = [re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", each).replace("NoneType", "null") for each in types]
-    expected = " or ".join(plain) or text.partition("\n")[2].strip()
-    return f"{composition.where(keys)}{found[1]}: {value!r} given, {expected} expected"
+    return keys, value, plain
+
+
+def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """Write a setting as a recipe would: `{"train": {"epochs": 3}}`."""
+    return reduce(lambda inner, key: {key: inner}, reversed(keys), value)

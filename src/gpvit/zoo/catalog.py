@@ -119,11 +119,12 @@ def find(name: str) -> CatalogEntry:
     if name in MODELS:
         return MODELS[name]
     system, backbone = split_system(name)
-    if system:
-        import timm  # no other name needs it, and it takes seconds
+    import timm  # no name of the catalog needs it, and it takes seconds
 
-        if timm.is_model(backbone):
+    if timm.is_model(backbone):
+        if system:
             return CatalogEntry(SYSTEMS[system], "timm", system=system, backbone=backbone)
+        raise UserError(f"classifiers are GPViTs; {name} of timm may be a segmenter's backbone, upernet_{name}")
     raise UserError(f"unknown model {name!r}; {nearest(name, MODELS, most=3)}")
 
 
