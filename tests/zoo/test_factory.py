@@ -321,3 +321,26 @@ def test_a_folder_named_like_a_tag_or_a_model_hides_neither(tmp_path, monkeypatc
 def test_a_name_that_ends_with_a_dot_is_refused():
     with pytest.raises(UserError, match="ends with a dot"):
         gpvit.create_model("gpvit_nano.")
+
+
+@pytest.mark.parametrize("kind", ["runs/mine", "mine", "~/runs/mine", "$RUNS/mine", "in1k"])
+@pytest.mark.parametrize("best", ["best", "last"])
+def test_a_run_folder_stands_for_its_best_weights_wherever_a_model_is_named(kind, best, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ("runs/mine" if "/" in kind else kind)
+    model = gpvit.create_model("gpvit_nano", num_classes=3, img_size=32)
+    gpvit.save(model, folder / f"{best}.safetensors")
+    if best == "best":
+        gpvit.save(gpvit.create_model("gpvit_nano", num_classes=3, img_size=32), folder / "last.safetensors")
+    backbone = gpvit.create_model("segformer_gpvit_nano", backbone_weights=kind, num_classes=2).backbone.model
+    opened = [gpvit.load(kind), open_model(kind), gpvit.create_model("gpvit_nano", kind, num_classes=3), backbone]
+    assert all(torch.equal(each.stem.first.conv.weight, model.stem.first.conv.weight) for each in opened)
+    assert not is_untrained(kind)
+
+
+def test_a_folder_without_weights_says_what_is_looked_for(tmp_path):
+    for open_it in (gpvit.load, open_model, lambda path: gpvit.create_model("gpvit_nano", path)):
+        with pytest.raises(FileNotFoundError, match=r"holds neither best.safetensors nor last.safetensors"):
+            open_it(tmp_path)

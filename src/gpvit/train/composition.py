@@ -3,12 +3,13 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 
 from gpvit.errors import UserError
 from gpvit.io import expand, read_yaml
@@ -156,6 +157,24 @@ def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
         yield from _lines(value, keys)
 
 
+def check_types(parser: ArgumentParser, given: dict[str, Any], composition: Composition) -> Any:
+    """Check settings of a composition against a parser's types, by which a number is read as it is meant.
+
+    `root: 2024` is a folder, and `steps: 1e5` a count.
+    """
+    try:
+        checked = parser.parse_object(given)
+    except ArgumentError as error:
+        if meant := _as_meant(str(error), composition):
+            composition = replace(composition, settings=merge(composition.settings, meant))
+            return check_types(parser, merge(given, meant), composition)
+        raise UserError(_explain(str(error), composition)) from error
+    for keys, value in walk(composition.settings):
+        if isinstance(value, str) and ":" in value and isinstance(checked.get(".".join(keys)), int | float):
+            raise UserError(f"{composition.where(keys)}{'.'.join(keys)}: {value!r} given, a number expected")
+    return checked
+
+
 def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
     """Raise for the first setting that is neither `known`, such as `data.augmentation.scale`, nor within such a one."""
     for keys, value in walk(composition.settings):
@@ -172,14 +191,14 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
 
 
-def locate_message(text: str, composition: Composition) -> str:
+def located(text: str, composition: Composition) -> str:
     """Put in front of a message where the setting stands that it names first."""
     found = ((re.search(rf"\b{re.escape(keys[-1])}\b", text), keys) for keys, _ in walk(composition.settings))
     named = min(((match.start(), keys) for match, keys in found if match), default=(0, ("model", "name")))
     return f"{composition.where(named[1])}{text}"
 
 
-def explain(text: str, composition: Composition) -> str:
+def _explain(text: str, composition: Composition) -> str:
     """Say what jsonargparse refuses: where it stands, what is given and what is expected."""
     if missing := re.search(r"arguments are required: ([\w.]+)", text):
         return f"{composition.files}: {missing[1]} is missing; add it, or give --{missing[1]} VALUE"
@@ -188,7 +207,7 @@ def explain(text: str, composition: Composition) -> str:
     return f"{composition.where(keys)}{'.'.join(keys)}: {value!r} given, {expected} expected" if keys else text
 
 
-def as_meant(text: str, composition: Composition) -> dict[str, Any]:
+def _as_meant(text: str, composition: Composition) -> dict[str, Any]:
     """Give the one setting that jsonargparse refuses in the type that is meant, if it is a number of another type."""
     keys, value, types = _refused(text, composition)
     if type(value) is int and "str" in types:

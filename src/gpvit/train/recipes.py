@@ -4,7 +4,7 @@ import re
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import partial
 from inspect import Parameter, signature
@@ -14,27 +14,16 @@ from pydoc import locate
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, get_loader
+from jsonargparse import ArgumentParser, get_loader
 from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
 from gpvit.io import expand
 from gpvit.tasks.optim import OptimConfig
+from gpvit.train import composition as parts
 from gpvit.train.advice import verdict
-from gpvit.train.composition import (
-    EXAMPLE,
-    RENAMED,
-    Composition,
-    as_meant,
-    compose,
-    explain,
-    find_recipe,
-    locate_message,
-    merge,
-    refuse_unknown,
-    walk,
-)
+from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge
 from gpvit.train.config import TrainConfig
 from gpvit.train.loop import fit
 from gpvit.zoo.catalog import find
@@ -101,38 +90,23 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     composition = recipes.overridden(
         {key: text if key in known else get_loader("yaml")(text) for key, text in options.items()}
     )
-    refuse_unknown(composition, known)
+    parts.refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
-    checked = _parse(parser, given, composition)
+    checked = parts.check_types(parser, given, composition)
     parser.set_defaults(vars(checked.as_flat()))
     try:
         built = parser.instantiate(checked)
         create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
         create()  # which knows what its network takes
     except UserError as error:
-        raise UserError(locate_message(str(error), composition)) from error
+        raise UserError(parts.located(str(error), composition)) from error
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
     create_data = partial(data, **vars(built.data))
     return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, _explain(parser))
-
-
-def _parse(parser: ArgumentParser, given: dict[str, Any], composition: Composition) -> Any:
-    """Check settings against their types, by which a number is read as it is meant: `root: 2024`, `steps: 1e5`."""
-    try:
-        checked = parser.parse_object(given)
-    except ArgumentError as error:
-        if meant := as_meant(str(error), composition):
-            composition = replace(composition, settings=merge(composition.settings, meant))
-            return _parse(parser, merge(given, meant), composition)
-        raise UserError(explain(str(error), composition)) from error
-    for keys, value in walk(composition.settings):
-        if isinstance(value, str) and ":" in value and isinstance(checked.get(".".join(keys)), int | float):
-            raise UserError(f"{composition.where(keys)}{'.'.join(keys)}: {value!r} given, a number expected")
-    return checked
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -214,7 +188,7 @@ def _create_parser(task: type, data: type, model: Mapping[str, Any]) -> Argument
         elsewhere = {each.name for config in (OptimConfig, TrainConfig) for each in fields(config)}
         group = parser.add_argument_group("More arguments of the model")
         for key in model:
-            if key not in {*own, *elsewhere, *RENAMED, "class"}:
+            if key not in {*own, *elsewhere, *parts.RENAMED, "class"}:
                 group.add_argument(f"--model.{key}", type=Any)
     parser.add_class_arguments(data, "data", instantiate=False)
     if hasattr(task, "default_optim") or "optim" in own:
