@@ -80,6 +80,8 @@ def test_a_run_folder_stands_for_its_best_weights(tmp_path, checkpoint, names, m
 def test_a_folder_without_weights_says_what_is_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds neither best\.safetensors nor last\.safetensors"):
         open_model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds neither"):
+        gpvit.create_model("gpvit_nano", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["gpvit_nano", "upernet_resnet18"])
@@ -338,9 +340,3 @@ def test_a_run_folder_stands_for_its_best_weights_wherever_a_model_is_named(kind
     opened = [gpvit.load(kind), open_model(kind), gpvit.create_model("gpvit_nano", kind, num_classes=3), backbone]
     assert all(torch.equal(each.stem.first.conv.weight, model.stem.first.conv.weight) for each in opened)
     assert not is_untrained(kind)
-
-
-def test_a_folder_without_weights_says_what_is_looked_for(tmp_path):
-    for open_it in (gpvit.load, open_model, lambda path: gpvit.create_model("gpvit_nano", path)):
-        with pytest.raises(FileNotFoundError, match=r"holds neither best.safetensors nor last.safetensors"):
-            open_it(tmp_path)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _CHANCE = 1.2  # times the score of guessing
-_FEW_IMAGES = 2_000
+_FEW_IMAGES = 1_000
 _FEW_STEPS = 30
 # AdamW's rate for one image a step, which grows with their root. From random weights, 7e-4 leaves three easy classes
 # of 90 images at chance or little above, and 5e-4 does not.
