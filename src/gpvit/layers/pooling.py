@@ -35,8 +35,7 @@ class AttentionPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Gather the grid into one vector."""
         x = x.flatten(1, 2)
-        query = self.norm(self.token).expand(x.shape[0], -1, -1)
-        return attend(query, self.key(x), x, self.num_heads).squeeze(1)
+        return attend(self.norm(self.token), self.key(x), x, self.num_heads).squeeze(1)
 
 
 def build_pool(name: str, dim: int, num_heads: int) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.layers.convolutions import ConvNorm
+from gpvit.layers.convolutions import ConvNorm, channels_last
 
 
 class ConvStem(nn.Module):
@@ -35,7 +35,7 @@ class ConvStem(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, in_chans, height, width)`` into tokens ``(B, H, W, C)``."""
         height, width = x.shape[-2:]
-        x = F.relu(self.first(x.contiguous(memory_format=torch.channels_last)), inplace=True)
+        x = F.relu(self.first(channels_last(x)), inplace=True)
         for conv in self.extra:
             x = F.relu(conv(x), inplace=True)
         # Written from the image's sides: then an exporter finds the padded sides to be simple, and tells so in seconds.

@@ -138,7 +138,8 @@ class ViTAdapter(nn.Module):
         grid = tokens.patches.unflatten(1, tokens.grid).permute(0, 3, 1, 2)
         outputs = []
         for stride in self.strides:
-            shape = (-(-size[0] // stride), -(-size[1] // stride))
+            # Not -(-side // stride): exporters to ONNX divide positive numbers only.
+            shape = ((size[0] + stride - 1) // stride, (size[1] + stride - 1) // stride)
             summed = _crop(maps[stride], shape) + _crop(_resize(grid, self.patch, stride), shape)
             outputs.append(self.norms[str(stride)](summed))
         return outputs
@@ -197,7 +198,7 @@ def _resize(x: torch.Tensor, patch: int, stride: int) -> torch.Tensor:
 
 
 def _pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    bottom, right = -x.shape[2] % multiple, -x.shape[3] % multiple
+    bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in x.shape[2:])
     if torch.compiler.is_exporting() or bottom or right:  # an exported graph must serve every size
         x = F.pad(x, (0, right, 0, bottom))
     return x

@@ -278,7 +278,7 @@ class GPViT(nn.Module):
         """Make tokens ``(B, H, W, C)`` with their positions, and tell the size of the grid without its padding."""
         grid = self._grid(x)
         x = self.stem(x)
-        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2])), grid
+        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2])).expand_as(x), grid
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
