@@ -20,7 +20,7 @@ from gpvit.layers.local_attention import CrossShapedAttention
 from gpvit.tasks import ClassificationTask, OptimConfig
 from gpvit.tasks.detection import detect
 from gpvit.zoo.official import convert_official
-from gpvit.zoo.timm_models import HEADS
+from gpvit.zoo.plain_vits import HEADS
 
 
 class Fixed:

@@ -109,7 +109,7 @@ class Ungrouping(nn.Module):
         self.drop_path = DropPath(drop_path)
         if fusion not in get_args(Fusion):
             raise UserError(f"fusion must be one of {', '.join(get_args(Fusion))}; got {fusion!r}")
-        self.fuse = nn.Linear(2 * dim, dim) if fusion == "concatenation" else None
+        self.merge = nn.Linear(2 * dim, dim) if fusion == "concatenation" else None
 
     def forward(
         self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
@@ -119,7 +119,7 @@ class Ungrouping(nn.Module):
         query, key, value = self.query(self.norm_query(x)), self.key(groups), self.value(groups)
         weights = attention_weights(query, key, self.num_heads) if return_weights else None
         answer = self.drop_path(self.proj(attend(query, key, value, self.num_heads)))
-        return (x + answer if self.fuse is None else self.fuse(torch.cat([x, answer], dim=-1))), weights
+        return (x + answer if self.merge is None else self.merge(torch.cat([x, answer], dim=-1))), weights
 
 
 class GroupPropagationBlock(nn.Module):
@@ -170,6 +170,10 @@ class GroupPropagationBlock(nn.Module):
             self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim)
         elif dwconv:
             self.dwconv = depthwise(dim, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the group tokens."""
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -39,8 +39,7 @@ class StripeAttention(nn.Module):
         out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         if torch.compiler.is_exporting():  # the memory that a kernel leaves is not that of another device's kernel
             out = out.clone(memory_format=torch.contiguous_format)
-        value = qkv[..., 2, :]
-        return merge(out.reshape(value.shape) + on_grid(self.lepe, value), grid)
+        return merge(out.flatten(2).unflatten(1, stripe) + on_grid(self.lepe, qkv[..., 2, :]), grid)
 
 
 class CrossShapedAttention(nn.Module):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpvit.layers.convolutions import ConvNorm, channels_last
+from gpvit.ops.tracing import is_for_any_size
 
 
 class ConvStem(nn.Module):
@@ -41,7 +42,7 @@ class ConvStem(nn.Module):
         # Written from the image's sides: then an exporter finds the padded sides to be simple, and tells so in seconds.
         pad_h = self._padded(height) - x.shape[-2]
         pad_w = self._padded(width) - x.shape[-1]
-        if torch.compiler.is_exporting() or pad_h or pad_w:  # an exported graph must serve every size
+        if is_for_any_size(x) or pad_h or pad_w:  # an exported graph must serve every size
             x = F.pad(x, (0, pad_w, 0, pad_h))
         return self.proj(x).permute(0, 2, 3, 1)
 

@@ -8,6 +8,7 @@ Shape letters: B batch, N tokens of the transformer's grid, S tokens of the pyra
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from gpvit.layers.interaction import Extractor, Geometry, Injector
 from gpvit.layers.spatial_prior import STRIDES, SpatialPrior
 from gpvit.models.plain_vit import Tokens, embed, patch_and_channels, require_plain, run_blocks, take_over
 from gpvit.ops.deformable import Grid
+from gpvit.ops.tracing import is_for_any_size
 
 
 class ViTAdapter(nn.Module):
@@ -35,9 +37,9 @@ class ViTAdapter(nn.Module):
     Args:
         backbone: A :class:`~gpvit.models.backbone.GPViT`, or a ``VisionTransformer`` (ViT, DeiT, DINOv2, ...) or
             ``Eva`` (EVA-02, DINOv3, ...) of timm with patches of any size.
-        blocks: First and last block of each interaction; together they are all blocks of the backbone.
+        blocks: First and last block of each interaction, together all blocks of the backbone; by default four parts.
         num_outputs: 4 for strides 4 to 32 (Mask R-CNN), 3 for strides 8 to 32 (RetinaNet).
-        num_heads: Heads of the deformable attentions; divides ``C``.
+        num_heads: Heads of the deformable attentions; divides ``C``. By default 6 where that does, else 16, 8, 4 or 1.
         num_points: Samples of a head on each map.
         mlp_ratio: Hidden width of the extractors' convolutional MLPs over ``C``.
         drop_path_rate: Probability of dropping such an MLP for a sample. code: the same for all, it does not rise.
@@ -56,9 +58,9 @@ class ViTAdapter(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        blocks: Sequence[Sequence[int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
+        blocks: Sequence[Sequence[int]] | None = None,
         num_outputs: int = 4,
-        num_heads: int = 6,
+        num_heads: int | None = None,
         num_points: int = 4,
         mlp_ratio: float = 0.25,
         drop_path_rate: float = 0.0,
@@ -70,6 +72,9 @@ class ViTAdapter(nn.Module):
             raise UserError(f"num_outputs must be 3 (strides 8 to 32) or 4 (strides 4 to 32); got {num_outputs}")
         self.backbone = require_plain(backbone)
         depth = len(self.backbone.blocks)
+        if blocks is None:
+            ends = [depth * part // 4 for part in range(5)]
+            blocks = [(first, end - 1) for first, end in pairwise(ends) if first < end]
         self.stages = [range(first, last + 1) for first, last in blocks]
         if [i for stage in self.stages for i in stage] != list(range(depth)):
             raise UserError(
@@ -78,6 +83,7 @@ class ViTAdapter(nn.Module):
             )
         self.patch, self.in_chans = patch_and_channels(self.backbone)
         self.embed_dim = dim = self.backbone.embed_dim
+        num_heads = num_heads or next(heads for heads in (6, 16, 8, 4, 1) if not dim % heads)
         self.strides = STRIDES[-num_outputs:]
         self.grad_checkpointing = False
 
@@ -199,7 +205,7 @@ def _resize(x: torch.Tensor, patch: int, stride: int) -> torch.Tensor:
 
 def _pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
     bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in x.shape[2:])
-    if torch.compiler.is_exporting() or bottom or right:  # an exported graph must serve every size
+    if is_for_any_size(x) or bottom or right:  # an exported graph must serve every size
         x = F.pad(x, (0, right, 0, bottom))
     return x
 
