@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from gpvit.errors import UserError
 from gpvit.layers.interaction import Extractor, Geometry, Injector
 from gpvit.layers.spatial_prior import STRIDES, SpatialPrior
+from gpvit.models.images import check_images
 from gpvit.models.plain_vit import Tokens, embed, patch_and_channels, require_plain, run_blocks, take_over
 from gpvit.ops.deformable import Grid
 from gpvit.ops.tracing import is_for_any_size
@@ -132,7 +133,7 @@ class ViTAdapter(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Turn images ``(B, in_chans, height, width)`` into maps ``(B, C, height / stride, width / stride)``."""
-        self._check(x)
+        check_images(x, self.in_chans)
         size = (x.shape[2], x.shape[3])
         x = _pad(x, STRIDES[-1])
         maps = self.spatial_prior(x)
@@ -180,12 +181,6 @@ class ViTAdapter(nn.Module):
 
     def _run(self, module: nn.Module, *args: Any) -> torch.Tensor:
         return checkpoint(module, *args, use_reentrant=False) if self._recomputes() else module(*args)
-
-    def _check(self, x: torch.Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_chans or 0 in x.shape:
-            raise UserError(f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
 
 
 def _centres(shape: Grid, stride: int, reach: Grid, device: torch.device) -> torch.Tensor:

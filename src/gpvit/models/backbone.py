@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from timm.layers import to_2tuple
 from torch import nn
 
 from gpvit.errors import UserError
@@ -18,6 +19,7 @@ from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
 from gpvit.layers.pooling import build_pool
 from gpvit.layers.stem import ConvStem
 from gpvit.models.activation_checkpointing import checkpoint_block
+from gpvit.models.images import check_images
 from gpvit.models.variants import Layout, block_indices, build_block, layout
 from gpvit.ops.resizing import resize_pos_embed
 
@@ -93,7 +95,7 @@ class GPViT(nn.Module):
             raise UserError(f"stride must be a power of 2 from 4; got {stride}")
         self.stride = stride
         self.stem = ConvStem(in_chans, embed_dim, stem_convs, stride=stride)
-        self.img_size = _pair(img_size)
+        self.img_size = to_2tuple(img_size)
         self.pos_embed = nn.Parameter(torch.empty(1, *self._grid(*self.img_size), embed_dim))
 
         drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
@@ -139,7 +141,7 @@ class GPViT(nn.Module):
     @torch.no_grad()
     def set_input_size(self, img_size: int | tuple[int, int]) -> None:
         """Interpolate the position embedding, once for all, to images of a size in pixels; others still work."""
-        self.img_size = _pair(img_size)
+        self.img_size = to_2tuple(img_size)
         if self.gpvit_config is not None:
             kwargs = {**self.gpvit_config["kwargs"], "img_size": self.img_size}
             self.gpvit_config = {**self.gpvit_config, "kwargs": kwargs}
@@ -281,23 +283,9 @@ class GPViT(nn.Module):
         """Return the size of the token grid of an image."""
         return (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
 
-    def _check(self, x: torch.Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_chans:
-            raise UserError(
-                f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}; "
-                f"pass in_chans={x.shape[1] if x.ndim == 4 else '...'} when the model is created, or convert the images"
-            )
-        if not x.is_floating_point():
-            raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
-        if x.shape[2] < MIN_SIDE or x.shape[3] < MIN_SIDE:
-            raise UserError(
-                f"expected images of at least {MIN_SIDE} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
-            )
-
     def _embed(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """Make tokens ``(B, H, W, C)`` with their positions, and tell the size of the grid without its padding."""
-        if isinstance(x, torch.Tensor):  # symbolic tracing knows no shapes
-            self._check(x)
+        check_images(x, self.in_chans, MIN_SIDE)
         grid = self._grid(x.shape[2], x.shape[3])
         x = self.stem(x)
         return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2])).expand_as(x), grid
@@ -305,11 +293,6 @@ class GPViT(nn.Module):
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
         return checkpoint_block(block, x) if recomputes else block(x)
-
-
-def _pair(img_size: int | tuple[int, int]) -> tuple[int, int]:
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    return height, width
 
 
 def _init_classifier(head: nn.Module) -> None:
