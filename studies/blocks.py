@@ -15,7 +15,7 @@ from torch import nn
 
 import gpvit
 from gpvit.errors import UserError
-from gpvit.layers.convolutions import DepthwiseConv, GridConv
+from gpvit.layers.convolutions import depthwise, on_grid
 from gpvit.layers.token_block import FeedForward, TokenBlock
 from gpvit.ops.windows import merge, partition
 
@@ -110,17 +110,17 @@ class ConvPropagationBlock(nn.Module):
 
     def __init__(self, dim: int, drop_path: float = 0.0):
         super().__init__()
-        self.conv1 = GridConv(dim, dim, kernel_size=3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False)
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.conv2 = GridConv(dim, dim, kernel_size=3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.drop_path = DropPath(drop_path)
         nn.init.zeros_(self.norm2.weight)  # as in ViTDet
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, H, W, C)``."""
-        y = F.gelu(self.norm1(self.conv1(x)))
-        return x + self.drop_path(self.norm2(self.conv2(y)))
+        y = F.gelu(self.norm1(on_grid(self.conv1, x)))
+        return x + self.drop_path(self.norm2(on_grid(self.conv2, y)))
 
 
 class IsolatedBlock(nn.Module):
@@ -135,11 +135,11 @@ class IsolatedBlock(nn.Module):
     def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0):
         super().__init__()
         self.mlp = FeedForward(dim, mlp_ratio, eps=1e-6, drop_path=drop_path)
-        self.dwconv = DepthwiseConv(dim, bias=False)
+        self.dwconv = depthwise(dim, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, H, W, C)``."""
-        return self.dwconv(self.mlp(x))
+        return on_grid(self.dwconv, self.mlp(x))
 
 
 gpvit.register_block("window", WindowBlock)

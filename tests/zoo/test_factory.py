@@ -276,7 +276,7 @@ def test_what_does_not_fit_is_an_error(classifier, tmp_path):
         gpvit.create_model("upernet_gpvit_nano", classifier, backbone_weights=classifier)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         gpvit.create_model("upernet_gpvit_nano", backbone_weights=tmp_path / "nowhere.pth")
-    with pytest.raises(ValueError, match="give a tag of timm's pretrained weights"):
+    with pytest.raises(ValueError, match="is no tag of timm's weights of"):
         gpvit.create_model("upernet_resnet18", backbone_weights=classifier)
 
 

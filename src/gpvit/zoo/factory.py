@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch import nn
 
@@ -34,7 +35,7 @@ def create_model(
         name: A name of the catalog, such as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
             backbone, such as ``"upernet_resnet50"``.
         weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote
-            or of the folder of a run. None starts from random values.
+            of a run folder, or of one of timm's (``save_for_hf``, its training's). None starts from random values.
         backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
             What was loaded and what was not is printed.
         new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
@@ -176,8 +177,11 @@ def _with_backbone_weights(entry: CatalogEntry, weights: str, kwargs: dict[str, 
         model = build(entry, **kwargs)
         print(_load_backbone(model, read_checkpoint(path).state_dict, str(path)), file=sys.stderr)
         return model
-    if not weights.isidentifier():
-        raise UserError(f"backbone_weights={weights!r}: of {entry.backbone}, give a tag of timm's pretrained weights")
+    if not timm.is_model_pretrained(f"{entry.backbone}.{weights}"):
+        tags = ", ".join(each.partition(".")[2] for each in timm.list_pretrained(f"{entry.backbone}.*")) or "none"
+        raise UserError(
+            f"backbone_weights={weights!r} is no tag of timm's weights of {entry.backbone}, which are {tags}"
+        )
     own = {"pretrained": True, "pretrained_cfg": weights}  # timm fetches and fits them
     return build(entry, **{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
 
