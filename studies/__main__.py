@@ -42,7 +42,7 @@ def figure(args: Arguments) -> Iterable[Path]:
         if refused := [name for name, value in given.items() if value not in (None, [])]:
             raise UserError(f"leave out {', '.join(refused)}: figure 5 counts blocks, and sees no images")
         return show(args, macs_table((64, 128), (216,), 64) if args.quick else macs_table(), draw_macs)
-    from gpvit.data.images import list_images
+    from gpvit.data.files import list_images
     from studies.figure_6 import FIGURE_6_MODELS, draw_figure_6
 
     models = args.models or (["gpvit_nano"] if args.quick else FIGURE_6_MODELS)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, YAML read as it is written, natural order of names, digests."""
+"""Paths as users write them, files written whole or not at all, YAML as it is written, natural order, digests."""
 
 import hashlib
 import os
@@ -14,9 +14,9 @@ import yaml
 from gpvit.errors import UserError
 
 
-def expand(path: str | Path) -> Path:
-    """Put the folders that `~` and `$NAME` stand for into a path, which no shell has done in a file's or after `=`."""
-    return Path(os.path.expandvars(path)).expanduser()
+def located(path: str | Path) -> Path:
+    """Give the path that a user means: `~` and `$VARIABLES` are expanded, unless there is one as it is written."""
+    return Path(path if os.path.lexists(path) else os.path.expandvars(os.path.expanduser(path)))
 
 
 @contextmanager
@@ -35,9 +35,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8, whole or not at all; odd bytes of file names are written as escapes."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -62,7 +62,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 class _AsWritten(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {  # type: ignore[misc]  # a class has them, and not an object
         None: [
             (f"tag:yaml.org,2002:{kind}", re.compile(f"(?:{pattern})$"))
             for kind, pattern in (

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,18 @@ def test_what_is_no_image_is_reported_and_the_rest_still_done(checkpoint, photos
     assert str(photos / "c.jpg") in errors
     assert str(photos / "more" / "cut.jpg") in errors
     assert "2 of 7 images could not be predicted" in errors
+
+
+def test_file_names_that_no_encoding_has(checkpoint, photos, tmp_path, capsys):
+    names = [os.fsdecode(b"p/M\xfcller.png"), "p/\N{CAT FACE}.png"]
+    (tmp_path / "p").mkdir()
+    for name in names:
+        shutil.copy(photos / "a.png", tmp_path / name)
+    assert main(["predict", checkpoint, str(tmp_path / "p")]) == 0
+    assert r"M\udcfcller.png" in capsys.readouterr().out
+    assert main(["predict", checkpoint, str(tmp_path / "p"), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [str(tmp_path / name) for name in names]
 
 
 def test_a_segmenter_prints_the_area_of_each_class(segmenter, photos, capsys):

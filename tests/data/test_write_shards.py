@@ -212,7 +212,7 @@ def test_data_sets_that_cannot_be_used(dataset, tmp_path):
         write_shards(dataset, tmp_path / "out")
     (dataset / "test" / "owl").rename(dataset / "test" / "crow")
     (dataset / "test" / "blue.tit").mkdir()
-    with pytest.raises(FileNotFoundError, match="Add images or remove these folders"):
+    with pytest.raises(FileNotFoundError, match="Add images or remove the class folders without any"):
         write_shards(dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

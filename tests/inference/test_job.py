@@ -43,6 +43,15 @@ def test_each_image_is_one_processes_and_done_ones_are_left_out(tmp_path):
     assert job.missing() == 8
 
 
+def test_a_file_name_that_is_not_utf_8_is_kept(tmp_path):
+    name = "M\udcfcller.png"  # as Python gives a name in Latin-1
+    job = Job(tmp_path, {}, [name])
+    with job.writer(0) as write:
+        write({"index": 0, "facts": {"source": name}})
+    assert Job(tmp_path, {}, [name]).merge() == (1, 0)
+    assert json.loads((tmp_path / "predictions.jsonl").read_text(encoding="utf-8")) == {"source": name}
+
+
 def test_a_line_that_was_cut_off_is_written_anew_and_the_first_result_counts(tmp_path):
     job = Job(tmp_path, {}, NAMES[:3])
     with job.writer(0) as write:

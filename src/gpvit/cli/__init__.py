@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, get_origin
 
 from gpvit.errors import UserError, nearest
@@ -59,6 +60,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"gpvit: unknown verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks ends no verb
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         rest = _take_plugins(rest)
         function = getattr(import_module(f"gpvit.cli.{verb}"), verb)

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from gpvit.cli import CommandError
-from gpvit.data.images import ImageError, list_images, read_image
+from gpvit.data.files import list_images
+from gpvit.data.images import ImageError, read_image
 from gpvit.devices import choose_device
 from gpvit.inference.groups import draw_groups
 from gpvit.inference.inputs import image_names

@@ -67,7 +67,8 @@ def predict(
         scales: Segmenters only: factors of the image's size to average over, such as 0.5,1.0,1.5.
         flip: Segmenters only: average over the image and its mirror image.
         score: Detectors only: minimum score to keep (default 0.5).
-        classes: Detectors only: classes to look for, such as cat,dog (default all).
+        classes: Detectors only: classes to look for, such as cat,dog (default all); a name with
+            a comma stands in double quotes.
         coco: Detectors only: file for the objects of all images in COCO's result format; for scoring, add --score 0.
             An image_id is the number that the file is named by, such as 139 of 000000000139.jpg, if all images are
             named so, or else the image's position, from 1.
@@ -101,7 +102,7 @@ def predict(
         if answer.result is None:
             failures += 1
         elif json:
-            print(json_format.dumps(answer.line["facts"], ensure_ascii=False), flush=True)
+            _print_json(answer.line["facts"])
         else:
             console.print(heading(answer.line["facts"]), soft_wrap=True)  # a path stays whole
             console.print(table(answer.result, plan))
@@ -131,10 +132,16 @@ def _run_job(plan: Plan, images: Images, devices: int | None, ray: str | None, c
     done, failures = job.merge(coco)
     merged = job.folder / "predictions.jsonl"
     if json:
-        sys.stdout.write(merged.read_text(encoding="utf-8"))
+        with merged.open(encoding="utf-8") as lines:
+            for line in lines:
+                _print_json(json_format.loads(line))
     print(f"{done} images: {merged}", file=sys.stderr if json else sys.stdout)
     if failures:
         raise CommandError(f"{failures} of {len(images)} images could not be predicted; the same command retries them")
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    print(json_format.dumps(facts, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"), flush=True)
 
 
 def _check(top: int | None, coco: str | None, out: str | None, devices: int | None, ray: str | None) -> None:

@@ -1,8 +1,8 @@
 """Any image a user has, as 8-bit RGB."""
 
-import glob
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -11,14 +11,15 @@ from typing import IO
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from gpvit.errors import UserError
-from gpvit.io import natural_key
+from gpvit.io import located
 
 ImageSource = str | Path | Image.Image | np.ndarray | torch.Tensor
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, right and bottom exclusive."""
+
+_RANGES = "uint16 lies in 0..65535, floats and booleans in [0, 1], all other integers in 0..255"
 
 
 class ImageError(UserError):
@@ -28,12 +29,13 @@ class ImageError(UserError):
 def read_image(source: ImageSource, box: Box | None = None, max_pixels: int | None = None) -> Image.Image:
     """Read any image as 8-bit RGB, turned upright.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit values are scaled from 0..65535, and of an
-    animation the first frame is taken.
+    EXIF rotation is applied, transparency is laid on white, and of an animation the first frame is taken. The type of
+    values says their range, alike in files, arrays and tensors: uint16 lies in 0..65535, floats and booleans in [0, 1],
+    all other integers in 0..255; values beyond it are refused.
 
     Args:
         source: A path, a PIL image, an array `(H, W)` or `(H, W, 1 | 3 | 4)`, or a tensor `(H, W)` or
-            `(1 | 3 | 4, H, W)`. Arrays and tensors hold uint8, uint16 or floats in [0, 1].
+            `(1 | 3 | 4, H, W)`.
         box: The window of the upright image that is read; None reads all of it. For many windows of a large image,
             give what `open_image` opened.
         max_pixels: Raises Pillow's limit of 178,956,970 pixels, which guards against small files that claim to be huge
@@ -52,7 +54,7 @@ def read_image(source: ImageSource, box: Box | None = None, max_pixels: int | No
     """
     if isinstance(source, str | Path):
         with _existing(source).open("rb") as file:
-            return _to_rgb(*_identify(file, str(source), max_pixels), box)
+            return _to_rgb(*identify(file, str(source), max_pixels), box)
     return _to_rgb(*_in_memory(source), box)
 
 
@@ -74,62 +76,22 @@ def open_image(source: ImageSource, max_pixels: int | None = None) -> Image.Imag
         ImageError: The file or the values are no image; the message names them and the remedy.
     """
     if isinstance(source, str | Path):
-        return _upright(*_identify(_existing(source), str(source), max_pixels))
-    return _upright(*_in_memory(source))
+        return upright(*identify(_existing(source), str(source), max_pixels))
+    return upright(*_in_memory(source))
 
 
 def decode_image(data: bytes, name: str, max_pixels: int | None = None) -> Image.Image:
     """Read the content of an image file, which messages call `name`, as `read_image` reads the file."""
-    return _to_rgb(*_identify(BytesIO(data), name, max_pixels))
-
-
-def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
-    """List image files from files, folders and glob patterns, each file once, in the order of the inputs.
-
-    Args:
-        inputs: Files, and files that a pattern matches, are taken as they are, whatever their extension. Folders,
-            and folders that a pattern matches, give their images at any depth, by extension. They are sorted as
-            people count: `frame2.png` comes before `frame10.png`.
-
-    Raises:
-        FileNotFoundError: A path does not exist, a pattern matches nothing, or a folder holds no image.
-        UserError: `inputs` is empty.
-    """
-    inputs = [inputs] if isinstance(inputs, str | Path) else inputs
-    if not inputs:
-        raise UserError("no image was given: name at least one file, folder or pattern such as 'photos/*.jpg'")
-    found: list[Path] = []
-    for entry in map(os.path.expanduser, map(str, inputs)):
-        matches = sorted(map(Path, glob.glob(entry, recursive=True)), key=_natural_order)
-        if os.path.lexists(entry) or not glob.has_magic(entry):
-            matches = [Path(entry)]
-        if not matches:
-            raise FileNotFoundError(f"pattern {entry} matches nothing; check it (relative to {Path.cwd()})")
-        found += [path for match in matches for path in _images_in(match)]
-    return list(dict.fromkeys(found))
-
-
-def _images_in(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such file or folder; check the path (relative to {Path.cwd()})")
-    found = [file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()]
-    if not found:
-        raise FileNotFoundError(f"folder {path} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
-    return sorted(found, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[object, str]]:
-    return [(natural_key(part), part) for part in path.parts]  # names that count alike go by their letters
+    return _to_rgb(*identify(BytesIO(data), name, max_pixels))
 
 
 def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = located(path)
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image; give its files (list_images finds them)")
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such image; check the path (relative to {Path.cwd()})")
+        link = f" links to {os.readlink(path)}, which is not there" if path.is_symlink() else ": no such image"
+        raise FileNotFoundError(f"{path}{link}; check the path (relative to {Path.cwd()})")
     return path
 
 
@@ -143,11 +105,14 @@ def _in_memory(source: Image.Image | np.ndarray | torch.Tensor) -> tuple[Image.I
     raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
 
 
-def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tuple[Image.Image, str]:
+def identify(file: Path | IO[bytes], name: str, max_pixels: int | None = None) -> tuple[Image.Image, str]:
     """Open an image file without decoding it; give the name as well."""
-    limit = max_pixels or int(os.environ.get("GPVIT_MAX_PIXELS", 0))
+    given = os.environ.get("GPVIT_MAX_PIXELS", "0")
+    if not given.isdecimal():
+        raise UserError(f"GPVIT_MAX_PIXELS is {given!r}; give a number of pixels, such as 400000000")
+    limit = max_pixels or int(given)
     usual = Image.MAX_IMAGE_PIXELS
-    with _decoding(name):
+    with decoding(name):
         try:
             if usual and limit > 2 * usual:
                 Image.MAX_IMAGE_PIXELS = limit // 2 + 1  # Pillow warns from there on, and refuses twice as many
@@ -164,7 +129,7 @@ def _identify(file: Path | IO[bytes], name: str, max_pixels: int | None) -> tupl
 
 
 @contextmanager
-def _decoding(name: str) -> Iterator[None]:
+def decoding(name: str) -> Iterator[None]:
     """Name the image in whatever goes wrong: on damaged bytes Pillow's decoders raise nearly anything."""
     try:
         yield
@@ -176,24 +141,24 @@ def _decoding(name: str) -> Iterator[None]:
         raise ImageError(f"{name} is damaged or truncated ({error}); remove it or fetch it again") from error
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    with _decoding(name):
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """Turn an image as its EXIF data say."""
+    with decoding(name):
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         return ImageOps.exif_transpose(image) if turned else image
 
 
 def _to_rgb(image: Image.Image, name: str, box: Box | None = None) -> Image.Image:
     """Convert any image to RGB, or a window of it; the copy shares no memory with it."""
-    with _decoding(name):
-        image = _upright(image, name)
+    is_16_bit = image.mode == "I" and image.format in ("PPM", "PNG")  # which Pillow opens as integers of 32 bits
+    with decoding(name):
+        image = upright(image, name)
         image.load()
         if box is not None:
             image = image.crop(box)
         if image.mode.startswith(("I", "F")):  # of 16 bits, 32 bits or floats, which Pillow would clip to 255
             pixels = np.asarray(image)
-            if pixels.dtype.kind == "i" and pixels.min() >= 0 and pixels.max() <= 65535:
-                pixels = pixels.astype(np.uint16)  # Pillow opens some 16-bit files as 32-bit integers
-            image = _from_array(pixels, name)
+            image = _from_array(pixels.astype(np.uint16) if is_16_bit else pixels, name)
         if not image.has_transparency_data:
             return image.convert("RGB")
         image = image.convert("RGBA")
@@ -216,15 +181,22 @@ def _from_array(source: np.ndarray | torch.Tensor, name: str) -> Image.Image:
 
 
 def _to_bytes(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if array.dtype.kind == "f":
-        if not (array.min() >= 0 and array.max() <= 1):  # false for NaN, too
-            raise ImageError(
-                f"{name} of {array.dtype} holds values from {array.min():g} to {array.max():g}; floats must lie in "
-                "[0, 1]: undo the normalisation, divide by the largest possible value, or give uint8"
+    """Scale values from the range that their type says."""
+    kind, is_16_bit = array.dtype.kind, array.dtype.kind == "u" and array.dtype.itemsize == 2
+    if kind not in "buif":
+        raise ImageError(f"{name} of type {array.dtype}: {_RANGES}; convert it")
+    least, largest = array.min(), array.max()
+    if not (least >= 0 and largest <= (1 if kind in "bf" else 65535 if is_16_bit else 255)):  # true for NaN, too
+        raise ImageError(
+            f"{name} of {array.dtype} holds values from {least:g} to {largest:g}; {_RANGES}. Undo a normalisation, "
+            "divide floats by the largest possible value, or save integers as uint8 or uint16"
+        )
+    if is_16_bit:
+        if 0 < largest < 1 << 12:
+            warnings.warn(
+                "an image of 16 bits holds no value above 4095, so it is nearly black, as values are taken as parts of "
+                "65535; if they have 12 bits, multiply them by 16, for training and prediction alike",
+                stacklevel=2,
             )
-        return np.rint(array * 255).astype(np.uint8)
-    raise ImageError(f"{name} of type {array.dtype}: pixels are uint8, uint16 or floats in [0, 1]; convert them")
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.rint(array * 255).astype(np.uint8) if kind in "bf" else array.astype(np.uint8)

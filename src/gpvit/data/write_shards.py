@@ -18,10 +18,11 @@ from rich.progress import track
 from gpvit.data.classification.folders import LabelledFiles, same_classes
 from gpvit.data.classification.shard_index import index_shard
 from gpvit.data.classification.shards import INFO
+from gpvit.data.files import require_folder, subfolders
 from gpvit.data.images import ImageError, decode_image
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.errors import UserError
-from gpvit.io import replacing, write_text
+from gpvit.io import located, replacing, write_text
 
 SOURCE = "_source.json"
 """Tells what the shards beside it are made from, so that no others are mixed with them."""
@@ -69,7 +70,7 @@ def write_shards(
     if images_per_shard < 1 or min(seed, max_damaged) < 0:
         given = f"images per shard {images_per_shard}, seed {seed} and most damaged images {max_damaged}"
         raise UserError(f"{given}: give at least 1, 0 and 0")
-    out, is_digits, root = Path(out).expanduser(), str(dataset) == "digits", Path(dataset).expanduser()
+    out, is_digits, root = located(out), str(dataset) == "digits", located(dataset)
     if not is_digits and out.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{out} lies inside the dataset {dataset}; give a folder beside it")
     class_names, images = _digits() if is_digits else _folders(root)
@@ -114,10 +115,11 @@ def write_shards(
 
 def _folders(root: Path) -> tuple[list[str], dict[str, list[_Item]]]:
     """Find the class names and the images of each split of a folder."""
-    folders = sorted(path for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
+    layout = "images belong into DATASET/SPLIT/CLASS/, such as train/cat/"
+    require_folder(root, layout)
+    if not (folders := subfolders(root)):
+        raise FileNotFoundError(f"{root} holds no folder; {layout}")
     class_names = same_classes(root, folders)
-    if not folders:
-        raise FileNotFoundError(f"{root} holds no folder; images belong into DATASET/SPLIT/CLASS/, as train/cat/")
     splits: dict[str, list[_Item]] = {}
     for folder in folders:
         items = splits["validation" if folder.name == "val" else folder.name] = []

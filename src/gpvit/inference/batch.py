@@ -1,5 +1,6 @@
 """Predicts many images and writes the files of each, in one process: what `gpvit predict` does on every device."""
 
+import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,7 +80,8 @@ class BatchPredictor:
         segments = task_of(model) == "segmentation"
         inferer = choose_inferer(plan.window, plan.overlap, plan.flip, plan.scales) if segments else None
         self.predictor = Predictor(model, device, plan.batch_size, inferer, plan.precision)
-        self.classes = None if plan.classes is None else [name.strip() for name in plan.classes.split(",")]
+        listed = next(csv.reader([plan.classes or ""], skipinitialspace=True)) or [""]
+        self.classes = None if plan.classes is None else [name.strip() for name in listed]
         labels_named(self.classes or (), self.predictor.class_names)
         if not 0 <= plan.score <= 1:
             raise UserError(f"score is {plan.score}; give the minimum score of an object, from 0 to 1")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from gpvit.data.images import ImageSource, decode_image, list_images
-from gpvit.io import natural_key
+from gpvit.data.files import IMAGE_EXTENSIONS, is_left_behind, list_images
+from gpvit.data.images import ImageSource, decode_image
+from gpvit.io import located, natural_key
 
 
 class Images:
@@ -76,11 +76,12 @@ def _list_remote(address: str) -> list[str]:
     """List the image at an address, or those below it, or those that it matches as a pattern."""
     system, path = fsspec.url_to_fs(address)
     below = system.find(path) if system.isdir(path) else system.glob(path)
-    found = [system.unstrip_protocol(name) for name in below if name.lower().endswith(IMG_EXTENSIONS)]
+    names = [name for name in below if not any(map(is_left_behind, name.removeprefix(path).split("/")))]
+    found = [system.unstrip_protocol(name) for name in names if name.lower().endswith(IMAGE_EXTENSIONS)]
     if not found:
-        raise FileNotFoundError(f"{address} holds no image; known extensions: {' '.join(IMG_EXTENSIONS)}")
+        raise FileNotFoundError(f"{address} holds no image; known extensions: {' '.join(IMAGE_EXTENSIONS)}")
     return sorted(found, key=natural_key)
 
 
 def _holds_shards(entry: str) -> bool:
-    return (Path(entry).expanduser() / "_info.json").is_file()
+    return (located(entry) / "_info.json").is_file()

@@ -31,7 +31,7 @@ class Job:
     def __init__(self, folder: str | Path, settings: Mapping[str, Any], sources: Sequence[str]) -> None:
         self.folder = Path(folder)
         self.sources = sources
-        digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(sources).encode(errors="surrogateescape")).hexdigest()
         self._keep({**settings, "images": len(sources), "images_sha256": digest})
 
     def remaining(self, rank: int = 0, world_size: int = 1) -> list[int]:
@@ -52,7 +52,7 @@ class Job:
 
             def write(line: dict[str, Any]) -> None:
                 nonlocal synced
-                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                file.write(json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
                 if time.monotonic() > synced + _SYNC_EVERY:
                     os.fsync(file.fileno())
                     synced = time.monotonic()
@@ -72,7 +72,7 @@ class Job:
         with ExitStack() as opened:
             files = {path: opened.enter_context(path.open("rb")) for path in {entry[0] for entry in entries.values()}}
             merged = opened.enter_context(replacing(self.folder / "predictions.jsonl"))
-            output = opened.enter_context(merged.open("w", encoding="utf-8"))
+            output = opened.enter_context(merged.open("w", encoding="utf-8", errors="backslashreplace"))
             for _, (path, offset, is_error) in sorted(entries.items()):
                 files[path].seek(offset)
                 line = json.loads(files[path].readline())

@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from gpvit.errors import UserError
-from gpvit.io import expand, read_yaml
+from gpvit.io import located, read_yaml
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
@@ -60,7 +60,7 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
 
     A path starts `beside`, by default in the working folder; `recipes/` may be left out of one of this package's.
     """
-    name = expand(name)
+    name = located(name)
     own = name.as_posix().removeprefix("recipes/")
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
         if place.is_file():
@@ -191,7 +191,7 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
 
 
-def located(text: str, composition: Composition) -> str:
+def with_place(text: str, composition: Composition) -> str:
     """Put in front of a message where the setting stands that it names first."""
     found = ((re.search(rf"\b{re.escape(keys[-1])}\b", text), keys) for keys, _ in walk(composition.settings))
     named = min(((match.start(), keys) for match, keys in found if match), default=(0, ("model", "name")))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gpvit.data.samplers import seed_random
 from gpvit.errors import UserError
-from gpvit.io import expand, write_text
+from gpvit.io import located, write_text
 from gpvit.tasks.base import Task
 from gpvit.train.checkpoint import alone_in, check_classes, find_start, prepare_folder, save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
@@ -65,8 +65,8 @@ def fit(
     """
     began = time.monotonic()
     settings = settings or {"train": asdict(config)}
-    out = expand(out)
-    start = find_start(out, resume if isinstance(resume, bool) else expand(resume), settings)
+    out = located(out)
+    start = find_start(out, resume if isinstance(resume, bool) else located(resume), settings)
     if start:
         check_classes(start, getattr(data, "class_names", ()))
     fabric = launch(config)

@@ -19,7 +19,7 @@ from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
-from gpvit.io import expand
+from gpvit.io import located
 from gpvit.tasks.optim import OptimConfig
 from gpvit.train import composition as parts
 from gpvit.train.advice import verdict
@@ -102,7 +102,7 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
         create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
         create()  # which knows what its network takes
     except UserError as error:
-        raise UserError(parts.located(str(error), composition)) from error
+        raise UserError(parts.with_place(str(error), composition)) from error
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
     create_data = partial(data, **vars(built.data))
@@ -126,10 +126,10 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 def _run_folder(names: list[str], options: dict[str, str]) -> tuple[Path | None, bool | Path, list[str]]:
     """Take `--out` and `--resume` from the options; a run to resume brings its own recipe."""
-    out = expand(options.pop("out")) if "out" in options else None
+    out = located(options.pop("out")) if "out" in options else None
     if (resume := options.pop("resume", None)) is None:
         return out, False, names
-    run = expand(resume) if resume else out
+    run = located(resume) if resume else out
     if run is None:
         raise UserError("--resume: name the run folder, --resume RUN")
     folder = run.parent if run.is_file() else run

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import expand
+from gpvit.io import located
 from gpvit.models.backbone import GPViT
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
@@ -121,7 +121,7 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
 
 def _file_of(source: str | Path) -> Path | None:
     """Return the file that a source stands for, or None if it is a name of the catalog."""
-    path = expand(source)
+    path = located(source)
     is_path = isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt") or len(path.parts) > 1
     is_run = path.is_dir() and str(source).partition(".")[0] not in MODELS
     return weights_file(path) if is_path or is_run or path.is_file() else None

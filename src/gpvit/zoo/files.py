@@ -21,7 +21,7 @@ from timm.models import adapt_input_conv, clean_state_dict
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import expand, replacing
+from gpvit.io import located, replacing
 from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
@@ -82,7 +82,7 @@ def save(
     Raises:
         ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
     """
-    path = expand(path)
+    path = located(path)
     if path.suffix != ".safetensors":
         raise UserError(f"weights are written as .safetensors; got {path}")
     config = getattr(model, "gpvit_config", None)
@@ -129,7 +129,7 @@ def _preprocessing(model: Any) -> dict[str, Any]:
 
 def weights_file(path: str | Path) -> Path:
     """Return the file that a path stands for, ``~`` and ``$NAME`` expanded: of a run folder, its best weights."""
-    path = expand(path)
+    path = located(path)
     return next((file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file()), path)
 
 

@@ -64,7 +64,7 @@ def test_masks_in_rgb(root):
     with pytest.raises(ValueError, match=r"masks.val.0\.png: colour \(50, 70, 210\) at row \d+"):
         MaskFolder(root).samples("val")[0]
     (root / "classes.yaml").unlink()
-    with pytest.raises(ValueError, match="of mode RGB, where a mask holds one label"):
+    with pytest.raises(ValueError, match=r"(?s)is a mask in RGB, .*classes\.yaml:\n  names: "):
         MaskFolder(root)
 
 
@@ -137,6 +137,19 @@ def test_a_mask_of_another_size_is_named(root):
         MaskFolder(root).samples("val")[0]
 
 
+@pytest.mark.filterwarnings("ignore:masks drawn on images as they are before")
+@pytest.mark.parametrize("orientation", [1, 5, 6, 7, 8])
+def test_a_mask_is_turned_with_its_image_if_it_was_drawn_before(root, orientation):
+    picture, _ = draw_pair(100)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(root / "images/val/0.png", exif=exif)
+    sample = MaskFolder(root).samples("val")[0]
+    assert sample.image.size == sample.mask.shape[::-1] == ((56, 40) if orientation == 1 else (40, 56))
+    colored = np.array(COLORS, np.uint8)[sample.mask % 255]
+    assert np.array_equal(np.asarray(sample.image)[sample.mask != 255], colored[sample.mask != 255])
+
+
 def test_a_label_outside_the_classes_is_named(root):
     with pytest.raises(ValueError, match=r"masks.val.2\.png: label 2 .*allowed are 0 to 1"):
         MaskFolder(root, classes=["grass", "cat"]).samples("val")[1]
@@ -144,19 +157,25 @@ def test_a_label_outside_the_classes_is_named(root):
 
 def test_a_folder_of_another_layout(root):
     (root / "masks").rename(root / "labels")
-    with pytest.raises(FileNotFoundError, match=r"masks: no such folder; images belong into ROOT/images/train/"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"masks: no such folder; images belong into ROOT/images/train/.* holds the folders images, labels",
+    ):
         MaskFolder(root)
     (root / "labels").rename(root / "masks")
     for split in ("train", "val"):
         (root / "masks" / split).rename(root / "masks" / f"{split}ing")
-    with pytest.raises(FileNotFoundError, match=r"masks has no folder val; images belong into ROOT/images/train/"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"masks.val: no such folder; images belong into ROOT/images/train/.* folders training, valing",
+    ):
         MaskFolder(root)
 
 
 def test_no_classes_to_be_found(root):
     for path in (root / "masks").rglob("*.png"):
         write_mask(path, np.full((40, 56), 255, np.uint8))
-    with pytest.raises(ValueError, match=r"9 masks, as .* hold labels up to -1"):
+    with pytest.raises(ValueError, match=r"9 masks, such as .* hold 255 only, so no second class"):
         MaskFolder(root)
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ImageError, match=path.name):

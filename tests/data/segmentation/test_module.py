@@ -110,7 +110,7 @@ def test_validation_passes_over_nothing(root):
     data = folder(root)
     data.setup("validate")
     damage(root / "masks/val/0.png")
-    with pytest.raises(ImageError, match=r"masks.val.0\.png is no image or damaged"):
+    with pytest.raises(ImageError, match=r"masks.val.0\.png is damaged or truncated"):
         list(data.val_dataloader())
 
 

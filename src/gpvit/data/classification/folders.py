@@ -1,36 +1,53 @@
 """Classification of one's own images, one folder a class: the layout of ImageNet."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchvision.datasets import ImageFolder as FolderDataset
-from torchvision.datasets.folder import find_classes
+from torch.utils.data import Dataset
 
 from gpvit.data.classification.module import ClassificationData
+from gpvit.data.files import image_files, no_images, require_folder, subfolders
 from gpvit.data.images import read_image
 from gpvit.data.subsets import per_class_subset
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
-from gpvit.io import expand
+from gpvit.io import located
 
 _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train' and 'val' in lower case"
 
 
-class LabelledFiles(FolderDataset):
-    """Images of one folder for each class, as torchvision finds them, each with its name."""
+class LabelledFiles(Dataset[tuple[Any, int]]):
+    """Images of one folder for each class, at any depth below: `samples` are their files, each with its label."""
 
     def __init__(self, folder: Path, transform: Transform | None = None) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder, so there is nothing to train on; {_LAYOUT}")
-        try:
-            super().__init__(folder, transform, loader=read_image)
-        except FileNotFoundError as error:  # names the class folders without images, and the known extensions
-            raise FileNotFoundError(f"{folder}: {error} Add images or remove these folders") from error
+        require_folder(folder, _LAYOUT)
+        folders = class_folders(folder)
+        files = [sorted(image_files(each)) for each in folders.values()]
+        if empty := [name for name, found in zip(folders, files, strict=True) if not found]:
+            raise FileNotFoundError(
+                f"{no_images(folders[empty[0]])}. Add images or remove the class folders without any: {empty}"
+            )
+        self.samples = [(str(path), label) for label, found in enumerate(files) for path in found]
+        self.transform = transform
+
+    @property
+    def targets(self) -> list[int]:
+        """The label of each image."""
+        return [label for _, label in self.samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        path, label = self.samples[index]
+        image = read_image(path)
+        return image if self.transform is None else self.transform(image), label
 
     def name(self, index: int) -> str:
         """Name the file of an image."""
-        return str(self.samples[index][0])
+        return self.samples[index][0]
 
 
 class ImageFolder(ClassificationData):
@@ -51,12 +68,9 @@ class ImageFolder(ClassificationData):
     """
 
     def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
-        self.root = expand(root)
-        if self.root.is_dir() and not (self.root / "val").is_dir():
-            raise FileNotFoundError(
-                f"{self.root} has no folder 'val', so the model could not be validated; {_LAYOUT}. "
-                "Without validation images, move about a tenth of each class there"
-            )
+        self.root = located(root)
+        require_folder(self.root, _LAYOUT)
+        require_folder(self.root / "val", f"{_LAYOUT}; without images for val, move about a tenth of each class there")
         folders = [folder for name in ("train", "val") if (folder := self.root / name).is_dir()]
         super().__init__(same_classes(self.root, folders), **options)
         self.per_class = per_class
@@ -67,8 +81,7 @@ class ImageFolder(ClassificationData):
         samples = LabelledFiles(self.root / "train", training_transform(self.preprocessing, self.augmentation))
         if self.per_class is not None:
             chosen = per_class_subset(samples.targets, self.class_names, self.per_class, self.subset_seed)
-            samples.samples = samples.imgs = [samples.samples[i] for i in chosen]
-            samples.targets = [label for _, label in samples.samples]
+            samples.samples = [samples.samples[i] for i in chosen]
         return samples
 
     def validation_samples(self) -> LabelledFiles:
@@ -76,16 +89,28 @@ class ImageFolder(ClassificationData):
         return LabelledFiles(self.root / "val", self.preprocessing.transform())
 
 
+def class_folders(folder: Path) -> dict[str, Path]:
+    """Find the folder of each class, by its name in Unicode's composed form, in alphabetical order."""
+    found: dict[str, Path] = {}
+    for path in subfolders(folder):
+        name = unicodedata.normalize("NFC", path.name)
+        if name in found:
+            raise UserError(
+                f"class folders {str(found[name])!r} and {str(path)!r} differ in Unicode form alone; join them"
+            )
+        if name != name.encode(errors="replace").decode():
+            raise UserError(f"class folder {str(path)!r} has a name that is not UTF-8; rename it")
+        found[name] = path
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no class folder; {_LAYOUT}")
+    return dict(sorted(found.items()))
+
+
 def same_classes(root: Path, folders: Sequence[Path]) -> list[str]:
     """List the class folders, which must be the same ones in all folders of a dataset, in alphabetical order."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; {_LAYOUT}")
     names: list[str] = []
     for folder in folders:
-        try:
-            found = find_classes(folder)[0]
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{folder} holds no class folder; {_LAYOUT}") from None
+        found = list(class_folders(folder))
         if names and names != found:
             only_first, only_this = sorted(set(names) - set(found)), sorted(set(found) - set(names))
             raise UserError(

@@ -12,8 +12,8 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from gpvit.data.files import IMAGE_EXTENSIONS
 from gpvit.data.images import decode_image
 from gpvit.errors import UserError
 from gpvit.io import replacing
@@ -64,7 +64,7 @@ def _members(shard: Path) -> Iterator[_Member]:
 
 def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> tuple[int, int, int, bytes]:
     files = {extension: member for _, extension, member in members}
-    image = next((member for extension, member in files.items() if f".{extension}" in IMG_EXTENSIONS), None)
+    image = next((member for extension, member in files.items() if f".{extension}" in IMAGE_EXTENSIONS), None)
     label = files.get("cls")
     if image is None or label is None:
         lacking = "image (jpg, png, ...)" if image is None else "label (cls)"

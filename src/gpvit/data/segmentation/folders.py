@@ -1,20 +1,24 @@
 """Segmentation of a folder of images and a folder of masks: one's own, and ADE20K itself."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from gpvit.data.images import list_images, read_image
-from gpvit.data.segmentation.masks import MaskClasses, find_classes, read_classes
+from gpvit.data.files import list_images, require_folder
+from gpvit.data.images import read_image
+from gpvit.data.segmentation.classes import MaskClasses, check_masks, find_classes, read_classes
+from gpvit.data.segmentation.masks import Palette, turn_as
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
 from gpvit.errors import UserError
-from gpvit.io import expand
+from gpvit.io import located
 
 _LAYOUT = (
     "images belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "
-    "and ROOT/masks/val/ (or name the folders by the options)"
+    "and ROOT/masks/val/ (or name both folders by the options 'images' and 'masks')"
 )
 _SHOWN = 3  # files named in a message
 
@@ -23,8 +27,8 @@ class MaskFolder(SegmentationData):
     """Images in `root/images/{train,val}/` and masks in `root/masks/{train,val}/`, at any depth below.
 
     An image and its mask have the same name, but for the extension and the suffixes. To evaluate, `val` alone will
-    do. The classes are those of `classes`, else of `root/classes.yaml`, else those found in the masks. Masks in RGB
-    need `classes.yaml`:
+    do. The classes are those of `classes`, else of `root/classes.yaml`, else those found in the masks. Masks in RGB and
+    of black and white need `classes.yaml`:
 
         names: [background, cat, dog]
         colors: [[0, 0, 0], [220, 60, 20], [40, 90, 200]]
@@ -36,7 +40,7 @@ class MaskFolder(SegmentationData):
     Args:
         root: The folder that holds both folders.
         images: Name of the images' folder.
-        masks: Name of the masks' folder: index PNG, paletted PNG, or RGB together with the classes' colours.
+        masks: Name of the masks' folder; `read_mask` says how files are read.
         classes: The names of the classes, what a `classes.yaml` holds, or the path of such a file.
         image_suffix: What images' names end with before the extension; other files are passed over.
         mask_suffix: The same for masks.
@@ -64,16 +68,14 @@ class MaskFolder(SegmentationData):
         subset_seed: int = 0,
         **options: Any,
     ) -> None:
-        self.root = expand(root)
-        self.images = self.root / images
-        self.masks = self.root / masks
+        self.root = located(root)
+        self.images, self.masks = (self.root / located(name) for name in (images, masks))
         for folder in (self.root, self.images, self.masks):
-            if not folder.is_dir():
-                raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}")
+            require_folder(folder, _LAYOUT)
         self.suffixes = image_suffix, mask_suffix
         self.subset = subset
         self.subset_seed = subset_seed
-        self.classes = self._classes(classes)
+        self.classes, self._palette = self._classes(classes)
         super().__init__(self.classes.names, colors=self.classes.colors, **options)
 
     def samples(self, split: Literal["train", "val"]) -> "FolderSamples":
@@ -82,20 +84,23 @@ class MaskFolder(SegmentationData):
         files = _paired(*map(_named_files, folders, self.suffixes))
         if split == "train" and self.subset is not None:
             files = [files[index] for index in random_subset(len(files), self.subset, self.subset_seed)]
-        return FolderSamples(files, self.classes)
+        return FolderSamples(files, self.classes, self._palette)
 
-    def _classes(self, given: list[str] | MaskClasses | str | Path | None) -> MaskClasses:
-        if isinstance(given, list | tuple):
-            return MaskClasses(tuple(given))
-        if isinstance(given, MaskClasses):
-            return given
-        path = self.root / "classes.yaml" if given is None else expand(given)
-        if given is not None or path.is_file():
-            return read_classes(path)
+    def _classes(self, given: list[str] | MaskClasses | str | Path | None) -> tuple[MaskClasses, Palette]:
+        """Take the classes from what is given, a file or the masks, and the palette that the masks share."""
         parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
-        if not parts:
-            raise FileNotFoundError(f"{self.masks} has no folder {self.folders['val']}; {_LAYOUT}")
-        return find_classes([path for part in parts for path in _named_files(part, self.suffixes[1]).values()])
+        given = given or next(filter(Path.is_file, (self.root / f"classes.{end}" for end in ("yaml", "yml"))), None)
+        if given is None:
+            require_folder(parts[0] if parts else self.masks / self.folders["val"], _LAYOUT)
+            return find_classes([mask for part in parts for mask in _named_files(part, self.suffixes[1]).values()]), {}
+        if isinstance(given, list | tuple):
+            given = MaskClasses(tuple(given))
+        classes = given if isinstance(given, MaskClasses) else read_classes(given)
+        masks: list[Path] = []
+        with suppress(FileNotFoundError):  # told by `setup`, of the parts that are used
+            for part in parts:
+                masks += _named_files(part, self.suffixes[1]).values()
+        return classes, check_masks(classes, masks)
 
 
 class ADE20K(MaskFolder):
@@ -115,7 +120,7 @@ class ADE20K(MaskFolder):
     folders: ClassVar[Mapping[str, str]] = {"train": "training", "val": "validation"}
 
     def __init__(self, root: str | Path, **options: Any) -> None:
-        folder = expand(root)
+        folder = located(root)
         if missing := [name for name in ("images", "annotations") if not (folder / name).is_dir()]:
             raise FileNotFoundError(
                 f"{folder} has no folder {' and no '.join(missing)}; give the folder ADEChallengeData2016 of the "
@@ -134,16 +139,19 @@ def ade20k_classes() -> tuple[str, ...]:
 class FolderSamples(Sequence[Sample]):
     """Name, image file and mask file of each sample; both are read when asked for."""
 
-    def __init__(self, files: Sequence[tuple[str, Path, Path]], classes: MaskClasses) -> None:
+    def __init__(self, files: Sequence[tuple[str, Path, Path]], classes: MaskClasses, palette: Palette) -> None:
         self.files = files
         self.classes = classes
+        self.palette = palette
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one sample at a time, no slices
         name, image_file, mask_file = self.files[index]
-        image, mask = read_image(image_file), self.classes.read(mask_file)
+        image, mask = read_image(image_file), self.classes.read(mask_file, self.palette)
+        if mask.shape != image.size[::-1]:
+            mask = turn_as(image_file, mask)
         if mask.shape != image.size[::-1]:
             raise UserError(
                 f"{image_file} is {image.width}x{image.height} pixels and its mask {mask_file} "
@@ -159,11 +167,10 @@ class FolderSamples(Sequence[Sample]):
 
 def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
     """Give the images of a folder by their path in it, without extension and suffix."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; {_LAYOUT}")
+    require_folder(folder, _LAYOUT)
     named: dict[str, Path] = {}
     for path in list_images(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if not name.endswith(suffix):
             continue
         name = name.removesuffix(suffix)

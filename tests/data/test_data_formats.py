@@ -1,0 +1,80 @@
+"""The mistakes that docs/data-formats.md lists are made, and give the messages that it quotes."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from gpvit.data.classification.folders import ImageFolder
+from gpvit.data.files import IMAGE_EXTENSIONS
+from gpvit.data.images import read_image
+from gpvit.data.segmentation import MaskFolder
+from gpvit.data.segmentation.masks import CLASSES_YAML
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data-formats.md").read_text(encoding="utf-8")
+QUOTED = dict(re.findall(r"### (\d+)\. .*\n\n```text\n([^`]*)\n```", PAGE))
+MASK = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+COLORS = np.array([[0, 0, 0], [220, 60, 20], [40, 90, 200]], np.uint8)
+
+
+def masks(write, classes=None, folder="masks", name="1.png"):
+    for split in ("train", "val"):
+        for kind, file in (("images", "1.jpg"), (folder, name)):
+            path = Path("my_masks", kind, split, file)
+            path.parent.mkdir(parents=True)
+            write(path) if kind == folder else Image.new("RGB", (3, 2)).save(path)
+    if classes is not None:
+        Path("my_masks/classes.yaml").write_text(classes)
+    data = MaskFolder("my_masks")
+    for split in ("train", "val"):
+        data.samples(split)[0]
+
+
+def soft(path):
+    pixels = COLORS[MASK]
+    pixels[0, 1] = 110, 30, 10
+    Image.fromarray(pixels).save(path)
+
+
+def paletted(path):
+    order = [0, 1, 2] if "train" in path.parts else [0, 2, 1]
+    image = Image.fromarray(np.array(order, np.uint8)[MASK])
+    image.putpalette(COLORS[order].ravel().tolist())
+    image.save(path)
+
+
+def folders():
+    for name in ("train/cat", "train/dog", "val/cat", "val/Dog"):
+        Path("my_images", name).mkdir(parents=True)
+    ImageFolder("my_images")
+
+
+MISTAKES = {
+    "1": lambda: masks(lambda path: Image.fromarray(np.uint8(255) * (MASK > 0)).save(path)),
+    "2": lambda: masks(lambda path: Image.fromarray(COLORS[MASK]).save(path)),
+    "3": lambda: masks(paletted),
+    "4": lambda: masks(lambda path: Image.fromarray(MASK).save(path), name="1.jpg"),
+    "5": lambda: masks(lambda path: Image.fromarray(MASK).save(path), folder="labels"),
+    "6": lambda: masks(lambda path: Image.fromarray(MASK).save(path), name="1_mask.png"),
+    "7": lambda: masks(lambda path: Image.fromarray(MASK).save(path), "names: [cat, dog]"),
+    "8": lambda: masks(soft, CLASSES_YAML),
+    "9": folders,
+    "10": lambda: read_image(np.full((2, 3), 200, np.float32)),
+}
+
+
+@pytest.mark.parametrize("number", MISTAKES)
+def test_a_mistake_gives_the_message_that_is_quoted(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        MISTAKES[number]()
+    assert str(error.value) == QUOTED[number]
+
+
+def test_the_page_says_what_the_code_says():
+    assert len(QUOTED) == len(MISTAKES) == 10
+    assert yaml.safe_load(CLASSES_YAML) == yaml.safe_load(re.search(r"```yaml\n([^`]*)```", PAGE)[1])
+    assert f"`{' '.join(IMAGE_EXTENSIONS)}`" in PAGE
