@@ -12,7 +12,7 @@ from gpvit.errors import UserError
 from gpvit.profile.benchmark import Report, benchmark
 from gpvit.profile.workload import Case, Precision, format_size
 from gpvit.zoo.catalog import MODELS
-from gpvit.zoo.timm_models import HEADS, PATCHES
+from gpvit.zoo.plain_vits import HEADS, PATCHES
 from studies.published import load_published
 from studies.report import COLOURS, MARKERS, OUT_OF_MEMORY, Column, ResultTable
 from studies.tables import COUNTED, count_by_name, counted_cells

@@ -24,6 +24,9 @@ def test_public_names_are_frozen():
         "__version__",
         "create_model",
         "load",
+        "register_adapter",
+        "register_block",
+        "register_decoder",
         "save",
     ]
     assert dir(gpvit) == gpvit.__all__

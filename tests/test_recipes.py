@@ -25,7 +25,8 @@ def is_whole(path: Path) -> bool:
 
 RECIPES = [path for path in FILES if is_whole(path)]
 PUBLISHED = [path for path in RECIPES if path.parent.name in ("imagenet", "coco", "ade20k")]
-OVERLAYS = [*sorted((FOLDER / "paper").glob("*.yaml")), *sorted((FOLDER / "folder" / "small").glob("*.yaml"))]
+OVERLAYS = sorted((FOLDER / "paper").glob("*.yaml"))
+OWN = sorted((FOLDER / "folder").rglob("*.yaml"))
 
 
 def resolve(recipe: Path, *overrides: str) -> dict:
@@ -94,7 +95,7 @@ def test_where_the_paper_differs_a_named_file_says_so_and_changes_nothing_else()
     for recipe in (upernet, detector):
         half = {"train.global_batch_size": (32, 16), "optim.base_batch_size": (32, 16)}
         assert changed(recipe, "eight_gpus") == half
-    assert len(OVERLAYS) == 4 + 3
+    assert len(OVERLAYS) == 4
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: str(path.relative_to(FOLDER)))
@@ -102,6 +103,19 @@ def test_the_command_that_an_overlay_shows_is_whole(overlay):
     shown = re.search(r"gpvit train (\S+) recipes/(\S+)( --data\S+ \S+)?", overlay.read_text())
     assert FOLDER / shown[2] == overlay
     read_recipe(shown[0].split()[2:])
+
+
+@pytest.mark.parametrize("recipe", OWN, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_the_command_that_a_recipe_of_ones_own_images_shows_is_whole(recipe):
+    shown = re.search(r"gpvit train recipes/(\S+) --data.root \S+", recipe.read_text())
+    assert FOLDER / shown[1] == recipe
+    read_recipe(shown[0].split()[2:])
+
+
+def test_a_small_recipe_stands_alone_and_may_be_laid_over_its_base():
+    for name, base in (("classify", "finetune"), ("segment", "segment"), ("detect", "detect")):
+        small, root = f"recipes/folder/small/{name}.yaml", ("--data.root", "x")
+        assert resolve(small, *root) == read_recipe([f"recipes/folder/{base}.yaml", small, *root]).settings
 
 
 COCO_1X = "coco/mask_rcnn_gpvit_l1_1x"

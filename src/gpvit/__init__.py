@@ -15,6 +15,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
+def _register_names() -> None:
+    for module in ("gpvit", "plain_vits", "adapters"):
+        import_module(f"gpvit.zoo.{module}")
+
+
 class _RegistersWithTimm:
     """Lets timm's import end with the registration of our models."""
 
@@ -29,13 +34,13 @@ class _RegistersWithTimm:
             def execute_and_register(module: ModuleType) -> None:
                 execute(module)
                 sys.meta_path.remove(self)
-                import_module("gpvit.zoo.timm_models")
+                _register_names()
 
             spec.loader.exec_module = execute_and_register
         return spec
 
 
 if "timm" in sys.modules:
-    import_module("gpvit.zoo.timm_models")
+    _register_names()
 else:
     sys.meta_path.insert(0, _RegistersWithTimm())

@@ -11,7 +11,10 @@ from .models.backbone import GPViT as GPViT
 from .models.detection.mask_rcnn import MaskRCNN as MaskRCNN
 from .models.detection.retinanet import RetinaNet as RetinaNet
 from .models.segmenter import Segmenter as Segmenter
+from .models.variants import register_block as register_block
 from .version import __version__ as __version__
+from .zoo.adapters import register_adapter as register_adapter
+from .zoo.build import register_decoder as register_decoder
 from .zoo.factory import create_model as create_model
 from .zoo.factory import load as load
 from .zoo.files import save as save

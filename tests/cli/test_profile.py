@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+import gpvit
 from gpvit.cli import main
 
 
@@ -47,3 +48,12 @@ def test_json_is_json(capsys):
 def test_bad_input_is_told(arguments, message, capsys):
     assert main(["profile", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_run_folder_is_counted_as_its_model(tmp_path, capsys):
+    gpvit.save(gpvit.create_model("gpvit_nano", num_classes=10), tmp_path / "run" / "best.safetensors")
+    counts = {}
+    for name in (str(tmp_path / "run"), "gpvit_nano"):
+        assert main(["profile", name, "--json"]) == 0
+        counts[name] = sum(row["parameters"] for row in json.loads(capsys.readouterr().out)["rows"])
+    assert counts["gpvit_nano"] - counts[str(tmp_path / "run")] == 990 * (72 + 1)  # of the classifier

@@ -58,7 +58,7 @@ def by_the_formulas(block: GroupPropagationBlock, x: torch.Tensor) -> tuple[torc
     keys = normalised(un.norm_key, groups)
     queries = linear(un.query, normalised(un.norm_query, tokens))
     answer, ungrouping = attention(queries, linear(un.key, keys), linear(un.value, keys))
-    y = linear(un.fuse, torch.cat([tokens, linear(un.proj, answer)], dim=-1))
+    y = linear(un.merge, torch.cat([tokens, linear(un.proj, answer)], dim=-1))
     y = y + mlp(block.mlp, normalised(block.mlp.norm, y))
 
     y = y.unflatten(1, (height, width)).permute(0, 3, 1, 2)

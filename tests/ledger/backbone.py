@@ -63,9 +63,9 @@ def _(entry: Entry) -> None:
 def _(entry: Entry) -> None:
     x, groups = tokens(2, 7, DIM), tokens(2, GROUPS, DIM)
     merged, added = Ungrouping(DIM, HEADS), Ungrouping(DIM, HEADS, fusion="residual")
-    assert (merged.fuse.in_features, merged.fuse.out_features) == (2 * DIM, DIM)
+    assert (merged.merge.in_features, merged.merge.out_features) == (2 * DIM, DIM)
     zeroed(merged.proj, added.proj)
-    torch.testing.assert_close(merged(x, groups)[0], merged.fuse(torch.cat([x, torch.zeros_like(x)], -1)))
+    torch.testing.assert_close(merged(x, groups)[0], merged.merge(torch.cat([x, torch.zeros_like(x)], -1)))
     torch.testing.assert_close(added(x, groups)[0], x)
     entry.says('fusion="residual"')
 
@@ -122,7 +122,7 @@ def _(entry: Entry) -> None:
     assert dropped == ["mixer.drop_path", "mixer.mix_channels.drop_path", "mlp.drop_path", "ungrouping.drop_path"]
     ungrouping = Ungrouping(DIM, HEADS, drop_path=1.0).train()
     x = tokens(2, 7, DIM)
-    without_answer = ungrouping.fuse(torch.cat([x, torch.zeros_like(x)], -1))
+    without_answer = ungrouping.merge(torch.cat([x, torch.zeros_like(x)], -1))
     torch.testing.assert_close(ungrouping(x, tokens(2, GROUPS, DIM))[0], without_answer)
     assert inspect.signature(GPViT).parameters["drop_path_rate"].default == 0.0
 

@@ -20,7 +20,7 @@ from gpvit.layers.local_attention import CrossShapedAttention
 from gpvit.tasks import ClassificationTask, OptimConfig
 from gpvit.tasks.detection import detect
 from gpvit.zoo.official import convert_official
-from gpvit.zoo.timm_models import HEADS
+from gpvit.zoo.plain_vits import HEADS
 
 
 class Fixed:
@@ -87,11 +87,15 @@ def _(entry: Entry) -> None:
     layer, x = ConvNorm(3, 8, kernel_size=3), tokens(2, 3, 9, 9)
     layer.train()(x)
     layer.eval()
+    expected = layer.norm(layer.conv(x))
+    with torch.profiler.profile() as profile:
+        torch.testing.assert_close(layer(x), expected)
+    assert not [event for event in profile.events() if "batch_norm" in event.name]
     calls = []
     layer.norm.register_forward_hook(lambda *_: calls.append(1))
-    folded = layer(x)
-    assert not calls
-    torch.testing.assert_close(folded, layer.norm(layer.conv(x)))
+    assert torch.equal(layer(x), expected)
+    assert calls
+    entry.says("hooks")
 
 
 @check("Learning rate for other batches")

@@ -4,17 +4,16 @@ import torch
 from gpvit.inference.groups import draw_groups
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import GPViT
-from gpvit.models.variants import BLOCKS
 
 SMALL = {"embed_dim": 24, "pool_heads": 2, "num_classes": 5}
 HEADS = {"num_heads": 6}
-KINDS = {"group": {**HEADS, "num_groups": 4}, "conv": {}, "isolated": {}}
+KINDS = {"local": HEADS, "group": {**HEADS, "num_groups": 4}}
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_block_learns_on_odd_grids(kind):
     torch.manual_seed(0)
-    blocks = [{"kind": kind, **KINDS.get(kind, HEADS)}] * 2
+    blocks = [{"kind": kind, **KINDS[kind]}] * 2
     model = GPViT(blocks=blocks, **SMALL)
     logits = model(torch.rand(2, 3, 72, 104))  # 9 x 13 tokens
     assert logits.shape == (2, 5)

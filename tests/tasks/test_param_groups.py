@@ -106,11 +106,11 @@ def test_segmentation_decay_in_words():
     assert decay["backbone.model.feature_norms.2.weight"] == decay["backbone.model.blocks.0.norm.bias"] == 0
     assert decay["backbone.model.pos_embed"] == decay["backbone.model.blocks.1.group_tokens"] == 0
     assert decay["backbone.model.stem.first.norm.weight"] == decay["backbone.model.stem.proj.bias"] == 1
-    assert decay["decoder.fuse.norm.bias"] == decay["auxiliary.classifier.bias"] == 1
+    assert decay["decoder.merge.norm.bias"] == decay["auxiliary.classifier.bias"] == 1
     groups = parameter_groups(model, lr=1, weight_decay=1, no_decay="backbone_norms_and_biases", head_lr_scale=10)
     by_name = names_by_group(model, groups)
-    assert by_name["decoder.fuse.norm.bias"] == by_name["auxiliary.classifier.weight"]
-    assert (by_name["decoder.fuse.norm.bias"]["weight_decay"], by_name["decoder.fuse.norm.bias"]["lr"]) == (1, 10)
+    assert by_name["decoder.merge.norm.bias"] == by_name["auxiliary.classifier.weight"]
+    assert (by_name["decoder.merge.norm.bias"]["weight_decay"], by_name["decoder.merge.norm.bias"]["lr"]) == (1, 10)
     assert by_name["backbone.model.norm.weight"]["weight_decay"] == 0
     assert by_name["backbone.model.stem.first.norm.weight"]["weight_decay"] == 0
     assert by_name["backbone.model.blocks.0.attn.vertical.lepe.bias"]["weight_decay"] == 1

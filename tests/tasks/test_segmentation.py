@@ -101,7 +101,7 @@ def test_finetuning_renews_only_the_classifier(tmp_path, capsys):
     train(task, Patches(), limit_train_batches=1, limit_val_batches=0)
     assert "decoder.classifier.weight (5, 128, 1, 1) left out" in capsys.readouterr().err
     assert task.network.num_classes == 3
-    assert torch.equal(task.network.decoder.fuse.conv.weight, start.decoder.fuse.conv.weight)
+    assert torch.equal(task.network.decoder.merge.conv.weight, start.decoder.merge.conv.weight)
 
 
 def test_a_background_counts_as_much_as_it_is_said_to():

@@ -88,7 +88,11 @@ def test_another_class_begins_anew():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("epochs", "steps"), ("global_batch_size", "accumulate"), ("warmup_epochs", "warmup_steps")]
+    ("one", "other"),
+    [
+        *(("epochs", "steps"), ("global_batch_size", "accumulate")),
+        *(("warmup_epochs", "warmup_steps"), ("warmup", "warmup_steps"), ("warmup", "warmup_epochs")),
+    ],
 )
 def test_what_says_the_same_takes_the_place_of_the_other(one, other):
     assert merge({one: 1}, {other: 2}) == {other: 2}
@@ -177,6 +181,21 @@ MISTAKES = {
     "optim:\n  freeze: head": "line 3: optim.freeze: 'head' given, Literal['backbone'] or int or null expected",
     "train: {epochs: 1.5}": "line 2: train.epochs: 1.5 given, int or null expected",
     "train: 3": "line 2: train: 3 given, settings",
+    "data:\n  class_path: gpvit.data.Digits": "line 3: there is no setting data.class_path; did you mean data.class?",
+    "model:\n  init_args:\n    lr: 3": "line 3: there is no setting model.init_args; did you mean model.KEY, each",
+    "optim: {learning_rate: 3}": "line 2: there is no setting optim.learning_rate; did you mean optim.lr?",
+    "train: {clip: no}": "line 2: train.clip: 'no' given, float or null expected",
+    "train: {clip: 1,5}": "line 2: there is no setting train.5; there are accelerator, ",
+    "train: {epochs: 12:30}": "line 2: train.epochs: '12:30' given, a number expected",
+    "train: {ema: 2024-01-01}": "line 2: train.ema: '2024-01-01' given, float or null expected",
+    "train: {loggers: no}": "line 2: train.loggers: 'no' given, tuple expected",
+    "train: {loggers: [no]}": "line 2: loggers no: choose of tensorboard and wandb",
+    "optim: {schedule: on}": "line 2: optim.schedule: 'on' given, Literal['cosine', 'poly', 'multistep'] expected",
+    "optim: {lr: .nan}": "line 2: lr nan: give a number, 0 or more",
+    "optim: {warmup: 1}": "line 2: warmup 1.0: give a share of the run",
+    "model: {name: no}": "line 2: model.name: unknown model 'no'; there are gpvit_nano",
+    "data: {class: ImageFolder, root: x, augmentation: {rand_augment: off}}": "line 2: rand_augment 'off': write it",
+    "train:\n  seed: 1\n  seed: 2": "line 4: train.seed stands in line 3 already; keep one of them",
     "model: {class: tasks.odd_tasks.MyTask}": "line 2: model.class: 'tasks.odd_tasks.MyTask' is no LightningModule",
 }
 
@@ -207,3 +226,56 @@ def test_mistakes_on_the_command_line_are_named_without_a_line(arguments, messag
     assert message in str(raised.value)
     assert "line" not in str(raised.value)
     assert "Union" not in str(raised.value)
+
+
+MEANT = {
+    "optim: {lr: 1e-4}": 1e-4,
+    "optim: {betas: [.9, 9e-1]}": [0.9, 0.9],
+    "optim: {freeze: 03}": 3,
+    "train: {seed: 08}": 8,
+    "train: {seed: +8}": 8,
+    "train: {epochs: 010}": 10,
+    "train: {epochs: '10'}": 10,
+    "train: {steps: 1e5}": 100_000,
+    "train: {clip: 1}": 1.0,
+    "train: {clip: ~}": None,
+    "train: {sync_batchnorm: no}": False,
+    "train: {compile: Off}": False,
+    "train: {grad_checkpointing: yes}": True,
+    "train: {grad_checkpointing: true}": True,
+    "data: {image_size: 0x40}": 64,
+    "model: {weights: no}": "no",
+    "model: {weights: 08}": "08",
+    "model: {weights: 2024}": "2024",
+    "model: {weights: 2024-01-01}": "2024-01-01",
+    "model: {weights: null}": None,
+    "model: {drop_path_rate: 1e-1}": 0.1,
+}
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_a_setting_is_read_as_its_type_means_it(text, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"base: {find_recipe(RECIPE)}\n{text}\n")
+    group, key = text.partition(": {")[0], text.partition("{")[2].partition(":")[0]
+    value = read_recipe([str(recipe)]).settings[group][key]
+    assert (type(value), value) == (type(MEANT[text]), MEANT[text])
+
+
+@pytest.mark.parametrize("kind", ["~/own", "$OWN", "${OWN}", "own", "./sub/../own"])
+def test_paths_are_found_wherever_one_stands(kind, tmp_path, monkeypatch):
+    for name, value in (("HOME", tmp_path), ("OWN", tmp_path / "own")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for folder in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+    (tmp_path / "own/base.yaml").write_text("base: recipes/folder/small/classify.yaml\n")
+    (tmp_path / "mine.yaml").write_text(f"base: {kind}/base.yaml\ndata: {{root: '{kind}'}}\n")
+    for name in ("mine.yaml", f"{kind}/../mine.yaml"):
+        recipe = read_recipe([name, f"--out={kind}/run"])
+        assert recipe.create_data().class_names == ("cat", "dog")
+        assert recipe.out.resolve() == tmp_path / "own/run"
+    (tmp_path / "own/run").mkdir()
+    (tmp_path / "own/run/config.yaml").write_text("base: ../../mine.yaml\n")
+    assert read_recipe([f"--resume={kind}/run"]).out.resolve() == tmp_path / "own/run"

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from gpvit.data import Digits
 from gpvit.errors import UserError
 from gpvit.tasks.optim import OptimConfig
 from gpvit.train import recipes
+from gpvit.train.advice import suspicions, verdict
 from gpvit.train.config import TrainConfig
 from gpvit.train.recipes import explain_all, read_recipe, split_arguments, train_recipe
 
@@ -171,3 +173,45 @@ def test_a_score_at_chance_is_reported(top1, is_chance, monkeypatch, capsys):
     monkeypatch.setattr(recipes, "fit", lambda *_, **__: {"best": {"val/top1": top1}})
     train_recipe([RECIPE])
     assert ("is at chance (0.1 for 10 classes)" in capsys.readouterr().out) == is_chance
+
+
+ROW = {"step": 300, "train/loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rows", "message"),
+    [
+        ("finetune", {"best": {"val/top1": 0.34}}, "val/top1 0.34 is at chance (0.33 for 3 classes)"),
+        ("segment", {"best": {"val/macc": 0.3334, "val/miou": 0.21}}, "val/macc 0.333 is at chance (0.33 for 3"),
+        ("detect", {"best": {"val/box_ap50": 0.004}}, "val/box_ap50 0.004 is at chance (0 for 3 classes)"),
+        ("detect", {"best": {"val/box_ap50": 0.5}, "first": {**ROW, "step": 9}}, "the loss did not fall: it was 0.5"),
+        ("detect", {"best": {"val/box_ap50": 0.5}, "first": {"step": 9, "train/loss": 0.6}}, ""),
+        ("segment", {"best": {"val/macc": 0.9}, "first": ROW}, ""),  # of an only row
+    ],
+)
+def test_a_run_that_learned_nothing_says_what_to_change(recipe, rows, message):
+    settings = read_recipe([f"recipes/folder/{recipe}.yaml", "--data.root", "x"])
+    data = SimpleNamespace(num_classes=3, batch_size=8)
+    said = verdict(settings.create_task(), data, settings.config, {"last": ROW, **rows})
+    assert said.startswith(message)
+    assert bool(message) == bool(said)
+    assert not said or "What to change: train longer (--train.epochs)" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        ((), []),
+        (("--data.augmentation.rand_augment", "rand-m9"), ["rand_augment hide", "data.augmentation.rand_augment null"]),
+        (("--data.augmentation.erase_probability", "0.25"), ["90 training images", "erase_probability 0"]),
+        (("--optim.lr", "0.002"), ["optim.lr 0.002 is high for 8 images a step from random weights: give 0.0003"]),
+        (("--optim.lr", "0.002", "--model.weights", "in1k", "--model.name", "gpvit_l1"), []),
+    ],
+)
+def test_settings_that_are_known_not_to_learn_are_suspicious(options, messages):
+    recipe = read_recipe(["recipes/folder/small/classify.yaml", "--data.root", "x", *options])
+    data = SimpleNamespace(train_set=range(90), augmentation=recipe.create_data.keywords["augmentation"])
+    found = "\n".join(suspicions(recipe.create_task(), data, total_steps=150, images_per_step=8))
+    assert all(message in found for message in messages)
+    assert bool(messages) == bool(found)
+    assert "raise train.epochs" in suspicions(recipe.create_task(), data, 10, 8)[0]

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from shapes import write_crops
 
 from gpvit.train.sanity import try_recipe
 
@@ -65,3 +66,18 @@ def test_a_warm_up_that_is_longer_than_the_run_is_reported(tmp_path):
     arguments = [CLASSIFY, *SMALL["digits/classify.yaml"], "--train.accelerator", "cpu", "--out", str(tmp_path / "out")]
     report = try_recipe([*arguments, "--optim.warmup_epochs", "20", "--steps", "5"])
     assert any("the warm-up of 3240 steps is not shorter than the run of 1620" in each for each in report.problems)
+
+
+def test_a_recipe_that_is_known_not_to_learn_is_suspicious(tmp_path):
+    write_crops(tmp_path / "own", train=8, val=1)
+    strong = ["--data.augmentation.rand_augment", "rand-m9-n2", "--data.augmentation.erase_probability", "0.25"]
+    long = ["--optim.warmup_steps", "200", "--optim.lr", "0.002", "--data.preprocessing.input_size", "[3, 32, 32]"]
+    options = ["--data.root", str(tmp_path / "own"), "--out", str(tmp_path / "out"), "--train.accelerator", "cpu"]
+    report = try_recipe(["recipes/folder/small/classify.yaml", *options, *strong, *long, "--steps", "5"])
+    found = "\n".join(report.problems)
+    for message in (
+        "the warm-up of 200 steps is not shorter than the run of 90",
+        "rand_augment and erase_probability hide too much for a model from random weights and 24 training images",
+        "optim.lr 0.002 is high for 8 images a step from random weights: give 0.0003",
+    ):
+        assert message in found

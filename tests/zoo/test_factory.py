@@ -80,6 +80,8 @@ def test_a_run_folder_stands_for_its_best_weights(tmp_path, checkpoint, names, m
 def test_a_folder_without_weights_says_what_is_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds neither best\.safetensors nor last\.safetensors"):
         open_model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds neither"):
+        gpvit.create_model("gpvit_nano", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["gpvit_nano", "upernet_resnet18"])
@@ -180,7 +182,6 @@ def test_a_wrong_description_is_refused_with_file_and_key(tmp_path, description,
 @pytest.mark.parametrize(
     ("name", "kwargs"),
     [
-        ("gpvit_nano", {"blocks": [{"kind": "window", "num_heads": 4, "shift": 3}], "img_size": 64}),
         ("segformer_resnet18", {"backbone_kwargs": {"out_indices": [2, 3, 4]}}),
         ("retinanet_vit_tiny_patch16_224", {"channels": 16, "min_size": 64, "backbone_kwargs": {"img_size": 64}}),
     ],
@@ -275,7 +276,7 @@ def test_what_does_not_fit_is_an_error(classifier, tmp_path):
         gpvit.create_model("upernet_gpvit_nano", classifier, backbone_weights=classifier)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         gpvit.create_model("upernet_gpvit_nano", backbone_weights=tmp_path / "nowhere.pth")
-    with pytest.raises(ValueError, match="give a tag of timm's pretrained weights"):
+    with pytest.raises(ValueError, match="is no tag of timm's weights of"):
         gpvit.create_model("upernet_resnet18", backbone_weights=classifier)
 
 
@@ -322,3 +323,20 @@ def test_a_folder_named_like_a_tag_or_a_model_hides_neither(tmp_path, monkeypatc
 def test_a_name_that_ends_with_a_dot_is_refused():
     with pytest.raises(UserError, match="ends with a dot"):
         gpvit.create_model("gpvit_nano.")
+
+
+@pytest.mark.parametrize("kind", ["runs/mine", "mine", "~/runs/mine", "$RUNS/mine", "in1k"])
+@pytest.mark.parametrize("best", ["best", "last"])
+def test_a_run_folder_stands_for_its_best_weights_wherever_a_model_is_named(kind, best, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ("runs/mine" if "/" in kind else kind)
+    model = gpvit.create_model("gpvit_nano", num_classes=3, img_size=32)
+    gpvit.save(model, folder / f"{best}.safetensors")
+    if best == "best":
+        gpvit.save(gpvit.create_model("gpvit_nano", num_classes=3, img_size=32), folder / "last.safetensors")
+    backbone = gpvit.create_model("segformer_gpvit_nano", backbone_weights=kind, num_classes=2).backbone.model
+    opened = [gpvit.load(kind), open_model(kind), gpvit.create_model("gpvit_nano", kind, num_classes=3), backbone]
+    assert all(torch.equal(each.stem.first.conv.weight, model.stem.first.conv.weight) for each in opened)
+    assert not is_untrained(kind)

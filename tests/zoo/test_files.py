@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import pytest
 import torch
 from golden import official
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 
 import gpvit
 from gpvit.errors import UserError
@@ -120,12 +122,47 @@ def test_absent_truncated_and_foreign_files(nano, tmp_path, official_l1):
             with pytest.raises(ValueError, match=f"{name} is damaged"):
                 read_checkpoint(tmp_path / name)
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other\.safetensors was not written by gpvit\.save"):
+    with pytest.raises(ValueError, match=r"other\.safetensors does not say which model it holds"):
         gpvit.load(tmp_path / "other.safetensors")
-    for foreign in ({"state_dict": {"weight": torch.zeros(1)}}, [1, 2], torch.zeros(3)):
+    with pytest.raises(ValueError, match=r"other\.safetensors does not fit GPViT"):
+        gpvit.create_model("gpvit_nano", weights=tmp_path / "other.safetensors")
+    for foreign in ({"state_dict": {"weight": 1}}, {"epoch": 3}, {}, [1, 2], torch.zeros(3)):
         torch.save(foreign, tmp_path / "other.pth")
-        with pytest.raises(ValueError, match=r"other\.pth is no official GPViT checkpoint"):
+        with pytest.raises(ValueError, match=r"other\.pth holds no weights"):
             read_checkpoint(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("how", ["save_for_hf", "averaged.safetensors", "averaged.pth", "last.pth.tar", "wrapped.pth"])
+def test_files_that_timm_writes_are_read_where_the_model_is_named(nano, tmp_path, how):
+    weights, other = nano.state_dict(), {name: torch.zeros_like(t) for name, t in nano.state_dict().items()}
+    path = tmp_path / how
+    if how == "save_for_hf":
+        save_for_hf(nano, path)
+        path = next(each for each in path.iterdir() if each.suffix in (".safetensors", ".bin"))
+    elif how == "averaged.safetensors":
+        save_file(weights, path)
+    elif how == "averaged.pth":
+        torch.save(weights, path)
+    elif how == "wrapped.pth":  # by torch.compile and DistributedDataParallel
+        torch.save({f"_orig_mod.module.{name}": tensor for name, tensor in weights.items()}, path)
+    else:
+        arguments = argparse.Namespace(model="gpvit_nano", lr=0.1)
+        content = {"epoch": 1, "arch": "gpvit_nano", "state_dict": other, "state_dict_ema": weights, "args": arguments}
+        torch.save({**content, "optimizer": {"state": {}, "param_groups": []}, "version": 2, "metric": 0.5}, path)
+    loaded = gpvit.create_model("gpvit_nano", weights=path, num_classes=3, in_chans=1, img_size=64)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.state_dict().items())
+    with pytest.raises(ValueError, match=r"use gpvit\.create_model\(NAME"):
+        gpvit.load(path)
+
+
+def test_names_of_former_versions_are_read(nano, tmp_path):
+    former = {name.replace(".merge.", ".fuse."): tensor for name, tensor in nano.state_dict().items()}
+    assert former.keys() != nano.state_dict().keys()
+    torch.save(former, tmp_path / "former.pth")
+    same = {"num_classes": 3, "in_chans": 1, "img_size": 64}
+    x = torch.rand(1, 1, 64, 64)
+    model = gpvit.create_model("gpvit_nano", weights=tmp_path / "former.pth", **same).eval()
+    assert torch.equal(model(x), nano(x))
 
 
 class Payload:

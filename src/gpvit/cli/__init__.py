@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from typing import Any, get_origin
 
 from gpvit.errors import UserError, nearest
+from gpvit.plugins import import_plugins
 from gpvit.version import __version__
 
 VERBS: dict[str, str] = {
@@ -59,10 +60,11 @@ def main(args: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"gpvit: unknown verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks ends no verb
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        rest = _take_plugins(rest)
+        function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
         function(rest) if verb in PARSE_THEMSELVES else function(**parse(function, rest))
     except CommandError as error:
         if str(error):
@@ -77,6 +79,22 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"gpvit {verb}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _take_plugins(arguments: list[str]) -> list[str]:
+    """Import what `--import MODULE`, which all verbs have, names, and return the other arguments."""
+    rest, names, left = [], [], iter(arguments)
+    for argument in left:
+        option, has_value, value = argument.partition("=")
+        if option != "--import":
+            rest.append(argument)
+        elif name := value if has_value else next(left, ""):
+            names.append(name)
+        else:
+            raise UserError("--import: name a module, such as my_blocks")
+    if names or "GPVIT_IMPORT" in os.environ:
+        import_plugins(names)
+    return rest
 
 
 def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]:
@@ -132,4 +150,8 @@ def _flag(name: str) -> str:
 def _overview() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
-    return f"usage: gpvit VERB ...   (gpvit VERB --help for its options)\n\n{verbs}\n\ngpvit --version"
+    return (
+        f"usage: gpvit VERB ...   (gpvit VERB --help for its options)\n\n{verbs}\n\n"
+        "gpvit VERB --import MODULE ... imports your own module first, which registers blocks or decoders\n"
+        "gpvit --version"
+    )

@@ -9,6 +9,8 @@ from rich.console import Console
 from gpvit.profile.cost import profile_model
 from gpvit.profile.workload import create_for_size, parse_size
 from gpvit.zoo.catalog import MODELS
+from gpvit.zoo.factory import load
+from gpvit.zoo.files import weights_file
 
 
 def profile(
@@ -17,7 +19,7 @@ def profile(
     """Print the parameters and multiply-accumulates of a model, by part.
 
     Args:
-        model: Name of the model, of this package or of timm.
+        model: Name of the model, of this package or of timm, path of a checkpoint, or folder of a run.
         size: Image height x width in pixels.
         in_chans: Image channels.
         batch_size: Images in the batch.
@@ -25,8 +27,11 @@ def profile(
         json: Print JSON in place of a table.
     """
     height_width = parse_size(size)
-    with torch.device("meta"):
-        network = create_for_size(model, height_width, in_chans=in_chans)
+    if weights_file(model).is_file():
+        network = load(model).to("meta")
+    else:
+        with torch.device("meta"):
+            network = create_for_size(model, height_width, in_chans=in_chans)
     cost = profile_model(network, height_width, in_chans, batch_size, depth)
     entry = MODELS.get(model.partition(".")[0])
     params, macs = (entry.published_params_m, entry.published_gmacs) if entry else (None, None)

@@ -37,6 +37,7 @@ def table(result: AnyResult, plan: Plan) -> Table:
         rows = [(f"{share:6.1%}", share, name, f"({i}), {pixels} pixels") for name, i, pixels, share in result.areas()]
     laid_out = Table(box=None, show_header=False, pad_edge=False)
     for figure, share, name, note in rows:
+        note = note.removeprefix(f"({name})").removeprefix(", ")  # of classes without names
         laid_out.add_row(figure, ProgressBar(1, share, width=_BAR_COLUMNS), Text(name), Text(note, style="dim"))
     if not rows:
         laid_out.add_row(Text(f"nothing of score {plan.score:g} or more", style="dim"))

@@ -20,6 +20,7 @@ from gpvit.inference.results.detection import DetectionResult, labels_named
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.io import sha256
 from gpvit.zoo.factory import open_model
+from gpvit.zoo.files import weights_file
 
 _WRITERS = 2  # threads that draw and write
 _SUFFIXES = {"overlay": "_predicted", "labels": "_labels"}
@@ -52,8 +53,7 @@ class Plan:
         """Return what results depend on, with the digest of the weights' file."""
         elsewhere = ("images", "out", "batch_size", "workers", "device")
         settings = {name: value for name, value in asdict(self).items() if name not in elsewhere}
-        named = [Path(name) for name in (self.weights, self.model) if name is not None]
-        files = [path / "best.safetensors" if path.is_dir() else path for path in named]
+        files = [weights_file(name) for name in (self.weights, self.model) if name is not None]
         return {**settings, "weights_sha256": next((sha256(path) for path in files if path.is_file()), None)}
 
 

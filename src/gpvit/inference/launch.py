@@ -14,6 +14,7 @@ from gpvit.errors import UserError
 from gpvit.inference.batch import BatchPredictor, Plan
 from gpvit.inference.inputs import Images
 from gpvit.inference.job import Job
+from gpvit.plugins import import_plugins
 
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0  # SLURM's numbers of steps that srun did not start: a batch script, a shell
 
@@ -86,6 +87,7 @@ def _work(plan: Plan, place: Place, devices: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the process that started this one ends it
     torch.set_num_threads(max(1, torch.get_num_threads() // devices))  # of the processor, shared out
     try:
+        import_plugins()
         _predict_part(plan, place, devices)
     except (UserError, OSError) as error:
         print(f"process {place.rank}: {error}", file=sys.stderr, flush=True)

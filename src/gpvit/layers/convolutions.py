@@ -6,11 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gpvit.ops.tracing import is_recorded
+
 
 class ConvNorm(nn.Module):
     """Convolution without bias and batch norm; in evaluation the norm is folded into the convolution's weights.
 
-    Folding gives the same numbers up to rounding and saves a pass over the map. `conv` are arguments of ``nn.Conv2d``.
+    Folding gives the same numbers up to rounding and saves a pass over the map. Where there is more to the two than
+    their numbers (hooks, a pruned or parametrised weight, another module in the place of one), or where the forward
+    pass is recorded as a graph, in which tools look for convolutions, both are called. `conv` are arguments of
+    ``nn.Conv2d``.
     """
 
     def __init__(self, in_chans: int, out_chans: int, **conv: Any):
@@ -21,14 +26,22 @@ class ConvNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve and normalise ``(B, in_chans, height, width)``."""
         conv, norm = self.conv, self.norm
-        if norm.training:
+        if is_recorded(x) or norm.training or not (_is_plain(conv, nn.Conv2d) and _is_plain(norm, nn.BatchNorm2d)):
+            return norm(conv(x))
+        if conv.bias is not None or conv.padding_mode != "zeros" or norm.weight is None or norm.running_var is None:
             return norm(conv(x))
         assert norm.running_mean is not None
-        assert norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         shift = norm.bias - norm.running_mean * scale
         weight = conv.weight * scale.view(-1, 1, 1, 1)
         return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Tell whether calling a layer does no more than its class does with its numbers."""
+    own = vars(layer)
+    hooked = "forward" in own or any(hooks for name, hooks in own.items() if name.endswith("_hooks"))
+    return type(layer) is kind and not hooked and type(layer.weight) in (nn.Parameter, torch.Tensor)
 
 
 class ConvNormReLU(ConvNorm):
@@ -43,16 +56,17 @@ class ConvNormReLU(ConvNorm):
         return F.relu(super().forward(x), inplace=True)
 
 
-class GridConv(nn.Conv2d):
-    """Convolution of tokens ``(B, H, W, C)``; the same memory, seen as channels-last, costs no copy."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve ``(B, H, W, C)``."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+def depthwise(dim: int, bias: bool) -> nn.Conv2d:
+    """Make a 3x3 convolution of each of ``C`` channels by itself, zero-padded to keep the grid."""
+    return nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=bias)
 
 
-class DepthwiseConv(GridConv):
-    """3x3 convolution of each of ``C`` channels by itself, zero-padded to keep the grid, on ``(B, H, W, C)``."""
+def on_grid(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Apply a layer for maps to tokens ``(B, H, W, C)``: the same memory, seen as channels-last, costs no copy."""
+    return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
-    def __init__(self, dim: int, bias: bool):
-        super().__init__(dim, dim, kernel_size=3, padding=1, groups=dim, bias=bias)
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Lay images ``(B, C, H, W)`` out channels-last, where convolutions are faster and leave tokens in order."""
+    # An exported graph has layouts of its own, and an example of one image would fix the batch to be one.
+    return images if torch.compiler.is_exporting() else images.contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from timm.layers import Attention, DropPath, Mlp
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.convolutions import ConvNorm, DepthwiseConv
+from gpvit.layers.convolutions import ConvNorm, depthwise, on_grid
 from gpvit.layers.token_block import FeedForward
 from gpvit.ops.attention import attend, attention_weights
 
@@ -49,7 +49,7 @@ class Grouping(nn.Module):
         self, groups: torch.Tensor, x: torch.Tensor, return_weights: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Gather ``x`` ``(B, N, C)`` into ``groups`` ``(1, M, C)``; the attention is ``(B, heads, M, N)``."""
-        query = self.norm_query(groups).expand(x.shape[0], -1, -1)
+        query = self.norm_query(groups)
         value = self.norm_key(x)
         key = self.key(value)
         weights = attention_weights(query, key, self.num_heads) if return_weights else None
@@ -109,7 +109,7 @@ class Ungrouping(nn.Module):
         self.drop_path = DropPath(drop_path)
         if fusion not in get_args(Fusion):
             raise UserError(f"fusion must be one of {', '.join(get_args(Fusion))}; got {fusion!r}")
-        self.fuse = nn.Linear(2 * dim, dim) if fusion == "concatenation" else None
+        self.merge = nn.Linear(2 * dim, dim) if fusion == "concatenation" else None
 
     def forward(
         self, x: torch.Tensor, groups: torch.Tensor, return_weights: bool = False
@@ -119,7 +119,7 @@ class Ungrouping(nn.Module):
         query, key, value = self.query(self.norm_query(x)), self.key(groups), self.value(groups)
         weights = attention_weights(query, key, self.num_heads) if return_weights else None
         answer = self.drop_path(self.proj(attend(query, key, value, self.num_heads)))
-        return (x + answer if self.fuse is None else self.fuse(torch.cat([x, answer], dim=-1))), weights
+        return (x + answer if self.merge is None else self.merge(torch.cat([x, answer], dim=-1))), weights
 
 
 class GroupPropagationBlock(nn.Module):
@@ -164,11 +164,16 @@ class GroupPropagationBlock(nn.Module):
         self.mixer = _propagation(propagation, dim, num_groups, num_heads, drop_path)
         self.ungrouping = Ungrouping(dim, num_heads, drop_path, fusion)
         self.mlp = FeedForward(dim, mlp_ratio, drop_path=drop_path)
-        self.dwconv: ConvNorm | DepthwiseConv | None = None
-        if dwconv and conv_norm:
+        self.dwconv: nn.Module = nn.Identity()
+        self.rectifies = dwconv and conv_norm
+        if self.rectifies:
             self.dwconv = ConvNorm(dim, dim, kernel_size=3, padding=1, groups=dim)
         elif dwconv:
-            self.dwconv = DepthwiseConv(dim, bias=False)
+            self.dwconv = depthwise(dim, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the group tokens."""
         nn.init.trunc_normal_(self.group_tokens, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -191,12 +196,8 @@ class GroupPropagationBlock(nn.Module):
         groups, grouping = self.grouping(self.group_tokens, x, return_weights)
         groups = self.mixer(groups)
         x, ungrouping = self.ungrouping(x, groups, return_weights)
-        x = self.mlp(x).unflatten(1, grid)
-        if isinstance(self.dwconv, DepthwiseConv):
-            x = self.dwconv(x)
-        elif self.dwconv is not None:  # on the same memory, seen as channels-last
-            x = F.relu(self.dwconv(x.permute(0, 3, 1, 2)), inplace=True).permute(0, 2, 3, 1)
-        return x, grouping, ungrouping
+        x = on_grid(self.dwconv, self.mlp(x).unflatten(1, grid))
+        return F.relu(x, inplace=True) if self.rectifies else x, grouping, ungrouping
 
 
 def _propagation(kind: str, dim: int, num_groups: int, num_heads: int, drop_path: float) -> nn.Module:

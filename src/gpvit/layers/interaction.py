@@ -14,7 +14,7 @@ from timm.layers import DropPath
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.convolutions import DepthwiseConv
+from gpvit.layers.convolutions import depthwise, on_grid
 from gpvit.ops.deformable import Grid, deformable_sample
 
 
@@ -121,12 +121,12 @@ class ConvFeedForward(nn.Module):
         hidden = int(ratio * dim)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.fc1 = nn.Linear(dim, hidden)
-        self.conv = DepthwiseConv(hidden, bias=True)
+        self.conv = depthwise(hidden, bias=True)
         self.fc2 = nn.Linear(hidden, dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: torch.Tensor, shapes: Sequence[Grid]) -> torch.Tensor:
         """Update ``x`` ``(B, S, C)``, maps of these shapes one after the other."""
         maps = self.fc1(self.norm(x)).split([height * width for height, width in shapes], dim=1)
-        mixed = [self.conv(m.unflatten(1, shape)).flatten(1, 2) for m, shape in zip(maps, shapes, strict=True)]
+        mixed = [on_grid(self.conv, m.unflatten(1, shape)).flatten(1, 2) for m, shape in zip(maps, shapes, strict=True)]
         return x + self.drop_path(self.fc2(F.gelu(torch.cat(mixed, dim=1))))

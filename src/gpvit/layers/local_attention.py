@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.convolutions import DepthwiseConv
+from gpvit.layers.convolutions import depthwise, on_grid
 from gpvit.layers.token_block import TokenBlock
 from gpvit.ops.windows import merge, partition
 
@@ -27,7 +27,7 @@ class StripeAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * out_dim)
-        self.lepe = DepthwiseConv(out_dim, bias=True)
+        self.lepe = depthwise(out_dim, bias=True)
 
     def forward(self, x: torch.Tensor, stripe: tuple[int, int]) -> torch.Tensor:
         """Attend within stripes of a size in tokens, ``(B, H, W, C)`` to ``(B, H, W, D)``."""
@@ -37,8 +37,9 @@ class StripeAttention(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (S, heads, h*w, d) each
         # LePE is added after the softmax, so the fused kernel still applies.
         out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
-        value = qkv[..., 2, :]
-        return merge(out.reshape(value.shape) + self.lepe(value), grid)
+        if torch.compiler.is_exporting():  # the memory that a kernel leaves is not that of another device's kernel
+            out = out.clone(memory_format=torch.contiguous_format)
+        return merge(out.flatten(2).unflatten(1, stripe) + on_grid(self.lepe, qkv[..., 2, :]), grid)
 
 
 class CrossShapedAttention(nn.Module):

@@ -15,6 +15,22 @@ class AveragePool(nn.Module):
         return x.mean(dim=(1, 2))
 
 
+class MaxPool(nn.Module):
+    """The largest value of each channel, ``(B, H, W, C)`` to ``(B, C)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take the maximum over ``H`` and ``W``."""
+        return x.amax(dim=(1, 2))
+
+
+class AverageMaxPool(nn.Module):
+    """The mean of mean and maximum, ``(B, H, W, C)`` to ``(B, C)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Average over ``H`` and ``W``, take the maximum, and average the two."""
+        return 0.5 * (x.mean(dim=(1, 2)) + x.amax(dim=(1, 2)))
+
+
 class AttentionPool(nn.Module):
     """One learned token gathers the grid by attention, ``(B, H, W, C)`` to ``(B, C)``.
 
@@ -27,20 +43,29 @@ class AttentionPool(nn.Module):
         if dim % num_heads:
             raise UserError(f"num_heads must divide dim={dim}; got {num_heads}")
         self.num_heads = num_heads
-        self.token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.token = nn.Parameter(torch.empty(1, 1, dim))
         self.norm = nn.LayerNorm(dim)
         self.key = nn.Linear(dim, dim, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw what is learned."""
+        nn.init.zeros_(self.token)
         nn.init.trunc_normal_(self.key.weight, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Gather the grid into one vector."""
         x = x.flatten(1, 2)
-        query = self.norm(self.token).expand(x.shape[0], -1, -1)
-        return attend(query, self.key(x), x, self.num_heads).squeeze(1)
+        return attend(self.norm(self.token), self.key(x), x, self.num_heads).squeeze(1)
+
+
+_POOLS = {"avg": AveragePool, "max": MaxPool, "avgmax": AverageMaxPool, "": nn.Identity}
 
 
 def build_pool(name: str, dim: int, num_heads: int) -> nn.Module:
-    """Build ``"avg"``, the mean, ``"attn"``, attention pooling, or ``""``, which keeps the grid."""
-    if name not in ("avg", "attn", ""):
-        raise UserError(f"global_pool must be 'avg', 'attn' or ''; got {name!r}")
-    return AttentionPool(dim, num_heads) if name == "attn" else AveragePool() if name == "avg" else nn.Identity()
+    """Build ``"attn"``, attention pooling, ``"avg"``, ``"max"``, ``"avgmax"``, or ``""``, which keeps the grid."""
+    if name == "attn":
+        return AttentionPool(dim, num_heads)
+    if name not in _POOLS:
+        raise UserError(f"global_pool must be 'attn', {', '.join(map(repr, _POOLS))}; got {name!r}")
+    return _POOLS[name]()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpvit.layers.convolutions import ConvNormReLU
+from gpvit.ops.resizing import average_cells
 
 
 class UPerNetHead(nn.Module):
@@ -45,7 +46,7 @@ class UPerNetHead(nn.Module):
         self.bottleneck = ConvNormReLU(last + len(pool_scales) * channels, channels, 3)
         self.laterals = nn.ModuleList(ConvNormReLU(chans, channels, 1) for chans in finer)
         self.smooth = nn.ModuleList(ConvNormReLU(channels, channels, 3) for _ in finer)
-        self.fuse = ConvNormReLU(len(in_chans) * channels, channels, 3)
+        self.merge = ConvNormReLU(len(in_chans) * channels, channels, 3)
         self.drop = nn.Dropout2d(drop_rate)
         self.classifier = _classifier(channels, num_classes)
 
@@ -58,11 +59,11 @@ class UPerNetHead(nn.Module):
         for i in reversed(range(len(finer))):
             levels[i] = levels[i] + resize_to(levels[i + 1], levels[i])
         levels = [*(smooth(level) for smooth, level in zip(self.smooth, levels, strict=False)), x]
-        x = self.fuse(torch.cat([resize_to(level, levels[0]) for level in levels], dim=1))
+        x = self.merge(torch.cat([resize_to(level, levels[0]) for level in levels], dim=1))
         return self.classifier(self.drop(x))
 
     def _pool(self, x: torch.Tensor) -> list[torch.Tensor]:
-        pooled = (F.adaptive_avg_pool2d(x, scale) for scale in self.pool_scales)
+        pooled = (average_cells(x, scale) for scale in self.pool_scales)
         return [resize_to(conv(each), x) for conv, each in zip(self.pooled, pooled, strict=True)]
 
 
@@ -81,14 +82,14 @@ class SegFormerHead(nn.Module):
     def __init__(self, in_chans: Sequence[int], num_classes: int, channels: int = 256, drop_rate: float = 0.1):
         super().__init__()
         self.project = nn.ModuleList(ConvNormReLU(chans, channels, 1) for chans in in_chans)
-        self.fuse = ConvNormReLU(len(in_chans) * channels, channels, 1)
+        self.merge = ConvNormReLU(len(in_chans) * channels, channels, 1)
         self.drop = nn.Dropout2d(drop_rate)
         self.classifier = _classifier(channels, num_classes)
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Classify features ``(B, C_i, h_i, w_i)``: logits ``(B, K, h_0, w_0)``."""
         levels = [project(feature) for project, feature in zip(self.project, features, strict=True)]
-        x = self.fuse(torch.cat([resize_to(level, levels[0]) for level in levels], dim=1))
+        x = self.merge(torch.cat([resize_to(level, levels[0]) for level in levels], dim=1))
         return self.classifier(self.drop(x))
 
 

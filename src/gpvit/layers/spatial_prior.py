@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.layers.convolutions import ConvNorm
+from gpvit.layers.convolutions import ConvNorm, channels_last
 
 STRIDES = (4, 8, 16, 32)
 
@@ -32,7 +32,7 @@ class SpatialPrior(nn.Module):
 
     def forward(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
         """Turn an image ``(B, in_chans, height, width)`` into a map ``(B, C, h, w)`` for each stride."""
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
         for conv in self.stem:
             x = F.relu(conv(x), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)

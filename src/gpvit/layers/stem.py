@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.layers.convolutions import ConvNorm
+from gpvit.layers.convolutions import ConvNorm, channels_last
+from gpvit.ops.tracing import is_for_any_size
 
 
 class ConvStem(nn.Module):
@@ -35,13 +36,13 @@ class ConvStem(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, in_chans, height, width)`` into tokens ``(B, H, W, C)``."""
         height, width = x.shape[-2:]
-        x = F.relu(self.first(x.contiguous(memory_format=torch.channels_last)), inplace=True)
+        x = F.relu(self.first(channels_last(x)), inplace=True)
         for conv in self.extra:
             x = F.relu(conv(x), inplace=True)
         # Written from the image's sides: then an exporter finds the padded sides to be simple, and tells so in seconds.
         pad_h = self._padded(height) - x.shape[-2]
         pad_w = self._padded(width) - x.shape[-1]
-        if torch.compiler.is_exporting() or pad_h or pad_w:  # an exported graph must serve every size
+        if is_for_any_size(x) or pad_h or pad_w:  # an exported graph must serve every size
             x = F.pad(x, (0, pad_w, 0, pad_h))
         return self.proj(x).permute(0, 2, 3, 1)
 

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import nn
 
-from gpvit.layers.convolutions import DepthwiseConv
+from gpvit.layers.convolutions import depthwise, on_grid
+from gpvit.ops.tracing import is_recorded
 
 # In inference on a CPU the MLP is applied to about this many tokens at a time: the hidden activations, four times as
 # wide as the tokens, then stay in the cache, which saves a quarter of the time and most of the memory.
@@ -24,7 +25,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, *, C)``."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu":
+        if self.training or torch.is_grad_enabled() or is_recorded(x) or x.device.type != "cpu":
             return x + self.drop_path(self._branch(x))
         tokens = x.flatten(0, -2)
         parts = tokens.chunk(round(len(tokens) / TOKENS_AT_ONCE) or 1)
@@ -41,8 +42,7 @@ class TokenBlock(nn.Module):
 
     Args:
         dim: Channels, ``C``.
-        attn: Exchanges information between tokens, ``(B, H, W, C)`` to ``(B, H, W, C)``; without it, tokens meet in the
-            closing convolution only.
+        attn: Exchanges information between tokens, ``(B, H, W, C)`` to ``(B, H, W, C)``.
         mlp_ratio: Hidden width of the MLP over ``C``.
         drop_path: Probability of dropping a residual branch for a sample.
         dwconv: End with the depthwise convolution.
@@ -51,22 +51,19 @@ class TokenBlock(nn.Module):
     def __init__(
         self,
         dim: int,
-        attn: nn.Module | None = None,
+        attn: nn.Module,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
         dwconv: bool = True,
     ):
         super().__init__()
-        if attn is not None:
-            self.norm = nn.LayerNorm(dim, eps=1e-6)
-            self.attn = attn
-            self.drop_path = DropPath(drop_path)
-        self.exchanges = attn is not None
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = attn
+        self.drop_path = DropPath(drop_path)
         self.mlp = FeedForward(dim, mlp_ratio, eps=1e-6, drop_path=drop_path)
-        self.dwconv = DepthwiseConv(dim, bias=False) if dwconv else nn.Identity()
+        self.dwconv = depthwise(dim, bias=False) if dwconv else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, H, W, C)``."""
-        if self.exchanges:
-            x = x + self.drop_path(self.attn(self.norm(x)))
-        return self.dwconv(self.mlp(x))
+        x = x + self.drop_path(self.attn(self.norm(x)))
+        return on_grid(self.dwconv, self.mlp(x))

@@ -8,6 +8,7 @@ Shape letters: B batch, N tokens of the transformer's grid, S tokens of the pyra
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from gpvit.errors import UserError
 from gpvit.layers.interaction import Extractor, Geometry, Injector
 from gpvit.layers.spatial_prior import STRIDES, SpatialPrior
+from gpvit.models.images import check_images
 from gpvit.models.plain_vit import Tokens, embed, patch_and_channels, require_plain, run_blocks, take_over
 from gpvit.ops.deformable import Grid
+from gpvit.ops.tracing import is_for_any_size
 
 
 class ViTAdapter(nn.Module):
@@ -35,9 +38,9 @@ class ViTAdapter(nn.Module):
     Args:
         backbone: A :class:`~gpvit.models.backbone.GPViT`, or a ``VisionTransformer`` (ViT, DeiT, DINOv2, ...) or
             ``Eva`` (EVA-02, DINOv3, ...) of timm with patches of any size.
-        blocks: First and last block of each interaction; together they are all blocks of the backbone.
+        blocks: First and last block of each interaction, together all blocks of the backbone; by default four parts.
         num_outputs: 4 for strides 4 to 32 (Mask R-CNN), 3 for strides 8 to 32 (RetinaNet).
-        num_heads: Heads of the deformable attentions; divides ``C``.
+        num_heads: Heads of the deformable attentions; divides ``C``. By default 6 where that does, else 16, 8, 4 or 1.
         num_points: Samples of a head on each map.
         mlp_ratio: Hidden width of the extractors' convolutional MLPs over ``C``.
         drop_path_rate: Probability of dropping such an MLP for a sample. code: the same for all, it does not rise.
@@ -56,9 +59,9 @@ class ViTAdapter(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        blocks: Sequence[Sequence[int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
+        blocks: Sequence[Sequence[int]] | None = None,
         num_outputs: int = 4,
-        num_heads: int = 6,
+        num_heads: int | None = None,
         num_points: int = 4,
         mlp_ratio: float = 0.25,
         drop_path_rate: float = 0.0,
@@ -70,6 +73,9 @@ class ViTAdapter(nn.Module):
             raise UserError(f"num_outputs must be 3 (strides 8 to 32) or 4 (strides 4 to 32); got {num_outputs}")
         self.backbone = require_plain(backbone)
         depth = len(self.backbone.blocks)
+        if blocks is None:
+            ends = [depth * part // 4 for part in range(5)]
+            blocks = [(first, end - 1) for first, end in pairwise(ends) if first < end]
         self.stages = [range(first, last + 1) for first, last in blocks]
         if [i for stage in self.stages for i in stage] != list(range(depth)):
             raise UserError(
@@ -78,6 +84,7 @@ class ViTAdapter(nn.Module):
             )
         self.patch, self.in_chans = patch_and_channels(self.backbone)
         self.embed_dim = dim = self.backbone.embed_dim
+        num_heads = num_heads or next(heads for heads in (6, 16, 8, 4, 1) if not dim % heads)
         self.strides = STRIDES[-num_outputs:]
         self.grad_checkpointing = False
 
@@ -126,7 +133,7 @@ class ViTAdapter(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Turn images ``(B, in_chans, height, width)`` into maps ``(B, C, height / stride, width / stride)``."""
-        self._check(x)
+        check_images(x, self.in_chans)
         size = (x.shape[2], x.shape[3])
         x = _pad(x, STRIDES[-1])
         maps = self.spatial_prior(x)
@@ -138,7 +145,8 @@ class ViTAdapter(nn.Module):
         grid = tokens.patches.unflatten(1, tokens.grid).permute(0, 3, 1, 2)
         outputs = []
         for stride in self.strides:
-            shape = (-(-size[0] // stride), -(-size[1] // stride))
+            # Not -(-side // stride): exporters to ONNX divide positive numbers only.
+            shape = ((size[0] + stride - 1) // stride, (size[1] + stride - 1) // stride)
             summed = _crop(maps[stride], shape) + _crop(_resize(grid, self.patch, stride), shape)
             outputs.append(self.norms[str(stride)](summed))
         return outputs
@@ -174,12 +182,6 @@ class ViTAdapter(nn.Module):
     def _run(self, module: nn.Module, *args: Any) -> torch.Tensor:
         return checkpoint(module, *args, use_reentrant=False) if self._recomputes() else module(*args)
 
-    def _check(self, x: torch.Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_chans or 0 in x.shape:
-            raise UserError(f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
-
 
 def _centres(shape: Grid, stride: int, reach: Grid, device: torch.device) -> torch.Tensor:
     """Centres ``(H * W, 2)``, x before y, of cells of ``stride`` pixels, as parts of a map that reaches so far."""
@@ -197,8 +199,8 @@ def _resize(x: torch.Tensor, patch: int, stride: int) -> torch.Tensor:
 
 
 def _pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    bottom, right = -x.shape[2] % multiple, -x.shape[3] % multiple
-    if torch.compiler.is_exporting() or bottom or right:  # an exported graph must serve every size
+    bottom, right = ((side + multiple - 1) // multiple * multiple - side for side in x.shape[2:])
+    if is_for_any_size(x) or bottom or right:  # an exported graph must serve every size
         x = F.pad(x, (0, right, 0, bottom))
     return x
 

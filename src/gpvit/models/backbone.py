@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from timm.layers import to_2tuple
 from torch import nn
 
 from gpvit.errors import UserError
@@ -18,13 +19,14 @@ from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
 from gpvit.layers.pooling import build_pool
 from gpvit.layers.stem import ConvStem
 from gpvit.models.activation_checkpointing import checkpoint_block
+from gpvit.models.images import check_images
 from gpvit.models.variants import Layout, block_indices, build_block, layout
 from gpvit.ops.resizing import resize_pos_embed
 
 STRIDE = 8
 MIN_SIDE = 32
 
-GlobalPool = Literal["avg", "attn", ""]
+GlobalPool = Literal["avg", "attn", "max", "avgmax", ""]
 
 
 class GPViT(nn.Module):
@@ -39,9 +41,11 @@ class GPViT(nn.Module):
         num_classes: Number of classes; 0 for no classifier.
         img_size: Image size, in pixels, whose token grid the position embedding is made for. Other sizes
             interpolate it.
-        global_pool: ``"avg"`` for the mean, ``"attn"`` for attention pooling, ``""`` to keep the grid.
+        global_pool: ``"avg"`` for the mean, ``"attn"`` for attention pooling, ``"max"`` or ``"avgmax"``, ``""`` to keep
+            the grid.
         embed_dim: Channels of every token, ``C``.
-        blocks: One mapping for each block: its ``kind``, a key of ``BLOCKS``, and that block's arguments.
+        blocks: One mapping for each block: its ``kind``, which is ``"local"``, ``"group"``, a name given to
+            :func:`gpvit.register_block` or a class as that takes it, and that block's arguments.
         stem_convs: Number of extra 3x3 convolutions in the stem.
         stride: Pixels of a token's side, a power of 2 from 4.
         mlp_ratio: Hidden width of each block's MLP over ``C``.
@@ -58,6 +62,7 @@ class GPViT(nn.Module):
 
     task = "classification"
     output_fmt = "NHWC"
+    num_prefix_tokens = 0
     head_names = ("head.", "pool.")
     """What depends on the classes."""
     gpvit_config: dict[str, Any] | None = None
@@ -90,9 +95,8 @@ class GPViT(nn.Module):
             raise UserError(f"stride must be a power of 2 from 4; got {stride}")
         self.stride = stride
         self.stem = ConvStem(in_chans, embed_dim, stem_convs, stride=stride)
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        self.img_size = (height, width)
-        self.pos_embed = nn.Parameter(torch.empty(1, -(-height // stride), -(-width // stride), embed_dim))
+        self.img_size = to_2tuple(img_size)
+        self.pos_embed = nn.Parameter(torch.empty(1, *self._grid(*self.img_size), embed_dim))
 
         drop_paths = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
         common = {"dim": embed_dim, "mlp_ratio": mlp_ratio}
@@ -122,9 +126,26 @@ class GPViT(nn.Module):
             self.pool = build_pool(self.global_pool, self.embed_dim, self.pool_heads).to(self.pos_embed)
         self.num_classes = num_classes
         self.head = (nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()).to(self.pos_embed)
-        if isinstance(self.head, nn.Linear):
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
+        _init_classifier(self.head)
+
+    @torch.jit.ignore
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Draw all values anew, as after ``to_empty()``; a block of one's own needs ``reset_parameters()`` for that."""
+        self.apply(lambda module: getattr(module, "reset_parameters", nn.Identity)())
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks.apply(_init_linear)
+        _init_classifier(self.head)
+
+    @torch.jit.ignore
+    @torch.no_grad()
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Interpolate the position embedding, once for all, to images of a size in pixels; others still work."""
+        self.img_size = to_2tuple(img_size)
+        if self.gpvit_config is not None:
+            kwargs = {**self.gpvit_config["kwargs"], "img_size": self.img_size}
+            self.gpvit_config = {**self.gpvit_config, "kwargs": kwargs}
+        self.pos_embed = nn.Parameter(resize_pos_embed(self.pos_embed, self._grid(*self.img_size)).contiguous())
 
     def get_classifier(self) -> nn.Module:
         """Return the last layer."""
@@ -244,8 +265,11 @@ class GPViT(nn.Module):
             token grid is odd, what the cut-off padding tokens took is missing from the sums over the grid.
 
         Raises:
-            ValueError: If the model is in training mode, in which a forward pass changes batch statistics.
+            ValueError: If the model is in training mode, in which a forward pass changes batch statistics, or its
+                blocks have no groups.
         """
+        if not any(isinstance(block, GroupPropagationBlock) for block in self.blocks):
+            raise UserError("this model's layout has no group propagation block, so there are no groups to map")
         if self.training:
             raise UserError("group maps are those of a model in evaluation mode; call eval() first")
         x, grid = self._embed(x)
@@ -258,31 +282,26 @@ class GPViT(nn.Module):
                 x = block(x)
         return maps
 
-    def _grid(self, x: torch.Tensor) -> tuple[int, int]:
-        """Check an image batch and return the size of its token grid."""
-        if x.ndim != 4 or x.shape[1] != self.in_chans:
-            raise UserError(
-                f"expected images of shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}; "
-                f"pass in_chans={x.shape[1] if x.ndim == 4 else '...'} when the model is created, or convert the images"
-            )
-        if not x.is_floating_point():
-            raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
-        if x.shape[2] < MIN_SIDE or x.shape[3] < MIN_SIDE:
-            raise UserError(
-                f"expected images of at least {MIN_SIDE} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
-            )
-        height, width = ((pixels + self.stride - 1) // self.stride for pixels in x.shape[2:])
-        return height, width
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the token grid of an image."""
+        return (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
 
     def _embed(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """Make tokens ``(B, H, W, C)`` with their positions, and tell the size of the grid without its padding."""
-        grid = self._grid(x)
+        check_images(x, self.in_chans, MIN_SIDE)
+        grid = self._grid(x.shape[2], x.shape[3])
         x = self.stem(x)
-        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2])), grid
+        return x + resize_pos_embed(self.pos_embed, (x.shape[1], x.shape[2])).expand_as(x), grid
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
         return checkpoint_block(block, x) if recomputes else block(x)
+
+
+def _init_classifier(head: nn.Module) -> None:
+    if isinstance(head, nn.Linear):
+        nn.init.normal_(head.weight, std=0.01)
+        nn.init.zeros_(head.bias)
 
 
 def _init_linear(module: nn.Module) -> None:

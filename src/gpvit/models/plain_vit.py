@@ -42,8 +42,8 @@ def require_plain(backbone: nn.Module) -> Plain:
         return backbone
     if not isinstance(backbone, (VisionTransformer, Eva)) or not isinstance(backbone.patch_embed, PatchEmbed):
         raise UserError(
-            "expected a GPViT, or a VisionTransformer or Eva of timm with a plain patch embedding, got "
-            f"{type(backbone).__name__}; a ViTAdapter needs one grid of tokens that all blocks keep"
+            "expected a GPViT, or a VisionTransformer or Eva of timm with a plain patch embedding (PatchEmbed), got "
+            f"{_describe(backbone)}; a ViTAdapter needs one grid of tokens that all blocks keep"
         )
     height, width = backbone.patch_embed.patch_size
     if height != width:
@@ -55,6 +55,11 @@ def require_plain(backbone: nn.Module) -> Plain:
             "the backbone's rotary positions are made for one image size; create it with dynamic_img_size=True"
         )
     return backbone
+
+
+def _describe(backbone: nn.Module) -> str:
+    embedding = getattr(backbone, "patch_embed", None)
+    return type(backbone).__name__ + (f" with {type(embedding).__name__}" if embedding is not None else "")
 
 
 def patch_and_channels(backbone: Plain) -> tuple[int, int]:

@@ -31,7 +31,7 @@ class Segmenter(nn.Module):
 
     Args:
         backbone: Name of a timm model, this package's among them.
-        decoder: ``"upernet"`` or ``"segformer"``.
+        decoder: A key of ``DECODERS``, such as ``"upernet"``, or a class as :func:`gpvit.register_decoder` takes it.
         num_classes: Number of classes, ``K``.
         in_chans: Channels of the image.
         drop_path_rate: Stochastic depth of the backbone.
@@ -61,7 +61,7 @@ class Segmenter(nn.Module):
     def __init__(
         self,
         backbone: str = "gpvit_l1",
-        decoder: str = "upernet",
+        decoder: str | Callable[..., nn.Module] = "upernet",
         num_classes: int = 150,
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
@@ -69,8 +69,11 @@ class Segmenter(nn.Module):
         decoder_kwargs: dict[str, Any] | None = None,
     ):
         super().__init__()
-        if decoder not in DECODERS:
-            raise UserError(f"unknown decoder {decoder!r}; choose one of {', '.join(DECODERS)}")
+        if not callable(decoder) and decoder not in DECODERS:
+            raise UserError(
+                f"unknown decoder {decoder!r}; choose one of {', '.join(DECODERS)}, or first import the module that "
+                "registers it (gpvit.register_decoder)"
+            )
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.pretrained_cfg: dict[str, Any] = {
@@ -89,7 +92,8 @@ class Segmenter(nn.Module):
         self._channels_last = str(getattr(self.backbone, "output_fmt", "")).endswith("NHWC")
         channels = features.channels()
         self.stride: int = features.reduction()[0]
-        self.decoder = DECODERS[decoder](channels, num_classes, **(decoder_kwargs or {}))
+        make = decoder if callable(decoder) else DECODERS[decoder]
+        self.decoder = make(channels, num_classes, **(decoder_kwargs or {}))
         self.auxiliary = FCNHead(channels[-1], num_classes) if decoder == "upernet" else None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,28 +1,54 @@
 """Which blocks a GPViT is made of: the kinds there are, the paper's sequence of them, and the sizes."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.compared_blocks import ConvPropagationBlock, GlobalBlock, WindowBlock
 from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.layers.local_attention import LocalBlock
-from gpvit.layers.token_block import TokenBlock
 
 Layout = Sequence[Mapping[str, Any]]
 
-BLOCKS: dict[str, Callable[..., nn.Module]] = {
-    "local": LocalBlock,
-    "group": GroupPropagationBlock,
-    # What the paper compares them with.
-    "window": WindowBlock,
-    "global": GlobalBlock,
-    "conv": ConvPropagationBlock,
-    "isolated": TokenBlock,
-}
+BLOCKS: dict[str, Callable[..., nn.Module]] = {"local": LocalBlock, "group": GroupPropagationBlock}
 """The kinds of block that a layout can name; each maps ``(B, H, W, C)`` to ``(B, H, W, C)``."""
+_OWN = frozenset(BLOCKS)
+
+
+def register_block(name: str, block: Callable[..., nn.Module]) -> None:
+    """Add a kind of block that layouts, and files of models with such blocks, name.
+
+    Args:
+        name: What stands as ``kind`` in a layout. A name registered before is given to the new block.
+        block: Class of a module, or a function that makes one, that maps tokens ``(B, H, W, C)`` to ``(B, H, W, C)``.
+            It is called with the arguments that stand beside ``kind``, and with those of ``dim`` (``C``), ``drop_path``
+            and ``mlp_ratio`` that it takes.
+
+    Raises:
+        ValueError: If the name is one of this package's own kinds, or no name at all.
+
+    Example:
+        >>> class Shift(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         return x.roll(1, dims=1)
+        >>> register_block("shift", Shift)
+        >>> GPViT(blocks=[{"kind": "local"}, {"kind": "shift"}])(torch.rand(1, 3, 64, 64)).shape
+        torch.Size([1, 1000])
+    """
+    check_new_name("block", name, block, _OWN)
+    BLOCKS[name] = block
+
+
+def check_new_name(what: str, name: str, made_by: Any, taken: Container[str]) -> None:
+    """Refuse to register what makes no modules, or by a name that cannot be one or belongs to this package."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise UserError(f"the name of a {what} must be letters, digits and underscores; got {name!r}")
+    if name in taken:
+        raise UserError(f"{name!r} is a {what} of gpvit's own; choose another name")
+    if not callable(made_by) or isinstance(made_by, nn.Module):
+        raise UserError(f"a {what} must be a class of modules, or a function that makes one; got {made_by!r:.100}")
 
 
 def layout(
@@ -56,12 +82,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
-    """Build a block of a layout: of its ``kind``, a key of ``BLOCKS``, with its arguments and those that all get."""
-    arguments = {**common, **block}
-    kind = arguments.pop("kind", None)
-    if kind not in BLOCKS:
-        raise UserError(f"unknown kind of block {kind!r}; choose one of {', '.join(BLOCKS)}")
-    return BLOCKS[kind](**arguments)
+    """Build a block of a layout: of its ``kind``, a key of ``BLOCKS`` or a class, with its arguments and common ones.
+
+    Of the common arguments a block gets those that it takes.
+    """
+    own = dict(block)
+    kind = own.pop("kind", None)
+    if not callable(kind) and kind not in BLOCKS:
+        raise UserError(
+            f"unknown kind of block {kind!r}; choose one of {', '.join(BLOCKS)}, or first import the module that "
+            "registers it (gpvit.register_block)"
+        )
+    make = kind if callable(kind) else BLOCKS[kind]
+    parameters = inspect.signature(make).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return make(**{name: value for name, value in common.items() if takes_all or name in parameters}, **own)
 
 
 def block_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]:

@@ -18,8 +18,12 @@ def merge_heads(x: torch.Tensor) -> torch.Tensor:
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Attend from ``(B, Q, C)`` to ``(B, K, C)`` by scaled dot products in the device's fused kernel: ``(B, Q, C)``."""
+    """Attend from ``(B, Q, C)`` to ``(B, K, C)`` by scaled dot products in the device's fused kernel: ``(B, Q, C)``.
+
+    Queries ``(1, Q, C)`` are those of every image.
+    """
     query, key, value = (split_heads(t, num_heads) for t in (query, key, value))
+    query = query.expand(key.shape[0], -1, -1, -1)
     return merge_heads(F.scaled_dot_product_attention(query, key, value))
 
 

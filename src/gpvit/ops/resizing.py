@@ -8,14 +8,33 @@ Shape letters: C channels, h w size of the source, H W size of the output.
 import torch
 import torch.nn.functional as F
 
+from gpvit.ops.tracing import is_for_any_size
+
 
 def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Interpolate a position embedding ``(1, H, W, C)`` to another token grid: bicubic, corners not aligned."""
     # Interpolating to the same size changes nothing, so a graph for every size may do it always.
-    if not torch.compiler.is_exporting() and tuple(pos_embed.shape[1:3]) == grid:
+    if not is_for_any_size(pos_embed) and tuple(pos_embed.shape[1:3]) == grid:
         return pos_embed
     resized = F.interpolate(pos_embed.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1)
+
+
+def average_cells(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Average maps ``(B, C, h, w)`` over ``side x side`` cells, as ``adaptive_avg_pool2d`` does."""
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(x, side)
+    # Exporters to ONNX get its cells wrong at other sizes; two products are the same.
+    rows, columns = (_shares(length, side).to(x) for length in x.shape[2:])
+    return rows @ x @ columns.T
+
+
+def _shares(length: int, side: int) -> torch.Tensor:
+    """Return how much each of ``length`` places weighs in the mean of each cell, ``(side, length)``."""
+    cells, places = torch.arange(side), torch.arange(length)
+    starts, ends = cells * length // side, ((cells + 1) * length + side - 1) // side
+    inside = (places >= starts[:, None]) & (places < ends[:, None])
+    return inside / (ends - starts)[:, None]
 
 
 def source_rows(height: int, new_height: int, rows: range) -> range:

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from torch.utils.benchmark import timer
 
 from gpvit.devices import peak_memory, status_bytes
+from gpvit.plugins import import_plugins
 
 Step = Callable[[], object]
 """Does the work once; raises MemoryError where it does not fit."""
@@ -87,6 +88,7 @@ def _answer(sender: Any, threads: int, *arguments: Any) -> None:
             mallopt(_M_MMAP_THRESHOLD, 2**16)
     torch.set_num_threads(threads)
     try:
+        import_plugins()
         sender.send(_run_steps(*arguments))
     except MemoryError as error:
         sender.send(error)

@@ -3,21 +3,24 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader
+from jsonargparse import ArgumentError, ArgumentParser
 
 from gpvit.errors import UserError
+from gpvit.io import located, read_yaml
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
 
-_INSTEAD = {"epochs": "steps", "global_batch_size": "accumulate", "warmup_epochs": "warmup_steps"}
-_INSTEAD |= {other: name for name, other in _INSTEAD.items()}
+_ALTERNATIVES = ({"epochs", "steps"}, {"global_batch_size", "accumulate"}, {"warmup", "warmup_steps", "warmup_epochs"})
+
+RENAMED = {"learning_rate": "optim.lr", "class_path": "{}class", "init_args": "{}KEY, each beside `class`"}
+"""What settings are called elsewhere, with their names here, `{}` being their group."""
 
 Keys = tuple[str, ...]
 
@@ -48,7 +51,7 @@ class Composition:
         """Lay options of the command line over the recipes: `{"train.epochs": 3}`."""
         settings: dict[str, Any] = {}
         for option, value in options.items():
-            settings = merge(settings, reduce(lambda inner, key: {key: inner}, reversed(option.split(".")), value))
+            settings = merge(settings, _nested(option.split("."), value))
         return self.under(Composition(settings, dict.fromkeys(keys for keys, _ in walk(settings))))
 
 
@@ -57,7 +60,8 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
 
     A path starts `beside`, by default in the working folder; `recipes/` may be left out of one of this package's.
     """
-    own = Path(name).as_posix().removeprefix("recipes/")
+    name = located(name)
+    own = name.as_posix().removeprefix("recipes/")
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
         if place.is_file():
             return place
@@ -89,8 +93,9 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             another_class = value.get("class", below.get("class")) != below.get("class")
             value = dict(value) if another_class else merge(below, value)
-        if value is not None and _INSTEAD.get(key) not in upper:
-            merged.pop(_INSTEAD.get(key, ""), None)
+        if value is not None:
+            for other in next((names for names in _ALTERNATIVES if key in names), set()) - upper.keys():
+                merged.pop(other, None)
         merged[key] = value
     return merged
 
@@ -98,9 +103,10 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 def walk(settings: Mapping[str, Any], above: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """List all settings and groups of them, from the outside in, each by its keys."""
     for key, value in settings.items():
-        yield (*above, key), value
+        keys = (*above, str(key))
+        yield keys, value
         if isinstance(value, Mapping):
-            yield from walk(value, (*above, key))
+            yield from walk(value, keys)
 
 
 def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Composition:
@@ -124,9 +130,8 @@ def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Compo
 
 def _load(file: Path) -> Composition:
     try:
-        text = file.read_text(encoding="utf-8")
-        tree = yaml.compose(text)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = yaml.compose(file.read_bytes())
+    except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
@@ -141,9 +146,7 @@ def _load(file: Path) -> Composition:
                 f"{file}, line {line}: {'.'.join(keys)} stands in line {first[1]} already; keep one of them"
             )
         places[keys] = file, line
-    # jsonargparse's reader takes 1e-4 for a number, as on the command line; a file of lone keys, `key:`, for a text
-    settings = get_loader("yaml")(text)
-    return Composition(settings if isinstance(settings, dict) else {key: None for (key,) in places}, places)
+    return Composition(read_yaml(file), places)
 
 
 def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
@@ -152,6 +155,24 @@ def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
         keys = (*above, str(key.value))
         yield keys, key.start_mark.line + 1
         yield from _lines(value, keys)
+
+
+def check_types(parser: ArgumentParser, given: dict[str, Any], composition: Composition) -> Any:
+    """Check settings of a composition against a parser's types, by which a number is read as it is meant.
+
+    `root: 2024` is a folder, and `steps: 1e5` a count.
+    """
+    try:
+        checked = parser.parse_object(given)
+    except ArgumentError as error:
+        if meant := _as_meant(str(error), composition):
+            composition = replace(composition, settings=merge(composition.settings, meant))
+            return check_types(parser, merge(given, meant), composition)
+        raise UserError(_explain(str(error), composition)) from error
+    for keys, value in walk(composition.settings):
+        if isinstance(value, str) and ":" in value and isinstance(checked.get(".".join(keys)), int | float):
+            raise UserError(f"{composition.where(keys)}{'.'.join(keys)}: {value!r} given, a number expected")
+    return checked
 
 
 def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
@@ -165,21 +186,47 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             elsewhere = [each for each in sorted(known) if each.partition(".")[2] == keys[-1]]
             siblings = {each.removeprefix(parent).partition(".")[0] for each in known if each.startswith(parent)}
             near = elsewhere or [parent + each for each in difflib.get_close_matches(keys[-1], siblings, n=1)]
+            near = near or [meant.format(parent) for key, meant in RENAMED.items() if key == keys[-1]]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(siblings))}"
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
 
 
-def explain(error: Exception, composition: Composition) -> str:
+def with_place(text: str, composition: Composition) -> str:
+    """Put in front of a message where the setting stands that it names first."""
+    found = ((re.search(rf"\b{re.escape(keys[-1])}\b", text), keys) for keys, _ in walk(composition.settings))
+    named = min(((match.start(), keys) for match, keys in found if match), default=(0, ("model", "name")))
+    return f"{composition.where(named[1])}{text}"
+
+
+def _explain(text: str, composition: Composition) -> str:
     """Say what jsonargparse refuses: where it stands, what is given and what is expected."""
-    text = str(error)
     if missing := re.search(r"arguments are required: ([\w.]+)", text):
         return f"{composition.files}: {missing[1]} is missing; add it, or give --{missing[1]} VALUE"
+    keys, value, types = _refused(text, composition)
+    expected = " or ".join(types) or text.partition("\n")[2].strip()
+    return f"{composition.where(keys)}{'.'.join(keys)}: {value!r} given, {expected} expected" if keys else text
+
+
+def _as_meant(text: str, composition: Composition) -> dict[str, Any]:
+    """Give the one setting that jsonargparse refuses in the type that is meant, if it is a number of another type."""
+    keys, value, types = _refused(text, composition)
+    if type(value) is int and "str" in types:
+        return _nested(keys, str(value))
+    if type(value) is float and value.is_integer() and "int" in types:
+        return _nested(keys, int(value))
+    return {}
+
+
+def _refused(text: str, composition: Composition) -> tuple[Keys, Any, list[str]]:
+    """Read from jsonargparse's message which setting it refuses, by its keys, and the types that are expected."""
     found = re.search(r'key "([\w.]+)"', text)
-    if not found:
-        return text
-    keys = tuple(found[1].split("."))
+    keys = tuple(found[1].split(".")) if found else ()
     value = next((value for path, value in walk(composition.settings) if path == keys), None)
     types = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", text, re.MULTILINE)
     plain = [re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", each).replace("NoneType", "null") for each in types]
-    expected = " or ".join(plain) or text.partition("\n")[2].strip()
-    return f"{composition.where(keys)}{found[1]}: {value!r} given, {expected} expected"
+    return keys, value, plain
+
+
+def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """Write a setting as a recipe would: `{"train": {"epochs": 3}}`."""
+    return reduce(lambda inner, key: {key: inner}, reversed(keys), value)

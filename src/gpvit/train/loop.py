@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from gpvit.data.samplers import seed_random
 from gpvit.errors import UserError
-from gpvit.io import write_text
+from gpvit.io import located, write_text
 from gpvit.tasks.base import Task
-from gpvit.train.checkpoint import find_start, prepare_folder, save_checkpoint, save_weights
+from gpvit.train.checkpoint import alone_in, check_classes, find_start, prepare_folder, save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
 from gpvit.train.failures import explained, report_not_finite
 from gpvit.train.logging import Row, RunLog, best
@@ -54,8 +54,8 @@ def fit(
             is resumed in its folder by its own settings alone.
 
     Returns:
-        What `metrics.json` holds: the rows of `metrics.csv` for the `best` and the `last` weights, the seconds of this
-        call, the seed and this package's version.
+        What `metrics.json` holds: the rows of `metrics.csv` for the `first`, `best` and `last` weights, the seconds of
+        this call, the seed and this package's version.
 
     Raises:
         FileNotFoundError: There is no checkpoint to resume from.
@@ -65,15 +65,20 @@ def fit(
     """
     began = time.monotonic()
     settings = settings or {"train": asdict(config)}
-    start = find_start(Path(out), resume if isinstance(resume, bool) else Path(resume), settings)
+    out = located(out)
+    start = find_start(out, resume if isinstance(resume, bool) else located(resume), settings)
+    if start:
+        check_classes(start, getattr(data, "class_names", ()))
     fabric = launch(config)
-    folder, start = fabric.broadcast((Path(out), start))  # default names hold the time: the first process's counts
-    if fabric.is_global_zero:
-        prepare_folder(folder, start, settings)
-    run = Run(fabric, task, data, config, folder, start)
-    with explained(run):
-        run.train()
+    folder, start = fabric.broadcast((out, start))  # default names hold the time: the first process's counts
+    with alone_in(folder, fabric):
+        if fabric.is_global_zero:
+            prepare_folder(folder, start, settings)
+        run = Run(fabric, task, data, config, folder, start)
+        with explained(run):
+            run.train()
     summary = {
+        "first": run.rows[0],
         "best": best(run.rows, task.best_metric),
         "last": run.rows[-1],
         "seconds": round(time.monotonic() - began, 1),
@@ -121,7 +126,8 @@ class Run:
         every = config.validate_every
         self.val_steps = every if every and config.steps else self.epoch_steps * (every or 1)
         self.row_steps = self.epoch_steps if config.epochs else self.val_steps
-        self.images_per_step = self.batch_size * fabric.world_size * self.accumulate
+        of_a_batch = getattr(self.loader.batch_sampler, "batch_size", self.batch_size)  # fewer of a tiny dataset
+        self.images_per_step = of_a_batch * fabric.world_size * self.accumulate
         if state and (images := state["images_per_step"]) != self.images_per_step:
             raise UserError(
                 f"the run in {start} takes {images} images a step, and these settings {self.images_per_step}: "
@@ -227,7 +233,8 @@ class Run:
         self.step += 1
         self.log.advance(self.step, time.perf_counter() - began, waited)
         if self.step % 50 == 0:
-            self.log.scalars({"loss": losses["loss"], "lr": self.lr}, self.step)
+            loss = torch.stack([losses["loss"] for _, losses in taken]).mean()  # of this process
+            self.log.scalars({"loss": loss, "lr": self.lr}, self.step)
 
     def forward(self, step: Callable[[Any, int], Any], batch: Any, index: int) -> Any:
         """Call a step of the task on the device, in the precision of the run, which Fabric only sees to under DDP."""
@@ -296,6 +303,7 @@ class Run:
             "ema": (self.ema.module.state_dict(), self.updates) if self.ema else None,
             "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),
             "images_per_step": self.images_per_step,
+            "class_names": list(getattr(self.data, "class_names", ())),
             **{name: getattr(self, name) for name in ("count", "lr", "rows", "seed", "skipped", "step")},
         }
         if self.fabric.is_global_zero:

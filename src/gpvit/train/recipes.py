@@ -14,20 +14,22 @@ from pydoc import locate
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, get_loader
+from jsonargparse import ArgumentParser, get_loader
 from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
+from gpvit.io import located
 from gpvit.tasks.optim import OptimConfig
-from gpvit.train.composition import EXAMPLE, Composition, compose, explain, find_recipe, merge, refuse_unknown
+from gpvit.train import composition as parts
+from gpvit.train.advice import verdict
+from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge
 from gpvit.train.config import TrainConfig
 from gpvit.train.loop import fit
 from gpvit.zoo.catalog import find
 
 _PUBLIC = ("gpvit.tasks", "gpvit.data", "gpvit.data.segmentation", "gpvit.data.detection")
 _ELSEWHERE = {"optim", "grad_checkpointing", "compile"}  # arguments of a task that stand in optim and train
-_CHANCE = 1.2  # times the accuracy of guessing
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,8 @@ def train_recipe(arguments: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     recipe = read_recipe(arguments)
     task, data, config = recipe.build()
     summary = fit(task, data, config, recipe.out, resume=recipe.resume, settings=recipe.settings)
-    top1, classes = summary["best"].get("val/top1"), getattr(data, "num_classes", 0)
-    if top1 is not None and top1 * classes <= _CHANCE:
-        rank_zero_only(print)(f"val/top1 {top1:.3g} is at chance ({1 / classes:.2g} for {classes} classes)")
+    if said := verdict(task, data, config, summary):
+        rank_zero_only(print)(said)
     return recipe.out, summary
 
 
@@ -89,23 +90,19 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     composition = recipes.overridden(
         {key: text if key in known else get_loader("yaml")(text) for key, text in options.items()}
     )
-    refuse_unknown(composition, known)
+    parts.refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
-    try:
-        checked = parser.parse_object(given)
-    except ArgumentError as error:
-        raise UserError(explain(error, composition)) from error
+    checked = parts.check_types(parser, given, composition)
     parser.set_defaults(vars(checked.as_flat()))
-    built = parser.instantiate(checked)
-    create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
     try:
+        built = parser.instantiate(checked)
+        create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
         create()  # which knows what its network takes
     except UserError as error:
-        key = next((key for key in vars(built.model) if f"'{key}'" in str(error)), "name")
-        raise UserError(f"{composition.where(('model', key))}{error}") from error
+        raise UserError(parts.with_place(str(error), composition)) from error
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
     create_data = partial(data, **vars(built.data))
@@ -129,10 +126,10 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 def _run_folder(names: list[str], options: dict[str, str]) -> tuple[Path | None, bool | Path, list[str]]:
     """Take `--out` and `--resume` from the options; a run to resume brings its own recipe."""
-    out = Path(options.pop("out")) if "out" in options else None
+    out = located(options.pop("out")) if "out" in options else None
     if (resume := options.pop("resume", None)) is None:
         return out, False, names
-    run = Path(resume) if resume else out
+    run = located(resume) if resume else out
     if run is None:
         raise UserError("--resume: name the run folder, --resume RUN")
     folder = run.parent if run.is_file() else run
@@ -191,7 +188,7 @@ def _create_parser(task: type, data: type, model: Mapping[str, Any]) -> Argument
         elsewhere = {each.name for config in (OptimConfig, TrainConfig) for each in fields(config)}
         group = parser.add_argument_group("More arguments of the model")
         for key in model:
-            if key not in {*own, *elsewhere, "class"}:
+            if key not in {*own, *elsewhere, *parts.RENAMED, "class"}:
                 group.add_argument(f"--model.{key}", type=Any)
     parser.add_class_arguments(data, "data", instantiate=False)
     if hasattr(task, "default_optim") or "optim" in own:

@@ -15,6 +15,7 @@ import torch
 
 from gpvit.devices import peak_memory
 from gpvit.errors import UserError
+from gpvit.train.advice import suspicions
 from gpvit.train.failures import explained
 from gpvit.train.loop import Run
 from gpvit.train.processes import launch
@@ -54,6 +55,7 @@ def try_recipe(arguments: Sequence[str]) -> SanityReport:
         warnings.simplefilter("always", UserWarning)
         run = Run(launch(config), task, data, config, recipe.out, start=None)
     report.problems += [str(each.message) for each in warned if each.category is UserWarning]
+    report.problems += suspicions(task, data, run.total_steps, run.images_per_step)
     if hasattr(data, "write_report"):
         data.write_report(recipe.out)
         report.facts.append(("sheet", str(recipe.out / "data.png")))

@@ -72,12 +72,12 @@ _SYSTEMS = {
 }
 
 SYSTEMS = {name: system.task for name, system in _SYSTEMS.items() if name}
-"""What stands before a backbone's name, and the task that it makes of it."""
+"""What stands before a backbone's name, and the task that it makes of it; registered decoders are added."""
 
 
 def split_system(name: str) -> tuple[str, str]:
     """Divide the name of a model into system, empty for a backbone alone, and backbone."""
-    system = next((system for system in SYSTEMS if name.startswith(f"{system}_")), "")
+    system = max((system for system in SYSTEMS if name.startswith(f"{system}_")), key=len, default="")
     return system, name.removeprefix(f"{system}_") if system else name
 
 
@@ -119,11 +119,12 @@ def find(name: str) -> CatalogEntry:
     if name in MODELS:
         return MODELS[name]
     system, backbone = split_system(name)
-    if system:
-        import timm  # no other name needs it, and it takes seconds
+    import timm  # no name of the catalog needs it, and it takes seconds
 
-        if timm.is_model(backbone):
+    if timm.is_model(backbone):
+        if system:
             return CatalogEntry(SYSTEMS[system], "timm", system=system, backbone=backbone)
+        raise UserError(f"classifiers are GPViTs; {name} of timm may be a segmenter's backbone, upernet_{name}")
     raise UserError(f"unknown model {name!r}; {nearest(name, MODELS, most=3)}")
 
 

@@ -1,19 +1,20 @@
 """The door to all models: created by name, with weights of a tag or a file, or rebuilt from a file alone."""
 
-import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch import nn
 
 from gpvit.errors import UserError
+from gpvit.io import located
 from gpvit.models.backbone import GPViT
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
-from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint
+from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint, weights_file
 from gpvit.zoo.hub import published_weights
 
 _OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
@@ -33,8 +34,8 @@ def create_model(
     Args:
         name: A name of the catalog, such as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
             backbone, such as ``"upernet_resnet50"``.
-        weights: Tag of published weights, or the path of an official ``.pth`` or of a file that :func:`gpvit.save`
-            wrote. None starts from random values.
+        weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote
+            of a run folder, or of one of timm's (``save_for_hf``, its training's). None starts from random values.
         backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
             What was loaded and what was not is printed.
         new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
@@ -75,11 +76,14 @@ def load(path: str | Path) -> nn.Module:
     The model comes in evaluation mode, and its ``pretrained_cfg`` tells how images are prepared. What the file says is
     data: it chooses among the arguments of the model's own class, and names nothing that is fetched, opened or run.
 
+    Args:
+        path: The file, or the folder of a run, whose best weights are taken.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file does not say what model it holds, is not as it should be, or does not fit it.
     """
-    path = _expand(path)
+    path = weights_file(path)
     checkpoint = read_checkpoint(path)
     if not checkpoint.name:
         raise UserError(
@@ -89,7 +93,10 @@ def load(path: str | Path) -> nn.Module:
     try:
         entry = find(checkpoint.name)
     except UserError as error:
-        raise UserError(f"{path} is of an {error}") from error
+        raise UserError(
+            f"{path} is of an {error}; where its decoder is your own, first import the module that registers it "
+            "(gpvit.register_decoder)"
+        ) from error
     return _from_checkpoint(entry, checkpoint, path, {}, new_head=False).eval()
 
 
@@ -114,25 +121,15 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
 
 def _file_of(source: str | Path) -> Path | None:
     """Return the file that a source stands for, or None if it is a name of the catalog."""
-    path = _expand(source)
-    if path.is_dir() and str(source).partition(".")[0] not in MODELS:
-        for name in ("best.safetensors", "last.safetensors"):
-            if (path / name).is_file():
-                return path / name
-        raise FileNotFoundError(
-            f"{path} holds neither best.safetensors nor last.safetensors, one of which the folder of a run holds"
-        )
+    path = located(source)
     is_path = isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt") or len(path.parts) > 1
-    return path if is_path or path.is_file() else None
-
-
-def _expand(path: str | Path) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
+    is_run = path.is_dir() and str(source).partition(".")[0] not in MODELS
+    return weights_file(path) if is_path or is_run or path.is_file() else None
 
 
 def _weights_file(name: str, weights: str | Path) -> Path:
     """Return a file of weights: the path itself, or what a tag of the model stands for."""
-    path = _expand(weights)
+    path = weights_file(weights)
     is_tag = str(weights).isidentifier() and not path.is_file()  # a folder may have the name of a tag
     return published_weights(name, str(weights)) if is_tag else path
 
@@ -180,8 +177,11 @@ def _with_backbone_weights(entry: CatalogEntry, weights: str, kwargs: dict[str, 
         model = build(entry, **kwargs)
         print(_load_backbone(model, read_checkpoint(path).state_dict, str(path)), file=sys.stderr)
         return model
-    if not weights.isidentifier():
-        raise UserError(f"backbone_weights={weights!r}: of {entry.backbone}, give a tag of timm's pretrained weights")
+    if not timm.is_model_pretrained(f"{entry.backbone}.{weights}"):
+        tags = ", ".join(each.partition(".")[2] for each in timm.list_pretrained(f"{entry.backbone}.*")) or "none"
+        raise UserError(
+            f"backbone_weights={weights!r} is no tag of timm's weights of {entry.backbone}, which are {tags}"
+        )
     own = {"pretrained": True, "pretrained_cfg": weights}  # timm fetches and fits them
     return build(entry, **{**kwargs, "backbone_kwargs": {**(kwargs.get("backbone_kwargs") or {}), **own}})
 

@@ -1,10 +1,13 @@
 """Weight files that describe themselves, and strict, safe loading of them and of the authors'.
 
 A file of ours is a safetensors file whose metadata holds, as JSON under ``gpvit``, everything needed to build the
-model and to prepare its images. Nothing is ever unpickled but tensors and plain data.
+model and to prepare its images; files without that, such as timm's, are read where the model is named. Nothing is
+ever unpickled but tensors and plain data.
 """
 
+import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +17,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as serialize
-from timm.models import adapt_input_conv
+from timm.models import adapt_input_conv, clean_state_dict
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import replacing
+from gpvit.io import located, replacing
+from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
 from gpvit.zoo.official import convert_official, is_official
@@ -37,6 +41,9 @@ PREPROCESSING_KEYS: dict[str, Any] = {
 }
 """What a file may tell of images and classes, named as in timm's ``pretrained_cfg``, with examples."""
 
+_PARTS = ("state_dict_ema", "model_ema", "state_dict")
+"""Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
+_FORMER = re.compile(r"\b(ungrouping|decoder)\.fuse\.")
 _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": "", "source": ""}
 
 
@@ -44,8 +51,8 @@ _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": 
 class Checkpoint:
     """Weights under this package's names, and what their file says about them.
 
-    An official file does not say its model's `name`. `kwargs` are the arguments that the model was created with, and
-    `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
+    A file that :func:`save` did not write does not say its model's `name`. `kwargs` are the arguments that the model
+    was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -75,7 +82,7 @@ def save(
     Raises:
         ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
     """
-    path = Path(path)
+    path = located(path)
     if path.suffix != ".safetensors":
         raise UserError(f"weights are written as .safetensors; got {path}")
     config = getattr(model, "gpvit_config", None)
@@ -98,7 +105,17 @@ def save(
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
         # save_file would make the file unreadable for other users
-        temporary.write_bytes(serialize(tensors, metadata={"gpvit": json.dumps(description)}))
+        temporary.write_bytes(serialize(tensors, metadata={"gpvit": json.dumps(description, default=_name_of)}))
+
+
+def _name_of(block: Any) -> str:
+    """Return the name by which a block, given as a class, is registered."""
+    for name, registered in BLOCKS.items():
+        if registered is block:
+            return name
+    raise UserError(
+        f"a file cannot hold {block!r:.100}; a block of your own needs a name: gpvit.register_block(NAME, CLASS)"
+    )
 
 
 def _preprocessing(model: Any) -> dict[str, Any]:
@@ -110,13 +127,20 @@ def _preprocessing(model: Any) -> dict[str, Any]:
     return cfg
 
 
+def weights_file(path: str | Path) -> Path:
+    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded: of a run folder, its best weights."""
+    path = located(path)
+    return next((file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file()), path)
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file of ours, or an official ``.pth``, whose names are converted; neither may hold code."""
-    path = Path(path)
+    """Read a file of ours, of a run folder the best, an official one, converted, or one of timm; none may hold code."""
+    path = weights_file(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        lacking = ", which holds neither best.safetensors nor last.safetensors" if path.is_dir() else ""
+        raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
     try:
-        return _read_own(path) if path.suffix == ".safetensors" else _read_official(path)
+        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
     except Exception as error:  # what a damaged byte raises in torch, zipfile or pickle is anything
@@ -125,20 +149,33 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         ) from error
 
 
-def _read_official(path: Path) -> Checkpoint:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not isinstance(state_dict, dict) or not is_official(state_dict):
-        raise UserError("is no official GPViT checkpoint; a training run's weights are in its best.safetensors")
-    return Checkpoint(convert_official(state_dict))
+def _read_pickle(path: Path) -> Checkpoint:
+    with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training keeps its arguments as one
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    plain = content if isinstance(content, dict) else {}
+    state_dict = next((plain[key] for key in _PARTS if isinstance(plain.get(key), dict)), plain)
+    if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
+        raise UserError(
+            "holds no weights: neither names with tensors nor those as its 'state_dict'; a training run's weights are "
+            "in its best.safetensors"
+        )
+    return Checkpoint(with_our_names(state_dict))
 
 
-def _read_own(path: Path) -> Checkpoint:
+def with_our_names(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give tensors the names that they have here: the authors', and those that wrappers and former versions gave."""
+    if is_official(state_dict):
+        return convert_official(state_dict)
+    return {_FORMER.sub(r"\1.merge.", name): tensor for name, tensor in clean_state_dict(state_dict).items()}
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    tensors = with_our_names(tensors)
     if "gpvit" not in metadata:
-        raise UserError("was not written by gpvit.save: its metadata has no entry 'gpvit'")
+        return Checkpoint(tensors)
     description = json.loads(metadata["gpvit"])
     check_values("metadata", description, _METADATA)
     check_values("inputs", description.get("inputs", {}), PREPROCESSING_KEYS)

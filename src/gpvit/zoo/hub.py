@@ -101,6 +101,8 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
     if checkpoint.name:
         raise UserError(f"{official} is no official file but one of ours already, of {checkpoint.name}")
     weights = checkpoint.state_dict
+    if not any(each.endswith("pos_embed") for each in weights):
+        raise UserError(f"{official} is no official GPViT checkpoint; a training run's weights are in best.safetensors")
     entry = find(name or identify(weights, source=str(official)))
     with torch.device("meta"):
         model = build(entry, **_arguments(weights, entry.task))

@@ -70,7 +70,7 @@ class DetectionData(ImageData):
         masks: Give masks, too.
         augmentation: What training varies.
         batch_size: Images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
+        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
         max_damaged: How often training may pass over an image that cannot be read, in all processes of a loader
             together; each is named in a warning. Validation passes over none.
 
@@ -88,7 +88,7 @@ class DetectionData(ImageData):
         masks: bool = True,
         augmentation: DetectionAugmentation = SCHEDULE_1X,
         batch_size: int = 2,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         max_damaged: int = 10,
     ) -> None:
         super().__init__(categories.names, None, batch_size, num_workers, max_damaged)

@@ -53,7 +53,7 @@ class SegmentationData(ImageData):
         preprocessing: What evaluation does to an image, and the size of training's crops.
         augmentation: What training varies.
         batch_size: Training images per batch and process.
-        num_workers: Loader processes; 0 loads in the training process.
+        num_workers: Loader processes; 0 loads in the training process, None takes one per core, at most 4.
         val_batch_size: Validation images per batch; more than 1 only where all are of one size.
         colors: One RGB colour, 0 to 255, per class; None chooses distinct ones.
         max_damaged: How often training may pass over an image that cannot be read, in all processes of a loader
@@ -68,7 +68,7 @@ class SegmentationData(ImageData):
         preprocessing: SegmentationPreprocessing = STANDARD,
         augmentation: SegmentationAugmentation = STANDARD_AUGMENTATION,
         batch_size: int = 2,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         val_batch_size: int = 1,
         colors: Sequence[Sequence[int]] | None = None,
         max_damaged: int = 10,

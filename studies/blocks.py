@@ -1,4 +1,6 @@
-"""Blocks that the paper compares its own with: windows, all tokens at once, and convolutions (Tables 6 and 7).
+"""Blocks that the paper compares its own with: windows, all tokens at once, convolutions, none (Tables 6 and 7).
+
+Importing this module registers them.
 
 Shape letters: B batch, H W token grid, C channels, w side of a window, n windows per image.
 """
@@ -11,9 +13,10 @@ from timm.layers import Attention, DropPath
 from timm.models.swin_transformer import WindowAttention
 from torch import nn
 
+import gpvit
 from gpvit.errors import UserError
-from gpvit.layers.convolutions import GridConv
-from gpvit.layers.token_block import TokenBlock
+from gpvit.layers.convolutions import depthwise, on_grid
+from gpvit.layers.token_block import FeedForward, TokenBlock
 from gpvit.ops.windows import merge, partition
 
 
@@ -103,19 +106,43 @@ class ConvPropagationBlock(nn.Module):
     Args:
         dim: Channels, ``C``.
         drop_path: Probability of dropping the convolutions for a sample.
-        mlp_ratio: Not used: the block has no MLP.
     """
 
-    def __init__(self, dim: int, drop_path: float = 0.0, mlp_ratio: float = 4.0):
+    def __init__(self, dim: int, drop_path: float = 0.0):
         super().__init__()
-        self.conv1 = GridConv(dim, dim, kernel_size=3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False)
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.conv2 = GridConv(dim, dim, kernel_size=3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.drop_path = DropPath(drop_path)
         nn.init.zeros_(self.norm2.weight)  # as in ViTDet
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Update tokens ``(B, H, W, C)``."""
-        y = F.gelu(self.norm1(self.conv1(x)))
-        return x + self.drop_path(self.norm2(self.conv2(y)))
+        y = F.gelu(self.norm1(on_grid(self.conv1, x)))
+        return x + self.drop_path(self.norm2(on_grid(self.conv2, y)))
+
+
+class IsolatedBlock(nn.Module):
+    """A local block without attention: tokens meet in the closing convolution only.
+
+    Args:
+        dim: Channels, ``C``.
+        mlp_ratio: Hidden width of the MLP over ``C``.
+        drop_path: Probability of dropping the MLP for a sample.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float = 4.0, drop_path: float = 0.0):
+        super().__init__()
+        self.mlp = FeedForward(dim, mlp_ratio, eps=1e-6, drop_path=drop_path)
+        self.dwconv = depthwise(dim, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Update tokens ``(B, H, W, C)``."""
+        return on_grid(self.dwconv, self.mlp(x))
+
+
+gpvit.register_block("window", WindowBlock)
+gpvit.register_block("global", GlobalBlock)
+gpvit.register_block("conv", ConvPropagationBlock)
+gpvit.register_block("isolated", IsolatedBlock)

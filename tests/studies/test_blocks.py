@@ -5,8 +5,8 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from gpvit.layers.compared_blocks import ConvPropagationBlock, GlobalBlock, ShiftedWindows, WindowBlock
-from gpvit.layers.token_block import TokenBlock
+import gpvit
+from studies.blocks import ConvPropagationBlock, GlobalBlock, IsolatedBlock, ShiftedWindows, WindowBlock
 
 DIM, HEADS = 24, 4
 
@@ -87,14 +87,22 @@ def test_convolutions_are_their_formula_and_start_as_nothing():
     torch.testing.assert_close(block(x), x + y, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("dwconv", [True, False])
-def test_isolated_tokens_meet_in_the_convolution_only(dwconv):
-    block = randomised(TokenBlock(DIM, dwconv=dwconv))
+def test_isolated_tokens_meet_in_the_convolution_only():
+    block = randomised(IsolatedBlock(DIM))
     x = tokens(5, 5, batch=1)
     changed = x.clone()
     changed[0, 2, 2] += 1
     touched = ((block(changed) - block(x)).abs() > 1e-12).any(-1)
-    assert touched.sum() == (9 if dwconv else 1)
+    assert touched.sum() == 9
+
+
+@pytest.mark.parametrize("kind", ["window", "global", "conv", "isolated"])
+def test_every_kind_learns_on_odd_grids(kind):
+    own = {"num_heads": HEADS} if kind in ("window", "global") else {}
+    model = gpvit.GPViT(blocks=[{"kind": kind, **own}] * 2, embed_dim=DIM, pool_heads=2, num_classes=5)
+    logits = model(torch.rand(2, 3, 72, 104))  # 9 x 13 tokens
+    logits.square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
 def test_impossible_arguments_are_named():

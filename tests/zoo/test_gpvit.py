@@ -6,7 +6,7 @@ import torch
 from timm.models import save_for_hf
 
 import gpvit  # noqa: F401  timm learns the models
-from gpvit.zoo.timm_models import BASELINES, DEPTH, HEADS, PATCHES
+from gpvit.zoo.plain_vits import BASELINES, DEPTH, HEADS, PATCHES
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -1,0 +1,22 @@
+"""What a batch of images for a network must be."""
+
+import torch
+
+from gpvit.errors import UserError
+
+
+def check_images(x: torch.Tensor, in_chans: int, min_side: int = 1) -> None:
+    """Refuse what is no batch of normalised images ``(B, in_chans, height, width)``, or of a side that is too short."""
+    if not isinstance(x, torch.Tensor):  # symbolic tracing knows no shapes
+        return
+    if x.ndim != 4 or x.shape[1] != in_chans:
+        raise UserError(
+            f"expected images of shape (batch, {in_chans}, height, width), got {tuple(x.shape)}; "
+            f"pass in_chans={x.shape[1] if x.ndim == 4 else '...'} when the model is created, or convert the images"
+        )
+    if not x.is_floating_point():
+        raise UserError(f"expected normalised floating-point images, got {x.dtype}; scale to [0, 1] and normalise")
+    if x.shape[2] < min_side or x.shape[3] < min_side:
+        raise UserError(
+            f"expected images of at least {min_side} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
+        )
