@@ -80,7 +80,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def _decisive(text: str) -> dict[str, Any]:
     """Read, by their names, the settings that the weights depend on."""
     return {
-        ".".join(map(str, keys)): value
+        ".".join(keys): value
         for keys, value in walk(yaml.safe_load(text))
         if not isinstance(value, Mapping) and keys[-1] not in _FREE and (keys[0] != "train" or keys[-1] in _DECISIVE)
     }

@@ -98,9 +98,10 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 def walk(settings: Mapping[str, Any], above: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """List all settings and groups of them, from the outside in, each by its keys."""
     for key, value in settings.items():
-        yield (*above, key), value
+        keys = (*above, str(key))
+        yield keys, value
         if isinstance(value, Mapping):
-            yield from walk(value, (*above, key))
+            yield from walk(value, keys)
 
 
 def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Composition:

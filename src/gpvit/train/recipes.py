@@ -20,7 +20,7 @@ from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
 from gpvit.tasks.optim import OptimConfig
-from gpvit.train.composition import EXAMPLE, Composition, compose, explain, find_recipe, merge, refuse_unknown
+from gpvit.train.composition import EXAMPLE, Composition, compose, explain, find_recipe, merge, refuse_unknown, walk
 from gpvit.train.config import TrainConfig
 from gpvit.train.loop import fit
 from gpvit.zoo.catalog import find
@@ -99,17 +99,24 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     except ArgumentError as error:
         raise UserError(explain(error, composition)) from error
     parser.set_defaults(vars(checked.as_flat()))
-    built = parser.instantiate(checked)
+    built = _create(composition, ("train", "optim"), partial(parser.instantiate, checked))
     create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
-    try:
-        create()  # which knows what its network takes
-    except UserError as error:
-        key = next((key for key in vars(built.model) if f"'{key}'" in str(error)), "name")
-        raise UserError(f"{composition.where(('model', key))}{error}") from error
+    _create(composition, ("model",), create)  # which knows what its network takes
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
-    create_data = partial(data, **vars(built.data))
+    create_data = partial(_create, composition, ("data",), partial(data, **vars(built.data)))
     return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, _explain(parser))
+
+
+def _create(composition: Composition, groups: Sequence[str], create: Callable[[], Any]) -> Any:
+    """Create what the settings of groups describe; a refusal says where the setting stands that it is about."""
+    try:
+        return create()
+    except UserError as error:
+        words = {*re.findall(r"\w+", str(error))} - {"class", "name"}
+        known = [keys for keys, _ in walk(composition.settings) if keys[0] in groups]
+        keys = next((keys for keys in known if keys[-1] in words), (*known, ())[0])
+        raise UserError(f"{composition.where(keys)}{error}") from error
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -167,6 +174,7 @@ def _find_classes(composition: Composition) -> tuple[type, type]:
 
 def find_class(name: str, base: type) -> type:
     """Import a class: the public name of one of ours, or a dotted path, which may start in the working folder."""
+    name = str(name)  # whatever a recipe holds
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     found = [locate(name)] if "." in name else [*_public(base, [name]).values()]
@@ -191,7 +199,7 @@ def _create_parser(task: type, data: type, model: Mapping[str, Any]) -> Argument
         elsewhere = {each.name for config in (OptimConfig, TrainConfig) for each in fields(config)}
         group = parser.add_argument_group("More arguments of the model")
         for key in model:
-            if key not in {*own, *elsewhere, "class"}:
+            if str(key).isidentifier() and key not in {*own, *elsewhere, "class"}:
                 group.add_argument(f"--model.{key}", type=Any)
     parser.add_class_arguments(data, "data", instantiate=False)
     if hasattr(task, "default_optim") or "optim" in own:

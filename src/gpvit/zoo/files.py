@@ -128,7 +128,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def _read_official(path: Path) -> Checkpoint:
     content = torch.load(path, map_location="cpu", weights_only=True)
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not isinstance(state_dict, dict) or not is_official(state_dict):
+    are_tensors = isinstance(state_dict, dict) and all(isinstance(each, torch.Tensor) for each in state_dict.values())
+    if not are_tensors or not is_official(state_dict):
         raise UserError("is no official GPViT checkpoint; a training run's weights are in its best.safetensors")
     return Checkpoint(convert_official(state_dict))
 
