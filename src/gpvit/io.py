@@ -1,4 +1,4 @@
-"""Files written whole or not at all, natural order of names, digests."""
+"""Files written whole or not at all, YAML read as it is written, natural order of names, digests."""
 
 import hashlib
 import os
@@ -7,6 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from gpvit.errors import UserError
+
+
+def expand(path: str | Path) -> Path:
+    """Put the folders that `~` and `$NAME` stand for into a path, which no shell has done in a file's or after `=`."""
+    return Path(os.path.expandvars(path)).expanduser()
 
 
 @contextmanager
@@ -28,6 +38,58 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file, in UTF-8 or UTF-16, without YAML's own ideas of what is written.
+
+    `no`, `off`, `08`, `0x1F`, `1_000` and dates are texts; numbers, `true`, `false` and `null` are what they say, and
+    `1e-4` is a number. Of a list, or a mapping from labels, of class names (`names`, `class_names`, `classes`), every
+    item is the text that is written: `[yes, 1.0, null]` are three names.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UserError: The file is no YAML, or a key stands twice; the message names file and line.
+    """
+    with open(path, "rb") as file:
+        try:
+            return yaml.load(file, _AsWritten)
+        except RecursionError:
+            raise UserError(f"{path} is nested too deeply; write it with fewer brackets or levels") from None
+        # a tag that does not suit its value, such as `!!bool 5`, raises nearly anything
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UserError(f"{path}: {error}") from error
+
+
+class _AsWritten(yaml.SafeLoader):
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(f"(?:{pattern})$"))
+            for kind, pattern in (
+                ("null", r"~|null|Null|NULL|"),
+                ("bool", r"true|True|TRUE|false|False|FALSE"),
+                ("int", r"[-+]?(0|[1-9][0-9]*)"),
+                ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan"),
+            )
+        ]
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        known = set()
+        for key_node, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            key = self.construct_object(key_node, deep=True)
+            if key in known:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice: leave one", problem_mark=key_node.start_mark)
+            known.add(key)
+            items = []
+            if key in ("names", "class_names", "classes") and isinstance(value, yaml.SequenceNode):
+                items = value.value
+            elif key == "names" and isinstance(value, yaml.MappingNode):
+                items = [name for _, name in value.value]
+            for item in items:
+                if isinstance(item, yaml.ScalarNode):
+                    item.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:

@@ -26,8 +26,9 @@ class Stopped(Exception):
 class FewDigits(Digits):
     """An epoch of 28 images: with batches of 4, seven batches."""
 
-    def __init__(self, images: int = 28, val_images: int = 8, **options: Any) -> None:
+    def __init__(self, images: int = 28, val_images: int = 8, names: Any = "0123456789", **options: Any) -> None:
         super().__init__(image_size=32, **options)
+        self.class_names, self.num_classes = tuple(names), len(names)
         self.images, self.val_images = images, val_images
 
     def setup(self, stage: str | None = None) -> None:

@@ -88,7 +88,11 @@ def test_another_class_begins_anew():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("epochs", "steps"), ("global_batch_size", "accumulate"), ("warmup_epochs", "warmup_steps")]
+    ("one", "other"),
+    [
+        *(("epochs", "steps"), ("global_batch_size", "accumulate")),
+        *(("warmup_epochs", "warmup_steps"), ("warmup", "warmup_steps"), ("warmup", "warmup_epochs")),
+    ],
 )
 def test_what_says_the_same_takes_the_place_of_the_other(one, other):
     assert merge({one: 1}, {other: 2}) == {other: 2}

@@ -10,6 +10,7 @@ from torch import nn
 from train.runs import SmallTask, Stopped, content, differences, metrics, run, stop_after
 
 import gpvit
+from gpvit.errors import UserError
 from gpvit.tasks.optim import OptimConfig
 
 SLOW = pytest.mark.slow  # some seconds each, of many
@@ -238,6 +239,54 @@ def test_mixed_precision_keeps_inputs_whole(tmp_path):
 def test_a_resume_that_takes_other_images_a_step_is_refused(whole, tmp_path):
     with pytest.raises(ValueError, match="takes 8 images a step, and these settings 16: set train"):
         run(tmp_path, resume=whole["epochs"][0], accumulate=4, data={"images": 56})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([*"012345678", "nine"], "only in the run: 9; only in the data: nine"),
+        ([*"0123456789", "ten"], "only in the data: ten"),
+        ([*"012345678"], "only in the run: 9"),
+        ([*"0123456798"], "their order is 0, 1, 2, 3, 4, 5, 6, 7, 9, 8 in place of 0, 1, 2"),
+    ],
+)
+@pytest.mark.parametrize("new", [False, True], ids=["the run itself", "a new run from it"])
+def test_classes_that_are_no_longer_those_of_the_run_are_refused(whole, tmp_path, names, message, new):
+    folder, _ = whole["epochs"]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    out, resume = (tmp_path / "new", folder) if new else (folder, True)
+    with pytest.raises(UserError, match=f"no longer those of the run in .*{message}.*name another --out"):
+        run(out, resume=resume, epochs=3, data={"names": names})
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_of_two_runs_in_a_folder_one_is_refused_and_writes_nothing(tmp_path):
+    others = []
+
+    def start_another(kind: str) -> None:
+        if others:
+            return
+        others.append(kind)
+        before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        with pytest.raises(UserError, match="another run writes into .* now; wait for its end, or name another --out"):
+            run(tmp_path, task=SmallTask())
+        assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+    run(tmp_path, before=start_another, epochs=1)
+    assert others
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_run_folders_are_named_as_in_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUNS", str(tmp_path / "mine"))
+    monkeypatch.chdir(tmp_path)
+    run("~/mine/one", epochs=1)
+    run("$RUNS/one", resume=True, epochs=2)
+    run("mine/two", resume="~/mine/one", epochs=3)
+    assert len(metrics(tmp_path / "mine/two")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_another_batch_size_continues_at_the_same_image(tmp_path):

@@ -20,7 +20,7 @@ RUNS = ("run", "segmentation", "detection")
 _REPORT = ("report.html", "metrics.json")
 _RUN_FILES = (  # what `gpvit train` writes into a run folder
     *("config.yaml", "metrics.csv", "metrics.json", "events.out.tfevents.*", "data.png", "labels.csv", "boxes.csv"),
-    *("last.ckpt", "previous.ckpt", "last.safetensors", "best.safetensors"),
+    *(".lock", "last.ckpt", "previous.ckpt", "last.safetensors", "best.safetensors"),
 )
 
 

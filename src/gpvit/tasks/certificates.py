@@ -11,7 +11,8 @@ import torch
 
 from gpvit.devices import describe_machine
 from gpvit.errors import UserError
-from gpvit.io import sha256
+from gpvit.io import expand, sha256
+from gpvit.zoo import files
 from gpvit.zoo.catalog import find_weights
 from gpvit.zoo.hub import published_weights
 
@@ -27,7 +28,7 @@ _BENCHMARKS = {"in1k": 50_000, "ade20k": 2_000, "coco_1x": 5_000, "coco_3x": 5_0
 
 def published_scores(name: str) -> tuple[dict[str, float], int | None]:
     """Look up what published weights score, from 0 to 1, and on how many images; None for any number."""
-    if Path(name).expanduser().exists():
+    if expand(name).exists():
         raise UserError(f"nothing is published for {name}; say what it should score: --expect 0.81")
     model, _, tag = name.partition(".")
     tag, weights = find_weights(model, tag)
@@ -77,7 +78,5 @@ def certify(
 
 def weights_file(checkpoint: str) -> Path:
     """Find the file that `gpvit.zoo.factory.open_model` opens: as named, a run folder's, or of published weights."""
-    path = Path(checkpoint).expanduser()
-    if path.is_dir():
-        return next(file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file())
+    path = files.weights_file(checkpoint)
     return path if path.is_file() else published_weights(*checkpoint.split(".", 1))

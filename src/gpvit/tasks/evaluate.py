@@ -23,6 +23,7 @@ from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
+from gpvit.io import expand
 from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.detection import detect
 from gpvit.tasks.metrics import ClassificationScores, SegmentationScores
@@ -65,7 +66,7 @@ def open_data(
         options["num_workers"] = num_workers
     if task == "detection":
         options["masks"] = model.has_masks
-    root = Path(source).expanduser()
+    root = expand(source)
     if source == kind.own_name:
         data: ImageData = kind.own(**options)
     else:

@@ -38,15 +38,16 @@ class OptimConfig:
         layer_decay: Factor of the learning rate from each layer to the one below it; None for one rate.
         freeze: What does not learn: `backbone`, or N for the stem and the first N blocks.
         schedule: `cosine`, `poly` or `multistep`.
-        warmup_steps: Steps of linear warm-up.
-        warmup_epochs: The same in epochs, in place of `warmup_steps`.
+        warmup: Linear warm-up as a share of the run, such as 0.1.
+        warmup_steps: The same in steps, in place of `warmup`. One that is as long as the run gives way to a tenth.
+        warmup_epochs: The same in epochs.
         warmup_ratio: Factor of the learning rate that the warm-up starts from.
         milestones: For `multistep`: epochs after each of which the rate is a tenth.
         power: For `poly`: power of the remaining part of the run.
         min_lr_ratio: For `cosine` and `poly`: factor of the learning rate at the end of the run.
 
     Raises:
-        UserError: If a name is unknown, `base_batch_size` not positive, or the warm-up given twice.
+        UserError: If a name is unknown, `base_batch_size` not positive, or the warm-up given twice or not below 1.
     """
 
     lr: float
@@ -59,6 +60,7 @@ class OptimConfig:
     layer_decay: float | None = None
     freeze: Frozen | None = None
     schedule: ScheduleName = "cosine"
+    warmup: float | None = None
     warmup_steps: int = 0
     warmup_epochs: float | None = None
     warmup_ratio: float = 1e-3
@@ -71,10 +73,11 @@ class OptimConfig:
             raise UserError(
                 f"base_batch_size {self.base_batch_size}: give the images of a step that lr is for, 1 or more, or null"
             )
-        if self.warmup_steps and self.warmup_epochs is not None:
-            raise UserError(
-                f"warmup_steps {self.warmup_steps} and warmup_epochs {self.warmup_epochs}: set one of them to null or 0"
-            )
+        given = {name: getattr(self, name) for name in ("warmup", "warmup_steps", "warmup_epochs")}
+        if len(twice := [f"{name} {value}" for name, value in given.items() if value not in (None, 0)]) > 1:
+            raise UserError(f"{' and '.join(twice)}: set one of them to null or 0")
+        if self.warmup is not None and not 0 <= self.warmup < 1:
+            raise UserError(f"warmup {self.warmup}: give a share of the run, 0 to below 1, such as 0.1")
         choices = {"optimizer": get_args(OptimizerName), "schedule": get_args(ScheduleName), "no_decay": NO_DECAY}
         for field, names in choices.items():
             if (given := getattr(self, field)) not in names:
@@ -117,13 +120,15 @@ def lr_factor(config: OptimConfig, total_steps: int, epoch_steps: float) -> Call
 
     It warns where the run is too short for its warm-up or its milestones.
     """
-    warmup_steps = config.warmup_steps if config.warmup_epochs is None else round(config.warmup_epochs * epoch_steps)
+    warmup_steps = round((config.warmup or 0) * total_steps + (config.warmup_epochs or 0) * epoch_steps)
+    warmup_steps += config.warmup_steps
     if warmup_steps >= total_steps > 0:
         warnings.warn(
-            f"the warm-up of {warmup_steps} steps is not shorter than the run of {total_steps}, so that lr is never "
-            "reached: set optim.warmup_steps or warmup_epochs lower, or train longer",
+            f"the warm-up of {warmup_steps} steps is not shorter than the run of {total_steps}: it takes a tenth of "
+            "it; set optim.warmup 0.1 in place of optim.warmup_steps or warmup_epochs, or train longer",
             stacklevel=2,
         )
+        warmup_steps = total_steps // 10
     milestones = [round(epoch * epoch_steps) for epoch in config.milestones]
     if config.schedule == "multistep" and max(milestones, default=0) >= total_steps > 0:
         warnings.warn(

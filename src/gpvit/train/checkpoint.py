@@ -6,13 +6,14 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from gpvit.errors import UserError
@@ -48,6 +49,42 @@ def find_start(folder: Path, resume: bool | Path, settings: Mapping[str, Any]) -
     if resume is True:
         rank_zero_only(print)(f"no checkpoint in {folder} yet: starting from the beginning", flush=True)
     return checkpoint
+
+
+def check_classes(checkpoint: Path, names: Sequence[str]) -> None:
+    """Refuse data whose classes are not those of the run that is to be continued: each output has learned its own."""
+    before = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True).get("class_names", list(names))
+    if before == list(names):
+        return
+    only = [", ".join(name for name in one if name not in other) for one, other in ((before, names), (names, before))]
+    what = [f"only in the {where}: {which}" for where, which in zip(("run", "data"), only, strict=True) if which]
+    raise UserError(
+        f"the classes of the data are no longer those of the run in {checkpoint.parent}: "
+        f"{'; '.join(what) or 'their order is ' + ', '.join(names) + ' in place of ' + ', '.join(before)}. Give the "
+        "data of that run, or start anew: name another --out, and perhaps --model.weights for its best.safetensors"
+    )
+
+
+@contextmanager
+def alone_in(folder: Path, fabric: Any) -> Iterator[None]:
+    """Hold a run folder while a run writes there; all processes of another that starts there meanwhile are refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        if fabric.is_global_zero:
+            lock.acquire()
+        is_held = True
+    except Timeout:
+        is_held = False
+    if not fabric.broadcast(is_held):
+        raise UserError(f"another run writes into {folder} now; wait for its end, or name another --out")
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # of systems that remove no open file
+                (folder / ".lock").unlink()
+            lock.release()
 
 
 def prepare_folder(folder: Path, start: Path | None, settings: Mapping[str, Any]) -> None:

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader
 
 from gpvit.errors import UserError
+from gpvit.io import expand, read_yaml
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"
 
-_INSTEAD = {"epochs": "steps", "global_batch_size": "accumulate", "warmup_epochs": "warmup_steps"}
-_INSTEAD |= {other: name for name, other in _INSTEAD.items()}
+_ALTERNATIVES = ({"epochs", "steps"}, {"global_batch_size", "accumulate"}, {"warmup", "warmup_steps", "warmup_epochs"})
+
+_ELSEWHERE = {
+    "learning_rate": "optim.lr",
+    "class_path": "{}class",
+    "init_args": "{}KEY, each setting of the class directly beside `class`",
+}
+"""What settings are called elsewhere, and here after their group."""
 
 Keys = tuple[str, ...]
 
@@ -57,7 +63,8 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
 
     A path starts `beside`, by default in the working folder; `recipes/` may be left out of one of this package's.
     """
-    own = Path(name).as_posix().removeprefix("recipes/")
+    name = expand(name)
+    own = name.as_posix().removeprefix("recipes/")
     for place in ((beside or Path()) / name, PACKAGE / "recipes" / own, PACKAGE.parents[1] / "recipes" / own):
         if place.is_file():
             return place
@@ -89,8 +96,9 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             another_class = value.get("class", below.get("class")) != below.get("class")
             value = dict(value) if another_class else merge(below, value)
-        if value is not None and _INSTEAD.get(key) not in upper:
-            merged.pop(_INSTEAD.get(key, ""), None)
+        if value is not None:
+            for other in next((names for names in _ALTERNATIVES if key in names), set()) - upper.keys():
+                merged.pop(other, None)
         merged[key] = value
     return merged
 
@@ -125,9 +133,8 @@ def _read(lower: Composition, file: Path, above: tuple[Path, ...] = ()) -> Compo
 
 def _load(file: Path) -> Composition:
     try:
-        text = file.read_text(encoding="utf-8")
-        tree = yaml.compose(text)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = yaml.compose(file.read_bytes())
+    except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
@@ -142,9 +149,7 @@ def _load(file: Path) -> Composition:
                 f"{file}, line {line}: {'.'.join(keys)} stands in line {first[1]} already; keep one of them"
             )
         places[keys] = file, line
-    # jsonargparse's reader takes 1e-4 for a number, as on the command line; a file of lone keys, `key:`, for a text
-    settings = get_loader("yaml")(text)
-    return Composition(settings if isinstance(settings, dict) else {key: None for (key,) in places}, places)
+    return Composition(read_yaml(file), places)
 
 
 def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
@@ -166,6 +171,7 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             elsewhere = [each for each in sorted(known) if each.partition(".")[2] == keys[-1]]
             siblings = {each.removeprefix(parent).partition(".")[0] for each in known if each.startswith(parent)}
             near = elsewhere or [parent + each for each in difflib.get_close_matches(keys[-1], siblings, n=1)]
+            near = near or [meant.format(parent) for key, meant in _ELSEWHERE.items() if key == keys[-1]]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(siblings))}"
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
 

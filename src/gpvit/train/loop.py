@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from gpvit.data.samplers import seed_random
 from gpvit.errors import UserError
-from gpvit.io import write_text
+from gpvit.io import expand, write_text
 from gpvit.tasks.base import Task
-from gpvit.train.checkpoint import find_start, prepare_folder, save_checkpoint, save_weights
+from gpvit.train.checkpoint import alone_in, check_classes, find_start, prepare_folder, save_checkpoint, save_weights
 from gpvit.train.config import TrainConfig
 from gpvit.train.failures import explained, report_not_finite
 from gpvit.train.logging import Row, RunLog, best
@@ -65,14 +65,18 @@ def fit(
     """
     began = time.monotonic()
     settings = settings or {"train": asdict(config)}
-    start = find_start(Path(out), resume if isinstance(resume, bool) else Path(resume), settings)
+    out = expand(out)
+    start = find_start(out, resume if isinstance(resume, bool) else expand(resume), settings)
+    if start:
+        check_classes(start, getattr(data, "class_names", ()))
     fabric = launch(config)
-    folder, start = fabric.broadcast((Path(out), start))  # default names hold the time: the first process's counts
-    if fabric.is_global_zero:
-        prepare_folder(folder, start, settings)
-    run = Run(fabric, task, data, config, folder, start)
-    with explained(run):
-        run.train()
+    folder, start = fabric.broadcast((out, start))  # default names hold the time: the first process's counts
+    with alone_in(folder, fabric):
+        if fabric.is_global_zero:
+            prepare_folder(folder, start, settings)
+        run = Run(fabric, task, data, config, folder, start)
+        with explained(run):
+            run.train()
     summary = {
         "best": best(run.rows, task.best_metric),
         "last": run.rows[-1],
@@ -296,6 +300,7 @@ class Run:
             "ema": (self.ema.module.state_dict(), self.updates) if self.ema else None,
             "sums": gather(self.fabric, {name: float(total) for name, total in self.sums.items()}),
             "images_per_step": self.images_per_step,
+            "class_names": list(getattr(self.data, "class_names", ())),
             **{name: getattr(self, name) for name in ("count", "lr", "rows", "seed", "skipped", "step")},
         }
         if self.fabric.is_global_zero:

@@ -19,6 +19,7 @@ from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities import rank_zero_only
 
 from gpvit.errors import UserError
+from gpvit.io import expand
 from gpvit.tasks.optim import OptimConfig
 from gpvit.train.composition import EXAMPLE, Composition, compose, explain, find_recipe, merge, refuse_unknown, walk
 from gpvit.train.config import TrainConfig
@@ -136,10 +137,10 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 def _run_folder(names: list[str], options: dict[str, str]) -> tuple[Path | None, bool | Path, list[str]]:
     """Take `--out` and `--resume` from the options; a run to resume brings its own recipe."""
-    out = Path(options.pop("out")) if "out" in options else None
+    out = expand(options.pop("out")) if "out" in options else None
     if (resume := options.pop("resume", None)) is None:
         return out, False, names
-    run = Path(resume) if resume else out
+    run = expand(resume) if resume else out
     if run is None:
         raise UserError("--resume: name the run folder, --resume RUN")
     folder = run.parent if run.is_file() else run

@@ -1,6 +1,5 @@
 """The door to all models: created by name, with weights of a tag or a file, or rebuilt from a file alone."""
 
-import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,10 +9,11 @@ import torch
 from torch import nn
 
 from gpvit.errors import UserError
+from gpvit.io import expand
 from gpvit.models.backbone import GPViT
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
-from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint
+from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint, weights_file
 from gpvit.zoo.hub import published_weights
 
 _OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
@@ -33,9 +33,9 @@ def create_model(
     Args:
         name: A name of the catalog, such as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
             backbone, such as ``"upernet_resnet50"``.
-        weights: Tag of published weights, or the path of an official ``.pth`` or of a file that :func:`gpvit.save`
-            wrote. None starts from random values.
-        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
+        weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote
+            or of the folder of a run. None starts from random values.
+        backbone_weights: For a model on a backbone: tag or path, as of `weights`, of weights of the backbone alone, such as ``"in1k"``.
             What was loaded and what was not is printed.
         new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
         **kwargs: Arguments of the model, such as ``num_classes`` or ``in_chans``; of a classifier also ``img_size`` and
@@ -75,11 +75,14 @@ def load(path: str | Path) -> nn.Module:
     The model comes in evaluation mode, and its ``pretrained_cfg`` tells how images are prepared. What the file says is
     data: it chooses among the arguments of the model's own class, and names nothing that is fetched, opened or run.
 
+    Args:
+        path: The file, or the folder of a run, whose best weights are taken.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file does not say what model it holds, is not as it should be, or does not fit it.
     """
-    path = _expand(path)
+    path = weights_file(path)
     checkpoint = read_checkpoint(path)
     if not checkpoint.name:
         raise UserError(
@@ -114,25 +117,15 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
 
 def _file_of(source: str | Path) -> Path | None:
     """Return the file that a source stands for, or None if it is a name of the catalog."""
-    path = _expand(source)
-    if path.is_dir() and str(source).partition(".")[0] not in MODELS:
-        for name in ("best.safetensors", "last.safetensors"):
-            if (path / name).is_file():
-                return path / name
-        raise FileNotFoundError(
-            f"{path} holds neither best.safetensors nor last.safetensors, one of which the folder of a run holds"
-        )
+    path = expand(source)
     is_path = isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt") or len(path.parts) > 1
-    return path if is_path or path.is_file() else None
-
-
-def _expand(path: str | Path) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
+    is_run = path.is_dir() and str(source).partition(".")[0] not in MODELS
+    return weights_file(path) if is_path or is_run or path.is_file() else None
 
 
 def _weights_file(name: str, weights: str | Path) -> Path:
     """Return a file of weights: the path itself, or what a tag of the model stands for."""
-    path = _expand(weights)
+    path = weights_file(weights)
     is_tag = str(weights).isidentifier() and not path.is_file()  # a folder may have the name of a tag
     return published_weights(name, str(weights)) if is_tag else path
 

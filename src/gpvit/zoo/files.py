@@ -18,7 +18,7 @@ from timm.models import adapt_input_conv
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import replacing
+from gpvit.io import expand, replacing
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
 from gpvit.zoo.official import convert_official, is_official
@@ -75,7 +75,7 @@ def save(
     Raises:
         ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
     """
-    path = Path(path)
+    path = expand(path)
     if path.suffix != ".safetensors":
         raise UserError(f"weights are written as .safetensors; got {path}")
     config = getattr(model, "gpvit_config", None)
@@ -110,11 +110,18 @@ def _preprocessing(model: Any) -> dict[str, Any]:
     return cfg
 
 
+def weights_file(path: str | Path) -> Path:
+    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded: of a run folder, its best weights."""
+    path = expand(path)
+    return next((file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file()), path)
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file of ours, or an official ``.pth``, whose names are converted; neither may hold code."""
-    path = Path(path)
+    """Read a file of ours, of a run folder the best, or an official ``.pth``, whose names are converted; no code."""
+    path = weights_file(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        lacking = ", which holds neither best.safetensors nor last.safetensors" if path.is_dir() else ""
+        raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
     try:
         return _read_own(path) if path.suffix == ".safetensors" else _read_official(path)
     except UserError as error:

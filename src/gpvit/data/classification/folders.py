@@ -12,6 +12,7 @@ from gpvit.data.images import read_image
 from gpvit.data.subsets import per_class_subset
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train' and 'val' in lower case"
 
@@ -50,7 +51,7 @@ class ImageFolder(ClassificationData):
     """
 
     def __init__(self, root: str | Path, per_class: int | None = None, subset_seed: int = 0, **options: Any) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expand(root)
         if self.root.is_dir() and not (self.root / "val").is_dir():
             raise FileNotFoundError(
                 f"{self.root} has no folder 'val', so the model could not be validated; {_LAYOUT}. "

@@ -16,6 +16,7 @@ from gpvit.data.classification.shard_index import ShardSamples, index_shard
 from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 INFO = "_info.json"
 
@@ -61,7 +62,7 @@ class Shards(ClassificationData):
         window: int = 16,
         **options: Any,
     ) -> None:
-        self.root = Path(root).expanduser().resolve()
+        self.root = expand(root).resolve()
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder; give the local folder that holds the shards")
         if window < 1:
@@ -132,7 +133,7 @@ class ShardOrder(EpochOrder):
 
 def shard_samples(root: str | Path) -> list[ShardSamples]:
     """Open the samples of all splits of a folder, as tensors `(3, H, W)`, in the order of its `_info.json`."""
-    root = Path(root).expanduser().resolve()
+    root = expand(root).resolve()
     return [_open(root, split, pil_to_tensor) for split in _info(root).get("splits", ())]
 
 

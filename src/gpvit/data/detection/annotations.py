@@ -15,6 +15,7 @@ from faster_coco_eval import mask as codec
 
 from gpvit.data.detection.categories import Categories
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _SHOWN = 10  # of the problems that a message lists
 _FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"
@@ -146,7 +147,7 @@ def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = 
         UserError: The file is no COCO JSON, or an entry cannot be used; the message lists the first of them by file,
             entry and field.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file; check the path (relative to {Path.cwd()})")
     try:

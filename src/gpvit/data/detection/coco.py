@@ -13,6 +13,7 @@ from gpvit.data.detection.module import DetectionData, Sample, Samples
 from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _LARGEST = 4 * 2**30  # bytes, of the masks of an image
 
@@ -54,7 +55,7 @@ class CocoFolder(DetectionData):
         subset_seed: int = 0,
         **options: Any,
     ) -> None:
-        root = Path(root).expanduser()
+        root = expand(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; it should hold the images and annotations, as 'train/'")
         self._folders = {"train": root / train_images, "val": root / val_images}

@@ -10,6 +10,7 @@ from gpvit.data.segmentation.masks import MaskClasses, find_classes, read_classe
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
 from gpvit.errors import UserError
+from gpvit.io import expand
 
 _LAYOUT = (
     "images belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "
@@ -63,7 +64,7 @@ class MaskFolder(SegmentationData):
         subset_seed: int = 0,
         **options: Any,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expand(root)
         self.images = self.root / images
         self.masks = self.root / masks
         for folder in (self.root, self.images, self.masks):
@@ -88,7 +89,7 @@ class MaskFolder(SegmentationData):
             return MaskClasses(tuple(given))
         if isinstance(given, MaskClasses):
             return given
-        path = self.root / "classes.yaml" if given is None else Path(given).expanduser()
+        path = self.root / "classes.yaml" if given is None else expand(given)
         if given is not None or path.is_file():
             return read_classes(path)
         parts = [part for name in self.folders.values() if (part := self.masks / name).is_dir()]
@@ -114,7 +115,7 @@ class ADE20K(MaskFolder):
     folders: ClassVar[Mapping[str, str]] = {"train": "training", "val": "validation"}
 
     def __init__(self, root: str | Path, **options: Any) -> None:
-        folder = Path(root).expanduser()
+        folder = expand(root)
         if missing := [name for name in ("images", "annotations") if not (folder / name).is_dir()]:
             raise FileNotFoundError(
                 f"{folder} has no folder {' and no '.join(missing)}; give the folder ADEChallengeData2016 of the "
