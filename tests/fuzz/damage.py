@@ -9,17 +9,17 @@ from typing import Any
 from hypothesis import strategies as st
 
 _NUMBERS = [0, 1, -1, 2, 1.0, 0.5, -0.0, 1e-4, 255, 256, 2**31, 2**53 + 1, 10**30, 1e308, float("nan"), float("inf")]
-_TEXTS = ["", " ", "0", "1", "no", "off", "1e-4", "08", "2026-01-01", "~", "$HOME", "/", "..", "a/b", "\\", "a\0b", "é"]
-_TEXTS += ["\ud800", "x" * 300, "{}", "[1", "%20", "*", "-", "--out"]
+TEXTS = ["", " ", "0", "1", "no", "off", "1e-4", "08", "2026-01-01", "~", "$HOME", "/", "..", "a/b", "\\", "a\0b", "é"]
+TEXTS += ["\ud800", "x" * 300, "{}", "[1", "%20", "*", "-", "--out"]
 
 VALUES = st.deferred(
     lambda: st.one_of(
-        st.sampled_from([None, True, False, *_NUMBERS, *_TEXTS]),
+        st.sampled_from([None, True, False, *_NUMBERS, *TEXTS]),
         st.integers(),
         st.floats(),
         st.text(max_size=5),
         st.lists(VALUES, max_size=3),
-        st.dictionaries(st.sampled_from(_TEXTS), VALUES, max_size=2),
+        st.dictionaries(st.sampled_from(TEXTS), VALUES, max_size=2),
     )
 )
 
@@ -44,7 +44,7 @@ def documents(draw: Any, *sound: Any) -> Any:
             case "repeated" if isinstance(holder, list):
                 holder.insert(key, copy.deepcopy(holder[key]))
             case "renamed" if isinstance(holder, dict):
-                keys = st.sampled_from([*_TEXTS, None, True, 1, 0.5]) | st.text(max_size=5)
+                keys = st.sampled_from([*TEXTS, None, True, 1, 0.5]) | st.text(max_size=5)
                 holder[draw(keys)] = holder.pop(key)
     return box.get("document")
 

@@ -50,7 +50,10 @@ def test_damaged_masks(root, file, known):
     holds(lambda: read_all(root), root)
 
 
-@given(content=documents(CLASSES, NAMED).map(lambda classes: yaml.safe_dump(classes).encode()) | files({"": YAML}).map(lambda file: file[1]))
+@given(
+    content=documents(CLASSES, NAMED).map(lambda classes: yaml.safe_dump(classes).encode())
+    | files({"": YAML}).map(lambda file: file[1])
+)
 def test_wrong_classes(root, content):
     (root / "classes.yaml").write_bytes(content)
     holds(lambda: read_all(root), root)

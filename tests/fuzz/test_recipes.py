@@ -4,7 +4,7 @@ import pytest
 import yaml
 from fuzz.damage import documents, files
 from fuzz.property import holds
-from hypothesis import example, given
+from hypothesis import given
 
 from gpvit.train.recipes import read_recipe
 

@@ -34,7 +34,8 @@ class Composition:
 
     settings: dict[str, Any]
     places: dict[Keys, tuple[Path, int] | None]
-    """The file and the line that decide a setting, by its keys; None for what the command line decides."""
+    """The file and the line that decide a setting, by its keys; None for what the command line decides. No keys stand
+    for the last file."""
 
     @property
     def files(self) -> str:
@@ -138,8 +139,9 @@ def _load(file: Path) -> Composition:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
+    whole: dict[Keys, tuple[Path, int] | None] = {(): (file, 1)}
     if tree is None:
-        return Composition({}, {})
+        return Composition({}, whole)
     if not isinstance(tree, yaml.MappingNode):
         raise UserError(f"{file} holds no settings; a recipe is lines of `key: value`, such as {EXAMPLE}")
     places: dict[Keys, tuple[Path, int] | None] = {}
@@ -149,7 +151,7 @@ def _load(file: Path) -> Composition:
                 f"{file}, line {line}: {'.'.join(keys)} stands in line {first[1]} already; keep one of them"
             )
         places[keys] = file, line
-    return Composition(read_yaml(file), places)
+    return Composition(read_yaml(file), places | whole)
 
 
 def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:

@@ -87,9 +87,7 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     parser = _create_parser(task, data, composition.settings["model"])
     known = {"model.class", "data.class", *vars(parser.get_defaults().as_flat())}
     # what the classes declare is read by its type; what is within a mapping of theirs, as in a file
-    composition = recipes.overridden(
-        {key: text if key in known else get_loader("yaml")(text) for key, text in options.items()}
-    )
+    composition = recipes.overridden({key: text if key in known else _value(text) for key, text in options.items()})
     refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
@@ -109,14 +107,23 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, _explain(parser))
 
 
+def _value(text: str) -> Any:
+    """Read an option as a file's value; what is no YAML is a text."""
+    try:
+        return get_loader("yaml")(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
 def _create(composition: Composition, groups: Sequence[str], create: Callable[[], Any]) -> Any:
     """Create what the settings of groups describe; a refusal says where the setting stands that it is about."""
     try:
         return create()
     except UserError as error:
-        words = {*re.findall(r"\w+", str(error))} - {"class", "name"}
+        words = re.findall(r"\w+", str(error))
         known = [keys for keys, _ in walk(composition.settings) if keys[0] in groups]
-        keys = next((keys for keys in known if keys[-1] in words), (*known, ())[0])
+        named = [keys for keys in known if keys[-1] in words and keys[-1] not in ("class", "name")]
+        keys = min(named, key=lambda keys: words.index(keys[-1]), default=(*known, ())[0])
         raise UserError(f"{composition.where(keys)}{error}") from error
 
 
@@ -161,7 +168,7 @@ def _find_classes(composition: Composition) -> tuple[type, type]:
     """Find the task, which follows from the model's name unless a class is named, and the data module."""
     groups = [composition.settings.get(group) for group in ("model", "data")]
     model, data = (group if isinstance(group, Mapping) else {} for group in groups)
-    if not {"class", "name"} & {*model} or "class" not in data:
+    if not (model.get("class") or "name" in model) or "class" not in data:
         raise UserError(f"{composition.files}: model.name or data.class is missing; is it a part of other recipes?")
     keys = ("model", "class" if "class" in model else "name")
     try:

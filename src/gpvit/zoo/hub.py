@@ -111,7 +111,10 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
 
 def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:
     """Find the model of the catalog that weights belong to: its backbone by width and stem, and what stands on it."""
-    traits = _find(state_dict, "pos_embed", source).shape[-1], sum(_STEM.fullmatch(name) is not None for name in state_dict)
+    traits = (
+        _find(state_dict, "pos_embed", source).shape[-1],
+        sum(_STEM.fullmatch(name) is not None for name in state_dict),
+    )
     known = {name: (variant["embed_dim"], variant.get("stem_convs", 0)) for name, variant in VARIANTS.items()}
     system = next((system for system, part in _PARTS.items() if part in state_dict), "")
     for name in known:
