@@ -69,6 +69,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.deformable
 	$(BIN)/python -m benchmarks.train_overhead
 	$(BIN)/python -m benchmarks.activation_checkpointing
+	$(BIN)/python -m benchmarks.loading recipes/digits/classify.yaml
 
 lock: $(READY)
 	$(UV) pip compile pyproject.toml --extra dev --extra cluster --universal --python-version 3.11 --upgrade --generate-hashes \
