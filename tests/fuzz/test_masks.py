@@ -5,7 +5,7 @@ import yaml
 from fuzz.damage import documents, files
 from fuzz.property import holds
 from fuzz.test_images import SOUND
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -54,6 +54,7 @@ def test_damaged_masks(root, file, known):
     content=documents(CLASSES, NAMED).map(lambda classes: yaml.safe_dump(classes).encode())
     | files({"": YAML}).map(lambda file: file[1])
 )
+@example(content=yaml.safe_dump({**CLASSES, "names": ["cat", "cat", "dog"]}).encode())
 def test_wrong_classes(root, content):
     (root / "classes.yaml").write_bytes(content)
     holds(lambda: read_all(root), root)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from fuzz.damage import documents, files
 from fuzz.property import holds
-from hypothesis import given
+from hypothesis import example, given
 
 from gpvit.train.recipes import read_recipe
 
@@ -46,7 +46,20 @@ def test_the_sound_ones_are_read(name, tmp_path):
     read([str(tmp_path / "recipe.yaml")])
 
 
+def changed(group, **values):
+    return written({**CLASSIFY, group: {**CLASSIFY[group], **values}})
+
+
 @given(content=CONTENT)
+@example(content=b"{}\n")
+@example(content=b"model: {class: null}\ndata: {class: Digits}\n")
+@example(content=changed("data", **{"class": 1}))
+@example(content=changed("train", epochs=None))
+@example(content=changed("model", **{" ": None}))
+@example(content=changed("model", **{"": None}))
+@example(content=written({**CLASSIFY, 0.5: {}}))
+@example(content=SOUND["d"].replace(b"train_scenes: 4", b"train_scenes: 2147483648"))
+@example(content=SOUND["s"].replace(b"backbone_kwargs", b"ackbone_kwargs"))
 def test_wrong_recipes(tmp_path, content):
     path = tmp_path / "recipe.yaml"
     path.write_bytes(content)

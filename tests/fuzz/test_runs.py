@@ -79,3 +79,18 @@ def test_damaged_predictions(tmp_path, data):
         return job.remaining(), job.missing(), job.merge(str(tmp_path / "coco.json"))
 
     holds(merge, tmp_path, writes=("predictions.jsonl", "coco.json"))
+
+
+@pytest.mark.parametrize(
+    "line", [1, None, [], {"index": 9}, {"index": 0}, {"index": 0, "facts": {}, "objects": 3}], ids=str
+)
+def test_lines_of_nothing_are_predicted_again(tmp_path, line):
+    job = Job(tmp_path, {}, NAMES)
+    (tmp_path / "predictions-0.jsonl").write_text(json.dumps(line) + "\n")
+    assert (job.remaining(), job.missing(), job.merge()) == ([0, 1, 2], 3, (0, 0))
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_not_resumed(settings, tmp_path):
+    (tmp_path / CONFIG).write_text(yaml.safe_dump(settings))
+    torch.save({"state_dict": {}, "epoch": 3}, tmp_path / LAST)
+    assert holds(lambda: resume(tmp_path), tmp_path) is None

@@ -49,4 +49,14 @@ def test_wrong_info(sound, tmp_path, data):
     for each, content in sound.items():
         (tmp_path / each).write_bytes(content)
     (tmp_path / INFO).write_text(json.dumps(data.draw(documents(json.loads(sound[INFO])))))
-    holds(lambda: read_all(tmp_path), tmp_path, "class names", writes=("*.idx",))
+    holds(lambda: read_all(tmp_path), tmp_path, writes=("*.idx",))
+
+
+@pytest.mark.parametrize("info", [None, [], {"class_names": []}, {"class_names": ["dog"]}, {"splits": [1]}])
+def test_found(sound, tmp_path, info):
+    for each, content in sound.items():
+        (tmp_path / each).write_bytes(content)
+    if isinstance(info, dict):
+        info = json.loads(sound[INFO]) | info
+    (tmp_path / INFO).write_text(json.dumps(info))
+    assert holds(lambda: read_all(tmp_path), tmp_path, writes=("*.idx",)) is None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fuzz.damage import documents, files
 from fuzz.property import holds
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -60,6 +60,27 @@ def test_wrong_metadata(sound, tmp_path, name, data):
     holds(lambda: predict(path), tmp_path, "weights may be damaged")
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"input_size": [32, 32]},
+        {"input_size": [3, None, 32]},
+        {"input_size": [3, 10**6, 10**6]},
+        {"mean": [0.5, 0.5]},
+        {"crop_pct": [0.9]},
+        {"label_names": ["cat"]},
+        {"label_colors": [[0, 0], [1, 1]]},
+        {"category_ids": [1, 1]},
+    ],
+    ids=str,
+)
+def test_found_metadata(sound, tmp_path, inputs):
+    header, description, tensors = sound["gpvit_nano"]
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(written(header, {**description, "inputs": {**description["inputs"], **inputs}}, tensors))
+    assert holds(lambda: predict(path), tmp_path) is None
+
+
 @given(data=st.data())
 def test_damaged_safetensors(sound, tmp_path, data):
     path = tmp_path / "weights.safetensors"
@@ -81,6 +102,8 @@ TENSORS = {
 
 
 @given(content=files({"": official(TENSORS)}).map(lambda file: file[1]) | documents(TENSORS).map(official))
+@example(content=official({**TENSORS, "backbone.pos_embed": None}))
+@example(content=official({NAMES[0]: TENSORS[NAMES[0]]}))
 def test_damaged_official_files(tmp_path, content):
     path = tmp_path / "official.pth"
     path.write_bytes(content)

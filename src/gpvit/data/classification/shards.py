@@ -197,6 +197,7 @@ def _class_names(root: Path, class_names: Sequence[str] | int | None) -> Sequenc
     if class_names:
         return class_names
     names = _info(root).get("class_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
-        raise UserError(f"{root / INFO} does not give class_names, each once; add them, or give them or their number")
+    are_texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not are_texts or len({*names}) < max(len(names), 2):
+        raise UserError(f"{root / INFO} does not give class_names, two or more; add them, or give them or their number")
     return names
