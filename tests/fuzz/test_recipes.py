@@ -57,7 +57,7 @@ def changed(group, **values):
 @example(content=changed("train", epochs=None))
 @example(content=changed("model", **{" ": None}))
 @example(content=changed("model", **{"": None}))
-@example(content=written({**CLASSIFY, 0.5: {}}))
+@example(content=written({**CLASSIFY, 1e-4: {}}))
 @example(content=SOUND["d"].replace(b"train_scenes: 4", b"train_scenes: 2147483648"))
 @example(content=SOUND["s"].replace(b"backbone_kwargs", b"ackbone_kwargs"))
 def test_wrong_recipes(tmp_path, content):

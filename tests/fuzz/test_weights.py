@@ -81,6 +81,13 @@ def test_found_metadata(sound, tmp_path, inputs):
     assert holds(lambda: predict(path), tmp_path) is None
 
 
+def test_a_position_embedding_is_not_resized_without_bound(sound, tmp_path):
+    header, description, tensors = sound["gpvit_nano"]
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(written(header, {**description, "kwargs": {**description["kwargs"], "img_size": 10**6}}, tensors))
+    assert holds(lambda: predict(path), tmp_path) is None
+
+
 @given(data=st.data())
 def test_damaged_safetensors(sound, tmp_path, data):
     path = tmp_path / "weights.safetensors"

@@ -44,7 +44,7 @@ class Composition:
 
     def where(self, keys: Keys) -> str:
         """Name the place of a setting in front of a message: `mine.yaml, line 3: `, or nothing."""
-        place = self.places.get(keys)
+        place = self.places.get(keys, self.places.get(()))
         return f"{place[0]}, line {place[1]}: " if place else ""
 
     def under(self, upper: "Composition") -> "Composition":

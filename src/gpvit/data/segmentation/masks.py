@@ -225,5 +225,5 @@ def _names(given: Any) -> tuple[str, ...]:
             "is no class, set reduce_zero_label: true)"
         )
     if len(names := tuple(map(str, given))) < 2 or len(set(names)) < len(names):
-        raise UserError(f"names {list(names)}: give two or more, each once")
+        raise UserError(f"names {list(names)}: give 2 or more, each once")
     return names
