@@ -8,13 +8,14 @@ READY := $(VENV)/.ready
 # Python writes no bytecode on some machines; compiling once at install makes every start several times faster.
 UV := UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=$(VENV) $(BIN)/uv
 
-.PHONY: help setup demo test test-all test-oldest lint format bench lock clean
+.PHONY: help setup demo test test-all test-oldest fuzz lint format bench lock clean
 
 help:
 	@echo "make demo      train small GPViTs on real digits, write demo/report.html"
 	@echo "make test      the tests (under 6 minutes on 2 cores)"
 	@echo "make test-all  the slow ones too"
 	@echo "make test-oldest  contract and parity tests with the oldest versions allowed of all dependencies"
+	@echo "make fuzz      10,000 damaged inputs of every kind (EXAMPLES=N for fewer, SEED=N for those of an earlier call)"
 	@echo "make lint      ruff, mypy, import-linter, codespell"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make bench     GPViT's speed beside timm's models, on this machine"
@@ -46,6 +47,12 @@ test-oldest: $(READY)
 	$(UV:$(VENV)=$(OLDEST)) pip install --quiet --resolution lowest-direct --editable ".[dev]"
 	$(OLDEST)/bin/python -m pytest -m "not slow" tests/contract tests/parity
 
+EXAMPLES ?= 10000
+SEED ?= $(shell date +%s)
+fuzz: $(READY)
+	@echo "seed $(SEED)"
+	GPVIT_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(SEED)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +69,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.deformable
 	$(BIN)/python -m benchmarks.train_overhead
 	$(BIN)/python -m benchmarks.activation_checkpointing
+	$(BIN)/python -m benchmarks.loading recipes/digits/classify.yaml
 
 lock: $(READY)
 	$(UV) pip compile pyproject.toml --extra dev --extra cluster --universal --python-version 3.11 --upgrade --generate-hashes \

@@ -1,6 +1,7 @@
-"""Paths as users write them, files written whole or not at all, YAML as it is written, natural order, digests."""
+"""Paths as users write them, files written whole or not at all, YAML and JSON as they are written, natural order."""
 
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -38,6 +39,14 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all; odd bytes of file names are written as escapes."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; a UserError names one that is none."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -39,35 +39,11 @@ def test_settings_reach_the_measurement(tmp_path):
         (["test_resnet", "--device", "toaster"], "choose 'cpu'"),
         (["test_resnet", "--batch-size", "many"], "separated by commas"),
         (["test_resnet", "--baseline", "test_vit"], "add it to the models"),
-        (["test_resnet", "--num-workers", "1"], "leave out --num-workers: it is for `gpvit benchmark data`"),
-        (["data"], "name one recipe"),
-        (["data", "digits", "digits"], "name one recipe"),
-        (["data", "nowhere"], "no recipe at nowhere"),
-        (["data", "digits", "--num-workers", "two"], "separated by commas"),
-        (["data", "digits", "--size", "64", "--no-memory"], "leave out --size, --no-memory"),
     ],
 )
 def test_bad_input_is_told(arguments, message, capsys):
     assert main(["benchmark", *arguments]) == 1
     assert message in capsys.readouterr().err
-
-
-def test_data_are_timed_beside_the_model_of_their_recipe(capsys, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        """
-model: {name: gpvit_nano, weights: in1k}
-data: {class: Digits, image_size: 32, batch_size: 4}
-train: {epochs: 1}
-"""
-    )
-    options = ["--num-workers", "0,1", "--rounds", "1", "--warmup", "0", "--out", str(tmp_path)]
-    assert main(["benchmark", "data", str(recipe), *options]) == 0
-    text = capsys.readouterr().out
-    assert "The model is the bottleneck: with num_workers 1" in text
-    assert str(tmp_path / "loading.csv") in text
-    assert main(["benchmark", "data", "digits", "--rounds", "1", "--num-workers", "0"]) == 0
-    assert "Give a recipe" in capsys.readouterr().out
 
 
 def test_every_suite_is_named_when_nothing_is_given(capsys):

@@ -54,7 +54,7 @@ def test_lack_of_memory_is_a_result(report):
 
 def test_files_hold_the_same_figures_and_the_machine(report, tmp_path):
     (tmp_path / "benchmark.csv").write_text("from an earlier run")
-    paths = report.write(tmp_path, "benchmark")
+    paths = report.write(tmp_path)
     assert sorted(paths) == sorted(tmp_path.iterdir())
     with (tmp_path / "benchmark.csv").open(newline="") as file:
         records = list(csv.DictReader(file))

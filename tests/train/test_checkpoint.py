@@ -27,7 +27,7 @@ def changed(group, **values):
 @pytest.fixture
 def folder(tmp_path):
     prepare_folder(tmp_path / "run", None, SETTINGS)
-    save_checkpoint(tmp_path / "run", {})
+    save_checkpoint(tmp_path / "run", {"step": 1})
     return tmp_path / "run"
 
 
@@ -39,7 +39,7 @@ def test_a_run_is_not_written_over(folder):
 @pytest.mark.parametrize("other", [True, False])
 def test_nor_is_one_that_another_run_would_be_continued_in(folder, tmp_path, other):
     prepare_folder(tmp_path / "other", None, SETTINGS)
-    save_checkpoint(tmp_path / "other", {})
+    save_checkpoint(tmp_path / "other", {"step": 1})
     with pytest.raises(ValueError, match="holds a run"):
         find_start(folder, tmp_path / ("other" if other else "other/last.ckpt"), SETTINGS)
 
@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_the_earlier_ones_whole(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
-            save_checkpoint(Path(sys.argv[1]), {"weights": torch.zeros(100_000)})
+            save_checkpoint(Path(sys.argv[1]), {"step": 1, "weights": torch.zeros(100_000)})
         except OSError as error:
             print(error)
     """

@@ -22,7 +22,7 @@ from gpvit.data.files import require_folder, subfolders
 from gpvit.data.images import ImageError, decode_image
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.errors import UserError
-from gpvit.io import located, replacing, write_text
+from gpvit.io import located, read_json, replacing, write_text
 
 SOURCE = "_source.json"
 """Tells what the shards beside it are made from, so that no others are mixed with them."""
@@ -148,7 +148,7 @@ def _claim(out: Path, wanted: dict[str, Any]) -> None:
             raise UserError(f"{out} is there already, and holds no shards that this command began; give a new folder")
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = known if isinstance(known := read_json(path), dict) else {}
     if differing := [key for key in wanted if wanted[key] != there.get(key)]:
         said = ", ".join(f"{key} ({there.get(key)!s:.36} there, {wanted[key]!s:.36} now)" for key in differing)
         raise UserError(f"{out} holds other shards: {said}; repeat that call, or give another folder")

@@ -11,7 +11,7 @@ from typing import Any
 
 from gpvit.data.detection.results import write_coco_results
 from gpvit.errors import UserError
-from gpvit.io import replacing, write_text
+from gpvit.io import read_json, replacing, write_text
 
 _SYNC_EVERY = 1.0  # seconds after which what was written is brought to the disk
 Entry = tuple[Path, int, bool]
@@ -91,7 +91,7 @@ class Job:
             with path.open("rb") as file:
                 offset = 0
                 for line in file:
-                    if (content := _content(line)) is not None:
+                    if (content := _content(line, len(self.sources))) is not None:
                         index, is_error = content["index"], "error" in content
                         if index not in entries or (entries[index][2] and not is_error):
                             entries[index] = (path, offset, is_error)
@@ -106,7 +106,8 @@ class Job:
             if others and not path.is_file():  # another process may have begun meanwhile
                 raise UserError(f"{self.folder} holds {others[0]}, but no predictions to resume; name a new folder")
             write_text(path, json.dumps(settings, indent=1) + "\n")
-        before = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(before := read_json(path), dict):
+            raise UserError(f"{path} holds {before!r:.100}, no settings; name a new folder")
         names = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
         if names:
             raise UserError(
@@ -115,9 +116,11 @@ class Job:
             )
 
 
-def _content(line: bytes) -> dict[str, Any] | None:
-    """Read a line, unless it is empty, or was being written when its process or the machine went down."""
+def _content(line: bytes, images: int) -> dict[str, Any] | None:
+    """Read a line about one of so many images, unless it was being written when its process went down."""
     try:
-        return json.loads(line) if line.endswith(b"\n") and line.strip() else None
-    except ValueError:
+        content = json.loads(line) if line.endswith(b"\n") else {}
+        is_whole = content["index"] in range(images) and ("error" in content or isinstance(content["facts"], dict))
+        return content if is_whole and isinstance(content.get("objects", []), list) else None
+    except (ValueError, LookupError, TypeError):
         return None

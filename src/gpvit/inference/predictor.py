@@ -72,15 +72,20 @@ class Predictor(Generic[R]):
             raise UserError(f"batch_size is {batch_size}; give 1 or more")
         if precision not in ("float32", "bfloat16", "float16"):
             raise UserError(f"precision {precision!r}: choose float32, bfloat16 or float16")
+        source = ""
         if not isinstance(model, nn.Module):
             name, model, device = model, open_model(model), choose_device(device)
+            source = f"{name}: "
             if is_untrained(name):
                 warnings.warn(f"{name} has no weights, so its predictions are arbitrary", stacklevel=2)
         elif device is not None:
             device = choose_device(device)
         if (task := task_of(model)) not in TASKS:
             raise UserError(f"{type(model).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
-        self._task = TASKS[task](model.to(device).eval(), inferer)
+        try:
+            self._task = TASKS[task](model.to(device).eval(), inferer)
+        except UserError as error:
+            raise UserError(f"{source}{error}") from error
         self.model: nn.Module = model
         self.preprocessing = self._task.preprocessing
         self.class_names = self._task.class_names

@@ -20,7 +20,6 @@ from gpvit.profile.measure import Measurement, measure
 from gpvit.profile.workload import Case, format_size
 
 _COLUMNS = {
-    "model": ("model", ""),
     "median_ms": ("ms", ".1f"),
     "iqr_ms": ("IQR", ".1f"),
     "images_per_second": ("images/s", ".1f"),
@@ -35,30 +34,26 @@ class Report:
     """What was measured, for the terminal and as files, with the machine that it was measured on."""
 
     rows: Sequence[Mapping[str, Any]]  # None stands for no value; what is not flat goes into JSON alone
-    columns: Mapping[str, tuple[str, str]]  # heading and format of what is printed, by its key in the rows
     settings: Mapping[str, Any]  # what all rows have in common
     notes: Sequence[str]  # sentences below the tables
-    title: str  # pattern for the title of the table that a row belongs to
     machine: Machine = field(default_factory=describe_machine)
 
     def __rich__(self) -> Group:
-        """Return what `rich` prints: a table for each title, the machine above and the notes below."""
+        """Return what `rich` prints: a table for each setting, the machine above and the notes below."""
         tables: dict[str, Table] = {}
-        name, *numbers = self.columns
         for row in self.rows:
-            title = self.title.format(**row, **self.settings)
-            if title not in tables:
-                tables[title] = Table(self.columns[name][0], title=title, title_justify="left")
-                for key in numbers:
-                    tables[title].add_column(self.columns[key][0], justify="right")
-            cells = ["" if row[key] is None else format(row[key], self.columns[key][1]) for key in numbers]
-            if row.get("out_of_memory"):
+            if (title := row["setting"]) not in tables:
+                tables[title] = Table("model", title=title, title_justify="left")
+                for heading, _ in _COLUMNS.values():
+                    tables[title].add_column(heading, justify="right")
+            cells = ["" if row[key] is None else format(row[key], spec) for key, (_, spec) in _COLUMNS.items()]
+            if row["out_of_memory"]:
                 cells[0] = "out of memory"
-            tables[title].add_row(row[name], *cells)
+            tables[title].add_row(row["model"], *cells)
         return Group(str(self.machine), *tables.values(), *filter(None, self.notes))
 
-    def write(self, directory: str | Path, name: str) -> list[Path]:
-        """Write `NAME.csv`, and `NAME.json` with what is not flat, replacing earlier files; return their paths."""
+    def write(self, directory: str | Path) -> list[Path]:
+        """Write benchmark.csv and, with what is not flat, benchmark.json, over earlier ones; return their paths."""
         common = {**self.settings, **asdict(self.machine)}
         flat = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} | common for row in self.rows]
         text = io.StringIO()
@@ -66,7 +61,7 @@ class Report:
         writer.writeheader()
         writer.writerows(flat)
         document = {"machine": asdict(self.machine), **self.settings, "rows": [dict(row) for row in self.rows]}
-        paths = [Path(directory) / f"{name}.{ending}" for ending in ("csv", "json")]
+        paths = [Path(directory, "benchmark.csv"), Path(directory, "benchmark.json")]
         for path, content in zip(paths, (text.getvalue(), json.dumps(document, indent=1) + "\n"), strict=True):
             write_text(path, content)
         return paths
@@ -102,7 +97,7 @@ def benchmark(
         limit_note(runs, rounds),
     ]
     settings = {"rounds": rounds, "warmup": warmup, "time_limit_s": time_limit_s}
-    return Report(_rows(runs), _COLUMNS, settings, notes, "{setting}")
+    return Report(_rows(runs), settings, notes)
 
 
 def limit_note(runs: Iterable[Measurement], rounds: int) -> str:

@@ -31,7 +31,8 @@ class Composition:
 
     settings: dict[str, Any]
     places: dict[Keys, tuple[Path, int] | None]
-    """The file and the line that decide a setting, by its keys; None for what the command line decides."""
+    """The file and the line that decide a setting, by its keys; None for what the command line decides. No keys stand
+    for the last file."""
 
     @property
     def files(self) -> str:
@@ -40,7 +41,7 @@ class Composition:
 
     def where(self, keys: Keys) -> str:
         """Name the place of a setting in front of a message: `mine.yaml, line 3: `, or nothing."""
-        place = self.places.get(keys)
+        place = self.places.get(keys, self.places.get(()))
         return f"{place[0]}, line {place[1]}: " if place else ""
 
     def under(self, upper: "Composition") -> "Composition":
@@ -135,8 +136,9 @@ def _load(file: Path) -> Composition:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{place} is not YAML in UTF-8: {problem}; check brackets, colons and indents") from error
+    whole: dict[Keys, tuple[Path, int] | None] = {(): (file, 1)}
     if tree is None:
-        return Composition({}, {})
+        return Composition({}, whole)
     if not isinstance(tree, yaml.MappingNode):
         raise UserError(f"{file} holds no settings; a recipe is lines of `key: value`, such as {EXAMPLE}")
     places: dict[Keys, tuple[Path, int] | None] = {}
@@ -146,7 +148,7 @@ def _load(file: Path) -> Composition:
                 f"{file}, line {line}: {'.'.join(keys)} stands in line {first[1]} already; keep one of them"
             )
         places[keys] = file, line
-    return Composition(read_yaml(file), places)
+    return Composition(read_yaml(file), places | whole)
 
 
 def _lines(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, int]]:
@@ -189,13 +191,6 @@ def refuse_unknown(composition: Composition, known: Iterable[str]) -> None:
             near = near or [meant.format(parent) for key, meant in RENAMED.items() if key == keys[-1]]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(siblings))}"
             raise UserError(f"{composition.where(keys)}there is no setting {name}; {hint}")
-
-
-def with_place(text: str, composition: Composition) -> str:
-    """Put in front of a message where the setting stands that it names first."""
-    found = ((re.search(rf"\b{re.escape(keys[-1])}\b", text), keys) for keys, _ in walk(composition.settings))
-    named = min(((match.start(), keys) for match, keys in found if match), default=(0, ("model", "name")))
-    return f"{composition.where(named[1])}{text}"
 
 
 def _explain(text: str, composition: Composition) -> str:

@@ -23,7 +23,7 @@ from gpvit.io import located
 from gpvit.tasks.optim import OptimConfig
 from gpvit.train import composition as parts
 from gpvit.train.advice import verdict
-from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge
+from gpvit.train.composition import EXAMPLE, Composition, compose, find_recipe, merge, walk
 from gpvit.train.config import TrainConfig
 from gpvit.train.loop import fit
 from gpvit.zoo.catalog import find
@@ -87,9 +87,7 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     parser = _create_parser(task, data, composition.settings["model"])
     known = {"model.class", "data.class", *vars(parser.get_defaults().as_flat())}
     # what the classes declare is read by its type; what is within a mapping of theirs, as in a file
-    composition = recipes.overridden(
-        {key: text if key in known else get_loader("yaml")(text) for key, text in options.items()}
-    )
+    composition = recipes.overridden({key: text if key in known else _value(text) for key, text in options.items()})
     parts.refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
@@ -97,16 +95,33 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
     checked = parts.check_types(parser, given, composition)
     parser.set_defaults(vars(checked.as_flat()))
-    try:
-        built = parser.instantiate(checked)
-        create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
-        create()  # which knows what its network takes
-    except UserError as error:
-        raise UserError(parts.with_place(str(error), composition)) from error
+    built = _create(composition, ("train", "optim"), partial(parser.instantiate, checked))
+    create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
+    _create(composition, ("model",), create)  # which knows what its network takes
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
-    create_data = partial(data, **vars(built.data))
+    create_data = partial(_create, composition, ("data",), partial(data, **vars(built.data)))
     return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, _explain(parser))
+
+
+def _value(text: str) -> Any:
+    """Read an option as a file's value; what is no YAML is a text."""
+    try:
+        return get_loader("yaml")(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def _create(composition: Composition, groups: Sequence[str], create: Callable[[], Any]) -> Any:
+    """Create what the settings of groups describe; a refusal says where the setting stands that it is about."""
+    try:
+        return create()
+    except UserError as error:
+        words = re.findall(r"\w+", str(error))
+        known = [keys for keys, _ in walk(composition.settings) if keys[0] in groups]
+        named = [keys for keys in known if keys[-1] in words and keys[-1] not in ("class", "name")]
+        keys = min(named, key=lambda keys: words.index(keys[-1]), default=(*known, ())[0])
+        raise UserError(f"{composition.where(keys)}{error}") from error
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -150,7 +165,7 @@ def _find_classes(composition: Composition) -> tuple[type, type]:
     """Find the task, which follows from the model's name unless a class is named, and the data module."""
     groups = [composition.settings.get(group) for group in ("model", "data")]
     model, data = (group if isinstance(group, Mapping) else {} for group in groups)
-    if not {"class", "name"} & {*model} or "class" not in data:
+    if not (model.get("class") or "name" in model) or "class" not in data:
         raise UserError(f"{composition.files}: model.name or data.class is missing; is it a part of other recipes?")
     keys = ("model", "class" if "class" in model else "name")
     try:
@@ -164,6 +179,7 @@ def _find_classes(composition: Composition) -> tuple[type, type]:
 
 def find_class(name: str, base: type) -> type:
     """Import a class: the public name of one of ours, or a dotted path, which may start in the working folder."""
+    name = str(name)  # whatever a recipe holds
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     found = [locate(name)] if "." in name else [*_public(base, [name]).values()]
@@ -188,7 +204,7 @@ def _create_parser(task: type, data: type, model: Mapping[str, Any]) -> Argument
         elsewhere = {each.name for config in (OptimConfig, TrainConfig) for each in fields(config)}
         group = parser.add_argument_group("More arguments of the model")
         for key in model:
-            if key not in {*own, *elsewhere, *parts.RENAMED, "class"}:
+            if str(key).isidentifier() and key not in {*own, *elsewhere, *parts.RENAMED, "class"}:
                 group.add_argument(f"--model.{key}", type=Any)
     parser.add_class_arguments(data, "data", instantiate=False)
     if hasattr(task, "default_optim") or "optim" in own:

@@ -26,6 +26,7 @@ _CHANNELS = {"gpvit_nano": 64, "gpvit_tiny": 128}  # of a detector on our own sm
 _DECODER_CHANNELS = {"gpvit_nano": 128, "gpvit_tiny": 192}  # the same of a segmenter
 _NEVER_STORED = ("pretrained", "weights", "cache_dir", "checkpoint", "url", "file", "hf_hub_id")
 _LIMIT = 2**20  # of the numbers in a file's description; a network of larger ones would exhaust the memory
+_LARGEST_SIDE = 2**12  # of the images that its position embedding is resized to
 
 
 def register_decoder(name: str, decoder: Callable[..., nn.Module]) -> None:
@@ -96,8 +97,11 @@ def check_stored_arguments(entry: CatalogEntry, kwargs: dict[str, Any]) -> None:
         own = _defaults(find(entry.backbone)) if entry.backbone in MODELS else _timm_arguments(entry.backbone)
         allowed = {key: example for key, example in own.items() if not key.startswith(_NEVER_STORED)}
         check_values("backbone_kwargs", kwargs.get("backbone_kwargs") or {}, {**allowed, "out_indices": ()})
-    if _largest(kwargs) > _LIMIT:
-        raise UserError(f"sets numbers beyond {_LIMIT:,} in its kwargs, {kwargs!r:.200}")
+    size = (kwargs.get("backbone_kwargs") or kwargs).get("img_size")
+    if _largest(kwargs) > _LIMIT or _largest(size) > _LARGEST_SIDE:
+        raise UserError(
+            f"sets numbers beyond {_LIMIT:,}, or images beyond {_LARGEST_SIDE:,} pixels, in its kwargs, {kwargs!r:.200}"
+        )
 
 
 def _largest(value: Any) -> float:

@@ -19,6 +19,7 @@ from gpvit.zoo.hub import published_weights
 
 _OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
 _CLASSIFIER = ("head.", "pool.")
+_OF_CLASSES = ("label_names", "label_colors", "category_ids")
 
 
 def create_model(
@@ -146,19 +147,33 @@ def _from_checkpoint(
         check_stored_arguments(entry, checkpoint.kwargs)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
+    stored = checkpoint.kwargs.get("num_classes")
+    for key in _OF_CLASSES:
+        if stored and len(given := checkpoint.inputs.get(key) or range(stored)) != stored:
+            raise UserError(f"{path} sets {key} in its inputs for {len(given)} classes; it has {stored}")
     arguments = {**checkpoint.kwargs, **kwargs}
     features_only = bool(arguments.get("features_only"))
     model = _build(entry, arguments, path, on_meta=entry.name in MODELS and not features_only and not new_head)
     if features_only:
         _load_backbone(model, checkpoint.state_dict, str(path), left_out=("blocks.",))
-        model.pretrained_cfg = {**model.pretrained_cfg, **checkpoint.inputs}  # type: ignore[dict-item, assignment]
-        return model
+        return _described(model, checkpoint)
     load_weights(model, checkpoint.state_dict, source=str(path), new_head=new_head)
     if any(buffer.is_meta for buffer in model.buffers()):  # some hold constants, which no file does
         model = _build(entry, arguments, path, on_meta=False)
         load_weights(model, checkpoint.state_dict, source=str(path))
-    model.pretrained_cfg = {**model.pretrained_cfg, **checkpoint.inputs}  # type: ignore[dict-item, assignment]
+    return _described(model, checkpoint)
+
+
+def _described(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
+    """Tell a model what its file says of images and, where it has as many, of classes."""
+    known = [key for key, value in checkpoint.inputs.items() if key not in _OF_CLASSES or _counts(model, value)]
+    own: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    model.pretrained_cfg = {**own, **{key: checkpoint.inputs[key] for key in known}}  # type: ignore[assignment]
     return model
+
+
+def _counts(model: Any, value: Any) -> bool:
+    return value is not None and len(value) == getattr(model, "num_classes", None)
 
 
 def _build(entry: CatalogEntry, arguments: dict[str, Any], path: Path, on_meta: bool) -> nn.Module:

@@ -105,7 +105,7 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
         raise UserError(f"{official} is no official GPViT checkpoint; a training run's weights are in best.safetensors")
     entry = find(name or identify(weights, source=str(official)))
     with torch.device("meta"):
-        model = build(entry, **_arguments(weights, entry.task))
+        model = build(entry, **_arguments(weights, entry.task, source=str(official)))
     load_weights(model, weights, source=str(official))
     save(model, out, source=f"{Path(official).name} sha256:{sha256(official)}")
     return entry.name, model.eval()
@@ -113,7 +113,10 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
 
 def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:
     """Find the model of the catalog that weights belong to: its backbone by width and stem, and what stands on it."""
-    traits = _find(state_dict, "pos_embed").shape[-1], sum(_STEM.fullmatch(name) is not None for name in state_dict)
+    traits = (
+        _find(state_dict, "pos_embed", source).shape[-1],
+        sum(_STEM.fullmatch(name) is not None for name in state_dict),
+    )
     known = {name: (variant["embed_dim"], variant.get("stem_convs", 0)) for name, variant in VARIANTS.items()}
     system = next((system for system, part in _PARTS.items() if part in state_dict), "")
     for name in known:
@@ -124,21 +127,28 @@ def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:
     raise UserError(f"{source} has {words.format(*traits)}, which no model of the catalog has:\n{table}")
 
 
-def _arguments(weights: dict[str, torch.Tensor], task: str) -> dict[str, Any]:
+def _arguments(weights: dict[str, torch.Tensor], task: str, source: str) -> dict[str, Any]:
     """Read off weights the arguments of their model: token grid, so that nothing is interpolated, and classes."""
-    grid = _find(weights, "pos_embed").shape[1:3]
+
+    def rows(name: str) -> int:
+        return len(_find(weights, name, source))
+
+    grid = _find(weights, "pos_embed", source).shape[1:3]
     size = {"img_size": (grid[0] * STRIDE, grid[1] * STRIDE)}
     if task == "segmentation":
-        return {"num_classes": len(weights["decoder.classifier.weight"]), "backbone_kwargs": size}
+        return {"num_classes": rows("decoder.classifier.weight"), "backbone_kwargs": size}
     if (logits := "roi_heads.box_predictor.cls_score.bias") in weights:
-        return {"num_classes": len(weights[logits]) - 1, "backbone_kwargs": size}  # the first is the background
+        return {"num_classes": rows(logits) - 1, "backbone_kwargs": size}  # the first is the background
     if task == "detection":
-        anchors = len(weights["head.regression_head.bbox_reg.bias"]) // 4
-        classes = len(weights["head.classification_head.cls_logits.bias"]) // anchors
+        anchors = max(rows("head.regression_head.bbox_reg.bias") // 4, 1)
+        classes = rows("head.classification_head.cls_logits.bias") // anchors
         return {"num_classes": classes, "backbone_kwargs": size}
-    return {"num_classes": len(weights["head.weight"]) if "head.weight" in weights else 0, **size}
+    return {"num_classes": rows("head.weight") if "head.weight" in weights else 0, **size}
 
 
-def _find(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+def _find(weights: dict[str, torch.Tensor], name: str, source: str) -> torch.Tensor:
     """Return an entry of the backbone, wherever the model holds it."""
-    return next(tensor for n, tensor in weights.items() if n == name or n.endswith(f".{name}"))
+    for n, tensor in weights.items():
+        if (n == name or n.endswith(f".{name}")) and tensor.ndim:
+            return tensor
+    raise UserError(f"{source} holds no {name}; is it a checkpoint of another model?")

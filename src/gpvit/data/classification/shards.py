@@ -1,6 +1,5 @@
 """Classification from WebDataset shards: a few large tar files in place of millions of small ones."""
 
-import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from gpvit.data.classification.shard_index import ShardSamples, index_shard
 from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
-from gpvit.io import located
+from gpvit.io import located, read_json
 
 INFO = "_info.json"
 
@@ -186,16 +185,19 @@ def _expand(pattern: str) -> list[str]:
 
 def _info(root: Path) -> dict[str, Any]:
     path = root / INFO
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); correct it") from error
+    info = read_json(path) if path.is_file() else {}
+    if not isinstance(info, dict) or not isinstance(info.get("splits", {}), dict):
+        raise UserError(f"{path} holds {info!r:.100}; it is an object with 'splits', another one, by their names")
+    return info
 
 
 def _class_names(root: Path, class_names: Sequence[str] | int | None) -> Sequence[str]:
     if isinstance(class_names, int):
         return [str(label) for label in range(class_names)]
-    class_names = class_names or _info(root).get("class_names")
-    if not class_names:
-        raise UserError(f"{root}: {INFO} does not give class_names; add them there, or give them or their number")
-    return class_names
+    if class_names:
+        return class_names
+    names = _info(root).get("class_names")
+    are_texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not are_texts or len({*names}) < max(len(names), 2):
+        raise UserError(f"{root / INFO} does not give class_names, two or more; add them, or give them or their number")
+    return names

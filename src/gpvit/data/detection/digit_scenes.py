@@ -58,8 +58,8 @@ class DigitScenes(DetectionData):
         batch_size: int = 16,
         num_workers: int = 0,
     ) -> None:
-        if min(train_scenes, test_scenes) < 1:
-            raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
+        if not 1 <= min(train_scenes, test_scenes) <= max(train_scenes, test_scenes) <= 10**6:
+            raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 to 1,000,000 of each")
         super().__init__(Categories(tuple("0123456789"), tuple(range(10))), masks, _AS_DRAWN, batch_size, num_workers)
         common = {"seed": seed, "size": (image_size, image_size), "digit_size": digit_size}
         self._scenes = {

@@ -156,4 +156,6 @@ def _names(given: Any) -> tuple[str, ...]:
             f"names {shortened(given)}; give a list of texts, or a name for each label from 0 without a gap (where "
             "label 0 of the masks is no class, set reduce_zero_label: true)"
         )
-    return tuple(map(str, given))
+    if len(names := tuple(map(str, given))) < 2 or len(set(names)) < len(names):
+        raise UserError(f"names {list(names)}: give 2 or more, each once")
+    return names

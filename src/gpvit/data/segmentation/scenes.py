@@ -49,8 +49,8 @@ class SceneData(SegmentationData):
     def __init__(
         self, other: str, image_size: int, train_scenes: int, test_scenes: int, batch_size: int, num_workers: int
     ) -> None:
-        if min(train_scenes, test_scenes) < 1:
-            raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 or more of each")
+        if not 1 <= min(train_scenes, test_scenes) <= max(train_scenes, test_scenes) <= 10**6:
+            raise UserError(f"train_scenes {train_scenes} and test_scenes {test_scenes}: give 1 to 1,000,000 of each")
         preprocessing = SegmentationPreprocessing((3, image_size, image_size), max_size=None)
         if image_size % preprocessing.size_divisor:
             raise UserError(f"image_size {image_size}: give a multiple of {preprocessing.size_divisor}")

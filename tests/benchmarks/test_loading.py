@@ -1,19 +1,17 @@
-import csv
 import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from torch.utils.data import Dataset
 
+from benchmarks.loading import main, measure, training_step
 from gpvit.data.classification.folders import ImageFolder
 from gpvit.data.classification.module import ClassificationData
 from gpvit.data.classification.shards import Shards
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.write_shards import write_shards
-from gpvit.profile.loading import measure_loading, training_step, verdict
 from gpvit.train.recipes import read_recipe
 
 SECONDS = 0.01
@@ -44,42 +42,13 @@ def model(batch):
     return lambda: time.sleep(0.1), 2
 
 
-def test_every_stage_is_timed(tmp_path):
+def test_every_stage_is_timed():
     data = SlowData()
-    report = measure_loading(data, [0, 2], rounds=3, warmup=1, model=model)
-    sample, alone, two, step = report.rows
-    assert [row["stage"] for row in report.rows] == [
-        *("samples in memory", "whole loader", "whole loader", "training step"),
-    ]
-    assert [row["workers"] for row in report.rows] == [None, 0, 2, None]
-    assert max(row["images_per_second"] for row in (sample, alone)) < 1 / SECONDS
-    assert two["images_per_second_per_core"] == two["images_per_second"] / 2
-    rate = step["images_per_second"]
-    assert 0 < rate < 16 / 0.1
-    # without workers, loading and learning take turns; with them, the slower sets the pace
-    assert alone["training_images_per_second"] == pytest.approx(1 / (1 / alone["images_per_second"] + 1 / rate))
-    assert two["training_images_per_second"] == min(two["images_per_second"], rate)
+    rates = measure(data, model, [0, 2], rounds=3, warmup=1)
+    assert list(rates) == ["samples in memory", "0 workers", "2 workers", "training step"]
+    assert max(rates["samples in memory"], rates["0 workers"]) < 1 / SECONDS
+    assert 0 < rates["training step"] < 16 / 0.1
     assert data.num_workers == 3
-    with report.write(tmp_path, "loading")[0].open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["workers"] for row in rows] == ["", "0", "2", ""]
-    assert {row["torch"] for row in rows} == {torch.__version__}
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(report)
-    assert "whole loader" in capture.get()
-    assert "batch 8, cpu" in capture.get()
-
-
-def test_the_bottleneck_is_named_with_what_helps():
-    model = verdict({0: 90.0, 1: 100.0, 2: 200.0, 4: 300.0}, 150.0, "cpu")
-    assert model.startswith("The model is the bottleneck: with num_workers 2 the loader gives 200 images/s")
-    assert "share the cores" in model
-    loader = verdict({0: 90.0, 2: 200.0}, 1000.0, "cuda:0")
-    assert loader.startswith("The loader is the bottleneck: with num_workers 2 it gives 200 images/s")
-    assert "About 10 workers would keep up" in loader
-    assert "share the cores" not in loader
-    assert "Give a recipe" in verdict({0: 90.0}, None, "cpu")
 
 
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
@@ -116,13 +85,25 @@ def test_decoding_is_timed_apart_from_augmentation(tmp_path):
         data = kind(tmp_path / root, **small)
         data.setup("fit")
         data.train_set.dataset.transform = slow_transform
-        rows = measure_loading(data, [0], rounds=1, warmup=0).rows
-        assert [row["stage"] for row in rows] == ["decoding", "decoding + augmentation", "whole loader"]
-        assert rows[1]["images_per_second"] < 1 / SECONDS
+        rates = measure(data, None, [0], rounds=1, warmup=0)
+        assert list(rates) == ["decoding", "decoding + augmentation", "0 workers"]
+        assert rates["decoding + augmentation"] < 1 / SECONDS
         assert data.train_set.dataset.transform is slow_transform
 
 
-@pytest.mark.parametrize("options", [{"rounds": 0}, {"warmup": -1}, {"num_workers": []}, {"num_workers": [-1]}])
-def test_wrong_numbers(options):
-    with pytest.raises(ValueError, match="at least 1 round"):
-        measure_loading(SlowData(), **options)
+def test_a_recipe_is_set_beside_its_model(capsys, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        """
+model: {name: gpvit_nano, weights: in1k}
+data: {class: Digits, image_size: 32, batch_size: 4}
+train: {epochs: 1}
+"""
+    )
+    quick = ["--workers", "0", "1", "--rounds", "1", "--warmup", "0"]
+    main([str(recipe), *quick])
+    assert "The model is the bottleneck." in capsys.readouterr().out
+    main(["digits", *quick])
+    text = capsys.readouterr().out
+    assert "1 workers" in text
+    assert "bottleneck" not in text
