@@ -92,6 +92,8 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
+    if "data.masks" in known and hasattr(task, "finds_masks") and not task.finds_masks(str(given["model"].get("name"))):
+        given["data"] = {"masks": False, **given["data"]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
     try:
@@ -110,6 +112,22 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     settings = {group: {**classes.get(group, {}), **values} for group, values in plain.items()}
     create_data = partial(data, **vars(built.data))
     return Recipe(settings, out or _new_folder(files), resume, create, create_data, built.train, _explain(parser))
+
+
+def data_settings(data: type, given: Mapping[str, str]) -> dict[str, Any]:
+    """Read settings of a data module, texts as on the command line, by its signature; what is wrong is named."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False, usage=SUPPRESS)
+    parser.add_class_arguments(data, "data", instantiate=False)
+    known = {*vars(parser.get_defaults().as_flat())}
+    options = {f"data.{key}": text for key, text in given.items()}
+    composition = Composition({"data": {}}, {}).overridden(options)
+    refuse_unknown(composition, known)
+    try:
+        checked = parser.parse_object(composition.settings)
+    except ArgumentError as error:
+        raise UserError(explain(error, composition)) from error
+    built = vars(parser.instantiate(checked).data)
+    return {key: built[key] for key in composition.settings["data"]}
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -69,7 +69,9 @@ class CocoFolder(DetectionData):
             return self._read[split]
         annotations = read_annotations(self._files[split], **self._rules)
         if split == "train":
-            self.categories.require_same(annotations.categories, str(self._files["val"]), str(self._files["train"]))
+            given = annotations.categories, str(self._files["train"])
+            if (labels := self.categories.matched(given[0], str(self._files["val"]), given[1])) is not None:
+                annotations.labels = np.array([labels.index(label) + 1 for label in annotations.labels.tolist()], int)
             if not self.empty_images:
                 annotations = annotations.without_empty()
             if self.subset is not None:
