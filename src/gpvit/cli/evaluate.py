@@ -96,12 +96,12 @@ def evaluate(
         raise UserError(f"--data {data} and --data.root {given['root']} say the same; give one of them")
     root = data or given.pop("root", None)
     named = given.pop("class", None)
-    kind: Any = find_class(named, LightningDataModule) if named else find_data(task, root)
+    data_class = find_class(named, LightningDataModule) if named else find_data(task, root)
     data = root or named or SOURCES[task].own_name
     if root not in (None, SOURCES[task].own_name):
         given["root"] = root
     given |= {n: str(v) for n, v in (("batch_size", batch_size), ("num_workers", num_workers)) if v is not None}
-    opened = open_data(kind, model, **data_settings(kind, given))
+    opened = open_data(data_class, model, **data_settings(data_class, given))
     scores = score(model, opened, inferer=inferer, results=results, device=device, progress=sys.stderr.isatty())
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
     if json == "-":

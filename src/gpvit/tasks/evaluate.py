@@ -55,8 +55,8 @@ def find_data(task: str, source: str | Path | None) -> type:
     """Find the data module of a task for a folder, by its layout; None or the name of the task's own data need none."""
     kind = SOURCES[task]
     if source is None or source == kind.own_name:
-        return kind.own  # type: ignore[no-any-return]
-    return kind.dataset if (Path(source).expanduser() / kind.layout).exists() else kind.folder  # type: ignore[no-any-return]
+        return kind.own
+    return kind.dataset if (Path(source).expanduser() / kind.layout).exists() else kind.folder
 
 
 def open_data(kind: type, model: nn.Module, **options: Any) -> ImageData:

@@ -42,11 +42,11 @@ def read_document(path: Path) -> dict[str, Any]:
     lists = document if isinstance(document, dict) else {}
     if not all(isinstance(lists.get(kind), list) for kind in FIELDS):
         found = {key: type(value).__name__ for key, value in list(lists.items())[:10]} or "none"
-        looks = _looks_like(document)
+        likely = _looks_like(document)
         raise UserError(
             f"a COCO file is an object with the lists {', '.join(FIELDS)}; found {found}"
             + (
-                f". It looks like {looks}: export it as COCO, or give the file that has the annotations"
+                f". It looks like {likely}: export it as COCO, or give the file that has the annotations"
                 if looks
                 else ""
             )

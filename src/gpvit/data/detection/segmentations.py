@@ -32,7 +32,8 @@ def read_segmentation(given: Any, size: tuple[int, int], notes: Notes) -> tuple[
         The segmentation as the codec takes it, and its left, top, right and bottom.
     """
     try:
-        value = json.loads(given) if isinstance(given, str) else given
+        value: Any = json.loads(given) if isinstance(given, str) else given
+        segmentation: Any
         value = value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) else value
         if isinstance(value, dict) and {"size", "counts"} <= set(value):
             segmentation, corners = _run_lengths(value, size, notes)

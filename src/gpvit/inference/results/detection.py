@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,17 +136,18 @@ class DetectionResult(Result):
             UserError: The package supervision is not installed.
         """
         try:
-            from supervision import Detections
+            supervision = import_module("supervision")
         except ImportError as error:
             raise UserError(f"to_supervision needs a package: pip install supervision ({error})") from error
         masks, names = self.masks, np.array([each.class_name for each in self.objects], str)
-        return Detections(
+        detections: Any = supervision.Detections(
             xyxy=self.boxes.numpy(),
             mask=None if masks is None else masks.numpy(),
             confidence=self.scores.numpy(),
             class_id=self.labels.numpy() - 1,
             data={"class_name": names},
         )
+        return detections
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return the objects as COCO's result files list them, masks as run lengths.
