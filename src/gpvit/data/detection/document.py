@@ -43,14 +43,8 @@ def read_document(path: Path) -> dict[str, Any]:
     if not all(isinstance(lists.get(kind), list) for kind in FIELDS):
         found = {key: type(value).__name__ for key, value in list(lists.items())[:10]} or "none"
         likely = _looks_like(document)
-        raise UserError(
-            f"a COCO file is an object with the lists {', '.join(FIELDS)}; found {found}"
-            + (
-                f". It looks like {likely}: export it as COCO, or give the file that has the annotations"
-                if looks
-                else ""
-            )
-        )
+        hint = f". It looks like {likely}: export it as COCO, or give the file with the annotations" if likely else ""
+        raise UserError(f"a COCO file is an object with the lists {', '.join(FIELDS)}; found {found}{hint}")
     return lists
 
 
