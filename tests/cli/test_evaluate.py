@@ -306,7 +306,6 @@ def test_detection_scores_do_not_depend_on_the_batch(objects, tmp_path, capsys):
     [
         (["cat", "dog", "sheep"], [3, 9, 11], "only the model has ['sheep'], only the data has ['horse']"),
         (["cat", "dog"], [3, 9], "only the model has [], only the data has ['horse']"),
-        (["cat", "dog", "horse"], [3, 9, 12], "'horse' has id 12 and 11"),
     ],
 )
 def test_objects_of_other_classes_are_refused(names, ids, message, objects, tmp_path, capsys):
@@ -391,3 +390,59 @@ def test_what_cannot_be_expected_is_named_and_leaves_no_certificate(
     assert main(["evaluate", for_digits.name, *options]) == 1
     assert message in capsys.readouterr().err
     assert not Path("c.json").exists()
+
+
+def scores_of(arguments, capsys) -> dict:
+    assert main([*map(str, arguments), "--json", "-"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_data_are_said_as_to_train(objects, tmp_path, capsys):
+    """A comma, other folders, annotations that cannot be used: whatever `train` takes by --data."""
+    path = detector(tmp_path / "animals.safetensors", "mask_rcnn", *ANIMALS)
+    command = ["evaluate", path, "--num-workers", "0"]
+    plain = scores_of([*command, "--data", objects], capsys)
+    (objects / "val").rename(objects / "valid")
+    (objects / "annotations" / "val.json").rename(objects / "valid" / "_annotations.coco.json")
+    places = ["--data.val_images", "valid", "--data.val_annotations=valid/_annotations.coco.json"]
+    named = ["--data.class", "gpvit.data.detection.CocoFolder", "--data.root", objects, "--data.batch_size", "3"]
+    assert scores_of([*command, *named, *places], capsys)["mask_ap"] == plain["mask_ap"]
+    boxes = scores_of([*command, "--data", objects, *places, "--data.masks", "false"], capsys)
+    assert boxes["box_ap"] == plain["box_ap"]
+    assert "mask_ap" not in boxes
+    document = json.loads((objects / "valid" / "_annotations.coco.json").read_text())
+    document["annotations"][0]["bbox"] = [1, 1, 0, 5]
+    (objects / "valid" / "_annotations.coco.json").write_text(json.dumps(document))
+    assert main([*map(str, command), "--data", str(objects), *places]) == 1
+    assert "drop_invalid: true" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="left out"):
+        assert scores_of([*command, "--data", objects, *places, "--data.drop_invalid", "true"], capsys)["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.mask", "false"], "there is no setting data.mask; did you mean data.masks"),
+        (["--data.masks", "maybe"], "data.masks: 'maybe' given, bool expected"),
+        (["--data.root", "there"], "say the same; give one of them"),
+        (["--data.class", "Nothing"], "'Nothing' is no LightningDataModule"),
+    ],
+)
+def test_wrong_settings_of_the_data_are_named(options, message, objects, tmp_path, capsys):
+    path = detector(tmp_path / "animals.safetensors", "retinanet", *ANIMALS)
+    assert main(["evaluate", str(path), "--data", str(objects), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_categories_of_other_ids_and_order_are_matched_by_name(objects, tmp_path, capsys):
+    same = detector(tmp_path / "same.safetensors", "retinanet", *ANIMALS)
+    command = ["--data", objects, "--num-workers", "0"]
+    plain = scores_of(["evaluate", same, *command], capsys)
+    document = json.loads((objects / "annotations" / "val.json").read_text())
+    for entry in document["categories"]:
+        entry["id"] = 20 - entry["id"]
+    for entry in document["annotations"]:
+        entry["category_id"] = 20 - entry["category_id"]
+    (objects / "annotations" / "val.json").write_text(json.dumps(document))
+    with pytest.warns(UserWarning, match="matched by name"):
+        assert scores_of(["evaluate", same, *command], capsys)["box_ap50"] == plain["box_ap50"]

@@ -100,7 +100,8 @@ def _take_plugins(arguments: list[str]) -> list[str]:
 def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]:
     """Read a verb's arguments as its signature describes them.
 
-    Parameters without default are positional, and a list takes all that follow; a bool is a flag.
+    Parameters without default are positional, and a list takes all that follow; a bool is a flag. Where a verb takes
+    settings of the data, `**settings`, options such as `--data.root FOLDER` are among them, as they are written.
     """
     from docstring_parser import parse as parse_docstring
     from jsonargparse import ArgumentParser
@@ -110,7 +111,12 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
     parser = ArgumentParser(
         prog=f"gpvit {function.__name__}", description=documentation.short_description, allow_abbrev=False
     )
-    parameters = inspect.signature(function, eval_str=True).parameters
+    parameters = dict(inspect.signature(function, eval_str=True).parameters)
+    settings: dict[str, str] = {}
+    if variadic := [name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD]:
+        del parameters[variadic[0]]
+        parser.epilog = help_of.get(f"**{variadic[0]}")
+        arguments, settings = _split_settings(arguments)
     for name, parameter in parameters.items():
         required = parameter.default is parameter.empty
         common: dict[str, Any] = {"help": help_of.get(name)}
@@ -124,7 +130,19 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
             parser.add_argument(_flag(name), type=parameter.annotation, default=parameter.default, **common)
     _refuse_unknown(arguments, ["--help", *map(_flag, parameters)], parser.error)
     # in a context of its own: jsonargparse leaves settings in it that change what its next parser does
-    return copy_context().run(parser.parse_args, arguments).as_dict()
+    return copy_context().run(parser.parse_args, arguments).as_dict() | settings
+
+
+def _split_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Part the arguments from the settings of the data among them, `--data.KEY VALUE` or `--data.KEY=VALUE`."""
+    others, settings, rest = list[str](), dict[str, str](), list(arguments)
+    while rest:
+        option, given, value = (argument := rest.pop(0)).partition("=")
+        if not option.startswith("--data."):
+            others.append(argument)
+        else:
+            settings[option[2:]] = value if given or not rest else rest.pop(0)
+    return others, settings
 
 
 def _refuse_unknown(arguments: list[str], options: list[str], refuse: Callable[[str], Any]) -> None:

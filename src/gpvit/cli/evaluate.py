@@ -5,6 +5,7 @@ import shlex
 import sys
 from typing import Any, Literal
 
+from lightning import LightningDataModule
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,8 +16,9 @@ from gpvit.inference.inferers import choose_inferer
 from gpvit.inference.metadata import task_of
 from gpvit.io import write_text
 from gpvit.tasks import certificates
-from gpvit.tasks.evaluate import SOURCES, open_data
+from gpvit.tasks.evaluate import SOURCES, find_data, open_data
 from gpvit.tasks.evaluate import evaluate as score
+from gpvit.train.recipes import data_settings, find_class
 from gpvit.zoo.factory import is_untrained, open_model
 
 _KINDS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
@@ -39,6 +41,7 @@ def evaluate(
     metric: str | None = None,
     tolerance: float = certificates.TOLERANCE,
     certificate: str | None = None,
+    **settings: str,
 ) -> None:
     """Score a checkpoint on a dataset, its images prepared as the checkpoint says.
 
@@ -56,7 +59,8 @@ def evaluate(
         overlap: Segmenters only: part of a window's side that its neighbour sees as well; by default a third.
         scales: Segmenters only: factors of the image's size to average over, such as `0.5,1.0,1.5`.
         flip: Segmenters only: average over the image and its mirror image.
-        results: Detectors only: file to write all detections to, in COCO's result format.
+        results: Detectors only: file to write all detections to, in COCO's result format. For the same mask AP of
+            small and medium objects by pycocotools, remove `bbox` first: its loadRes takes areas from it.
         device: `cpu` or `cuda`; by default a GPU if there is one.
         json: File to write the scores to; `-` prints them in place of the table.
         expect: The score that is expected, from 0 to 1, or `published` for the authors' scores of these weights.
@@ -64,8 +68,11 @@ def evaluate(
         tolerance: How far a score may be from the expected one, either way; 0.002 is 0.2 points of percent.
         certificate: File to write scores, versions, machine and the weights' SHA-256 to; by default against the
             published scores.
+        **settings: Settings of the data are given as to `gpvit train`: `--data.root FOLDER`, which is `--data FOLDER`,
+            `--data.class CLASS`, `--data.masks false`, `--data.val_images valid` and so on.
     """
     options = {name: value for name, value in locals().items() if value is not None and value is not False}
+    options |= options.pop("settings")
     model: Any = open_model(checkpoint)
     if is_untrained(checkpoint):
         raise UserError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
@@ -84,8 +91,17 @@ def evaluate(
     is_published = expect == "published" or (expect is None and certificate is not None)
     expected, images = certificates.published_scores(checkpoint) if is_published else ({}, None)
     inferer = choose_inferer(window, overlap, flip, scales) if task == "segmentation" else None
-    data = data or SOURCES[task].own_name
-    opened = open_data(task, data, model, batch_size=batch_size, num_workers=num_workers)
+    given: dict[str, Any] = {name.removeprefix("data."): value for name, value in settings.items()}
+    if data is not None and "root" in given:
+        raise UserError(f"--data {data} and --data.root {given['root']} say the same; give one of them")
+    root = data or given.pop("root", None)
+    named = given.pop("class", None)
+    data_class = find_class(named, LightningDataModule) if named else find_data(task, root)
+    data = root or named or SOURCES[task].own_name
+    if root not in (None, SOURCES[task].own_name):
+        given["root"] = root
+    given |= {n: str(v) for n, v in (("batch_size", batch_size), ("num_workers", num_workers)) if v is not None}
+    opened = open_data(data_class, model, **data_settings(data_class, given))
     scores = score(model, opened, inferer=inferer, results=results, device=device, progress=sys.stderr.isatty())
     report = json_format.dumps({"checkpoint": checkpoint, "data": data, **scores}, indent=1)
     if json == "-":

@@ -67,8 +67,8 @@ def predict(
         scales: Segmenters only: factors of the image's size to average over, such as 0.5,1.0,1.5.
         flip: Segmenters only: average over the image and its mirror image.
         score: Detectors only: minimum score to keep (default 0.5).
-        classes: Detectors only: classes to look for, such as cat,dog (default all); a name with
-            a comma stands in double quotes.
+        classes: Detectors only: classes to look for, such as cat,dog (default all); a comma within the name of a class
+            needs nothing: 'chair, folding,cat'.
         coco: Detectors only: file for the objects of all images in COCO's result format; for scoring, add --score 0.
             An image_id is the number that the file is named by, such as 139 of 000000000139.jpg, if all images are
             named so, or else the image's position, from 1.

@@ -1,6 +1,5 @@
 """Predicts many images and writes the files of each, in one process: what `gpvit predict` does on every device."""
 
-import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import AnyResult, Precision, Predictor
 from gpvit.inference.results.base import Failure
 from gpvit.inference.results.classification import ClassificationResult
-from gpvit.inference.results.detection import DetectionResult, labels_named
+from gpvit.inference.results.detection import DetectionResult, labels_named, split_names
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.io import sha256
 from gpvit.zoo.factory import open_model
@@ -80,9 +79,9 @@ class BatchPredictor:
         segments = task_of(model) == "segmentation"
         inferer = choose_inferer(plan.window, plan.overlap, plan.flip, plan.scales) if segments else None
         self.predictor = Predictor(model, device, plan.batch_size, inferer, plan.precision)
-        listed = next(csv.reader([plan.classes or ""], skipinitialspace=True)) or [""]
-        self.classes = None if plan.classes is None else [name.strip() for name in listed]
-        labels_named(self.classes or (), self.predictor.class_names)
+        names = self.predictor.class_names
+        self.classes = None if plan.classes is None else split_names(plan.classes, names)
+        labels_named(self.classes or (), names)
         if not 0 <= plan.score <= 1:
             raise UserError(f"score is {plan.score}; give the minimum score of an object, from 0 to 1")
         kinds = [kind for kind in _SUFFIXES if (segments if kind == "labels" else not plan.no_overlays)]

@@ -43,9 +43,14 @@ class DetectionTask(Task):
     sync_batch_norm = True
     network: Detector
 
+    @staticmethod
+    def finds_masks(name: str) -> bool:
+        """Tell whether a model of the catalog finds masks, or boxes alone."""
+        return find(name.partition(".")[0]).system == "mask_rcnn"
+
     def adapt(self, data: Any) -> dict[str, Any]:
         """Create the metric; classes and sizes are the data's."""
-        has_masks = find(self.name.partition(".")[0]).system == "mask_rcnn"
+        has_masks = self.finds_masks(self.name)
         if has_masks and not data.masks:
             raise UserError(f"{self.name} learns masks: set data.masks true, or train a RetinaNet on boxes alone")
         self.best_metric = "val/mask_ap" if has_masks else "val/box_ap"

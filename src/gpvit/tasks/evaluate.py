@@ -52,27 +52,28 @@ SOURCES = {
 }
 
 
-def open_data(
-    task: str, source: str | Path, model: nn.Module, *, batch_size: int | None = None, num_workers: int | None = None
-) -> ImageData:
-    """Open data to evaluate a model on, prepared as the model asks for.
-
-    `source` is the name of the task's own data, or a folder in the layout of its dataset or of its other folders.
-    None leaves `batch_size` to the task, and `num_workers` to the data.
-    """
+def find_data(task: str, source: str | Path | None) -> type:
+    """Find the data module of a task for a folder, by its layout; None or the name of the task's own data need none."""
     kind = SOURCES[task]
-    options: dict[str, Any] = {"batch_size": kind.batch_size if batch_size is None else batch_size}
-    if num_workers is not None:
-        options["num_workers"] = num_workers
-    if task == "detection":
-        options["masks"] = model.has_masks
-    root = located(source)
-    if source == kind.own_name:
-        data: ImageData = kind.own(**options)
-    else:
-        data = (kind.dataset if (root / kind.layout).exists() else kind.folder)(root, **options)
-    if kind.prepare is not None:
-        data.preprocessing = kind.prepare(model)
+    if source is None or source == kind.own_name:
+        return kind.own
+    return kind.dataset if (located(source) / kind.layout).exists() else kind.folder
+
+
+def open_data(kind: type, model: nn.Module, **options: Any) -> ImageData:
+    """Open data to evaluate a model on, a data module of its task, prepared as the model asks for.
+
+    `options` are the module's; by default it takes the task's batch size, and masks where the model finds some.
+    """
+    task = task_of(model)
+    source = SOURCES[task]
+    if source.prepare is not None and "preprocessing" in options:
+        raise UserError("leave out data.preprocessing: images are prepared as the checkpoint says")
+    usual = {"batch_size": source.batch_size, **({"masks": model.has_masks} if task == "detection" else {})}
+    ours = kind in (source.own, source.dataset, source.folder)
+    data: ImageData = kind(**{**(usual if ours else {}), **options})
+    if source.prepare is not None:
+        data.preprocessing = source.prepare(model)
     return data
 
 
@@ -104,10 +105,10 @@ def evaluate(
     for option, value, own in (("inferer", inferer, "segmentation"), ("results", results, "detection")):
         if value is not None and task != own:
             raise UserError(f"leave out {option}: it is for {own}, and the model is for {task}")
-    _check_classes(model, data)
+    labels = _matched_labels(model, data)
     model = model.eval().to(choose_device(device))
     data.setup("validate")
-    predict, metric, batches = _parts(model, data, inferer or WholeImage())
+    predict, metric, batches = _parts(model, data, inferer or WholeImage(), labels)
     images = 0
     with torch.inference_mode():
         bar: dict[str, Any] = {"console": Console(stderr=True), "disable": not progress, "transient": True}
@@ -127,12 +128,19 @@ def evaluate(
     return report
 
 
-def _parts(model: Any, data: Any, inferer: Inferer) -> tuple[Callable[[Any], Any], Any, Any]:
-    """Give what predicts, the metric that takes predictions and targets, and batches of inputs and targets."""
+def _parts(model: Any, data: Any, inferer: Inferer, labels: list[int] | None) -> tuple[Callable[[Any], Any], Any, Any]:
+    """Give what predicts, the metric that takes predictions and targets, and batches of inputs and targets.
+
+    `labels` are those of the data of a detector's labels, from 1; None where they are equal.
+    """
     task, device = task_of(model), next(model.parameters()).device
 
     def find(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        return detect(model, [image.to(device) for image in images])
+        found = detect(model, [image.to(device) for image in images])
+        if labels is None:
+            return found
+        table = torch.tensor([0, *labels], device=device)
+        return [{**each, "labels": table[each["labels"]]} for each in found]
 
     def label(image: Image.Image) -> torch.Tensor:
         return torch.from_numpy(inferer(model, image, data.preprocessing))[None]
@@ -141,7 +149,7 @@ def _parts(model: Any, data: Any, inferer: Inferer) -> tuple[Callable[[Any], Any
         options = {"batch_size": None, "num_workers": data.num_workers, "collate_fn": _whole_image}
         return label, SegmentationScores(data.num_classes), DataLoader(data.samples("val"), **options)
     if task == "detection":
-        return find, DetectionScores(data.class_names, masks=model.has_masks), data.val_dataloader()
+        return find, DetectionScores(data.class_names, masks=model.has_masks and data.masks), data.val_dataloader()
     scores = ClassificationScores(data.num_classes).to(device)
     return partial(forward_logits, model), scores, data.val_dataloader()
 
@@ -154,12 +162,14 @@ def _rounded(value: torch.Tensor) -> float | None:
     return None if math.isnan(value) else round(float(value), 6)
 
 
-def _check_classes(model: Any, data: Any) -> None:
-    """Check number, names and, of a detector, ids of classes, where the model's file tells them."""
+def _matched_labels(model: Any, data: Any) -> list[int] | None:
+    """Check number and names of classes, where the model's file tells them.
+
+    A detector's categories are matched by name: the label in the data of each label, from 0; None where all are equal.
+    """
     names, ids = (model.pretrained_cfg.get(fact) or () for fact in ("label_names", "category_ids"))
     if names and ids and hasattr(data, "categories"):
-        Categories(names, ids).require_same(data.categories, "the model", "the data")
-        return
+        return Categories(names, ids).matched(data.categories, "the model", "the data")
     if model.num_classes != data.num_classes:
         raise UserError(
             f"the model tells {model.num_classes} classes apart, the data have {data.num_classes}; "
@@ -171,3 +181,4 @@ def _check_classes(model: Any, data: Any) -> None:
                 f"class {i} is {own!r} for the model and {given!r} in the data; "
                 "rename the data's classes, or bring them into the model's order"
             )
+    return None

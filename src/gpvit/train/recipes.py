@@ -91,6 +91,8 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     parts.refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
+    if "data.masks" in known and hasattr(task, "finds_masks") and not task.finds_masks(str(given["model"].get("name"))):
+        given["data"] = {"masks": False, **given["data"]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
     checked = parts.check_types(parser, given, composition)
@@ -122,6 +124,19 @@ def _create(composition: Composition, groups: Sequence[str], create: Callable[[]
         named = [keys for keys in known if keys[-1] in words and keys[-1] not in ("class", "name")]
         keys = min(named, key=lambda keys: words.index(keys[-1]), default=(*known, ())[0])
         raise UserError(f"{composition.where(keys)}{error}") from error
+
+
+def data_settings(data: type, given: Mapping[str, str]) -> dict[str, Any]:
+    """Read settings of a data module, texts as on the command line, by its signature; what is wrong is named."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False, usage=SUPPRESS)
+    parser.add_class_arguments(data, "data", instantiate=False)
+    known = {*vars(parser.get_defaults().as_flat())}
+    options = {f"data.{key}": text for key, text in given.items()}
+    composition = Composition({"data": {}}, {}).overridden(options)
+    parts.refuse_unknown(composition, known)
+    checked = parts.check_types(parser, composition.settings, composition)
+    built = vars(parser.instantiate(checked).data)
+    return {key: built[key] for key in composition.settings["data"]}
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

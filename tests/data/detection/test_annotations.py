@@ -6,7 +6,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from gpvit.data.detection.annotations import read_annotations
-from gpvit.data.detection.coco import rasterise
+from gpvit.data.detection.segmentations import rasterise
 from gpvit.errors import UserError
 
 
@@ -74,8 +74,8 @@ def set_first(**values):
     return lambda document: document["annotations"][0].update(values)
 
 
-def repeat(key):
-    return lambda document: document[key].append(dict(document[key][0]))
+def repeat(key, **values):
+    return lambda document: document[key].append(dict(document[key][0], **values))
 
 
 def set_image(**values):
@@ -85,7 +85,7 @@ def set_image(**values):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (repeat("images"), r"image ids \[1000\] are given more than once"),
+        (repeat("images", width=5), r"image ids \[1000\] are given more than once"),
         (lambda document: document["categories"][0].update(id=7), r"category ids \[7\] are given more than once"),
         (
             lambda document: document.pop("categories"),
@@ -95,13 +95,14 @@ def set_image(**values):
         (lambda document: document.update(annotations=None), r"'annotations': 'NoneType'"),
         (lambda document: document["images"][0].pop("height"), r"images\[0\] \(id 1000\): height is None; it takes a"),
         (set_image(width=0), r"width is 0; it takes a whole number of pixels from 1"),
-        (set_image(width="90"), r"width is '90'"),
+        (set_image(width="90px"), r"width is '90px'"),
+        (set_image(width="6,5"), r"width is '6,5'"),
         (set_image(height=60.5), r"height is 60\.5"),
         (set_image(height=1e400), r"height is inf"),
         (set_image(file_name=5), r"file_name is 5; it takes a text"),
         (set_image(id=[3]), r"id is \[3\]; it takes a text or a whole number"),
         (lambda document: document["images"].append(None), r"images\[5\]: None stands for an object with id"),
-        (lambda document: document["categories"][1].update(id="7"), r"categories\[1\] \(id '7'\): id is '7'; it takes"),
+        (lambda document: document["categories"][1].update(id=7.5), r"categories\[1\] \(id 7.5\): id is 7.5; it takes"),
         (lambda document: document["categories"].append("cat"), r"categories\[3\]: 'cat' stands for an object"),
         (lambda document: document.update(categories=[]), r"0 category names"),
     ],
@@ -117,7 +118,7 @@ def test_a_file_that_contradicts_itself_is_refused(change, function, message):
     ("values", "message"),
     [
         ({"category_id": 13}, r"category_id 13 is the id of none in the file"),
-        ({"category_id": [7]}, r"category_id is \[7\]; it takes a whole number"),
+        ({"category_id": [7]}, r"category_id is \[7\]; it takes a text or a whole number"),
         ({"category_id": True}, r"category_id is True"),
         ({"image_id": 4}, r"image_id 4 is the id of none in the file"),
         ({"image_id": None}, r"image_id is None"),
@@ -131,15 +132,18 @@ def test_a_file_that_contradicts_itself_is_refused(change, function, message):
         ({"bbox": [3, 3, math.inf, 5]}, r"four finite numbers"),
         ({"bbox": [3, 3, 5]}, r"four finite numbers"),
         ({"bbox": [True, 3, 5, 5]}, r"bbox is \[True, 3, 5, 5\]"),
-        ({"bbox": ["3", 3, 5, 5]}, r"bbox is \['3', 3, 5, 5\]"),
+        ({"bbox": ["3,5", 3, 5, 5]}, r"bbox is \['3,5', 3, 5, 5\]"),
+        ({"bbox": [0.1, 0.2, 0.5, 0.5]}, r"bbox \[0.1, 0.2, 0.5, 0.5\] looks like parts of its image"),
         ({"bbox": [3, 3, 10**400, 5]}, r"four finite numbers"),
         ({"bbox": None}, r"bbox is None"),
         ({"bbox": [500, 3, 5, 5]}, r"outside its image of \d+x\d+"),
         ({"bbox": [-20, 3, 5, 5]}, r"outside its image"),
         ({"area": "abc"}, r"area is 'abc'; it takes a finite number"),
         ({"area": math.nan}, r"area is nan"),
-        ({"iscrowd": "no"}, r"iscrowd is 'no'; it takes 0 or 1"),
-        ({"iscrowd": "0"}, r"iscrowd is '0'"),
+        ({"area": -1}, r"area is -1; it takes a finite number from 0"),
+        ({"iscrowd": "crowd"}, r"iscrowd is 'crowd'; it takes 0 or 1"),
+        ({"iscrowd": []}, r"iscrowd is \[\]"),
+        ({"ignore": 3}, r"ignore is 3; it takes 0 or 1"),
         ({"iscrowd": 2}, r"iscrowd is 2"),
         (
             {"segmentation": {"size": [3, 4], "counts": [12]}},
@@ -152,7 +156,12 @@ def test_a_file_that_contradicts_itself_is_refused(change, function, message):
         ({"segmentation": [[1, 2, 3, 4]]}, r"segmentation has the polygon \[1, 2, 3, 4\]; it takes a list"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, r"the polygon \[1, 2, 3, 4, 5, 6, "),
         ({"segmentation": [[1, 2, 3, 4, 5, math.nan]]}, r"a coordinate that is no finite number"),
-        ({"segmentation": [[1, 2, 3, 4, 5, "6"]]}, r"a coordinate that is no finite number"),
+        ({"segmentation": [[1, 2, 3, 4, 5, "6,0"]]}, r"a coordinate that is no finite number"),
+        ({"segmentation": [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]]}, r"parts of its image"),
+        ({"segmentation": [[500, 1, 520, 1, 520, 20]]}, r"segmentation .* lies outside its image"),
+        ({"segmentation": [[0, 0, 1e7, 0, 1e7, 1e7]]}, r"reaches far beyond its image"),
+        ({"segmentation": [[9, 9, 9, 9], [9, 9, 12, 12, 15, 15]]}, r"it takes .*, with an area"),
+        ({"segmentation": [[9.1, 9.1, 9.3, 9.1, 9.3, 9.3]]}, r"shows no pixel"),
         ({"segmentation": "polygon"}, r"segmentation is 'polygon'"),
     ],
 )
@@ -234,7 +243,7 @@ def test_what_tools_write_is_read(coco_root, change):
 
 def test_an_unused_category_of_the_name_of_another_is_left_out(change):
     path = change(lambda document: document["categories"].append({"id": 0, "name": "disc", "supercategory": "none"}))
-    with pytest.warns(UserWarning, match=r"categories \[{'id': 0, 'name': 'disc'}\] have no annotation"):
+    with pytest.warns(UserWarning, match=r"categories that have no annotation.*\(1, first 'disc'\)"):
         assert read_annotations(path).categories.ids == (7, 12, 44)
     path = change(lambda document: document["annotations"][0].update(category_id=0))
     with pytest.raises(UserError, match=r"val.json: category names \['disc'\] are given more than once"):

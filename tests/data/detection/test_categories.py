@@ -34,15 +34,11 @@ def test_strangers():
             SOME.category_id(label)
 
 
-@pytest.mark.parametrize(
-    ("names", "ids", "message"),
-    [
-        (("cat", "fox", "owl"), (3, 17, 90), r"only mine has \['dog'\], only yours has \['fox'\]"),
-        (("cat", "dog", "owl"), (3, 18, 90), r"'dog' has id 17 and 18"),
-        (("dog", "cat", "owl"), (17, 3, 90), r"the order is \['cat', 'dog', 'owl'\] and \['dog', 'cat', 'owl'\]"),
-    ],
-)
-def test_differences_are_named(names, ids, message):
-    SOME.require_same(Categories(list(SOME.names), list(SOME.ids)), "mine", "yours")
-    with pytest.raises(ValueError, match=message):
-        SOME.require_same(Categories(names, ids), "mine", "yours")
+def test_categories_are_matched_by_name():
+    assert SOME.matched(Categories(list(SOME.names), list(SOME.ids)), "mine", "yours") is None
+    with pytest.raises(ValueError, match=r"only mine has \['dog'\], only yours has \['fox'\]"):
+        SOME.matched(Categories(("cat", "fox", "owl"), (3, 17, 90)), "mine", "yours")
+    with pytest.warns(UserWarning, match="mine and yours give the same categories other ids"):
+        assert SOME.matched(Categories(("cat", "dog", "owl"), (3, 18, 90)), "mine", "yours") == [1, 2, 3]
+    with pytest.warns(UserWarning, match="matched by name"):
+        assert SOME.matched(Categories(("owl", "cat", "dog"), (1, 2, 3)), "mine", "yours") == [2, 3, 1]

@@ -1,4 +1,6 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from gpvit.data import load_photograph
 from gpvit.data.detection import Categories
-from gpvit.inference.results.detection import DetectedObject, DetectionResult, labels_named
+from gpvit.inference.results.detection import DetectedObject, DetectionResult, labels_named, split_names
 from gpvit.models.detection.masks import paste_masks
 
 CATEGORIES = Categories(("ant", "bee", "cat"), (7, 70, 3))
@@ -73,6 +75,48 @@ def test_unknown_classes_and_scores_are_told(options, message):
 
 def test_labels_begin_with_one():
     assert labels_named(["cat", "ant"], CATEGORIES.names) == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cat", ["cat"]),
+        ("chair, folding", ["chair, folding"]),
+        ("cat, chair, folding ,chair", ["cat", "chair, folding", "chair"]),
+        ("chair,folding", ["chair", "folding"]),
+        ("a,b,c,cat", ["a,b,c", "cat"]),
+        ("nothing,cat", ["nothing", "cat"]),
+    ],
+)
+def test_names_with_commas_are_found_among_others(text, names):
+    assert split_names(text, ["cat", "chair", "chair, folding", "a,b,c", "a"]) == names
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_supervision_takes_the_objects(masks, monkeypatch):
+    result = result_of([[1, 2, 3, 4.5], [0, 0, 80, 50]], [3, 1], [0.875, 0.5], masks=masks)
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    given = result.to_supervision()
+    assert given.xyxy.tolist() == [[1, 2, 3, 4.5], [0, 0, 80, 50]]
+    assert given.class_id.tolist() == [2, 0]
+    assert given.data["class_name"].tolist() == ["cat", "ant"]
+    assert given.confidence.tolist() == [0.875, 0.5]
+    assert (given.mask is not None) == masks
+    assert not masks or np.array_equal(given.mask, result.masks.numpy())
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ValueError, match="pip install supervision"):
+        result.to_supervision()
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_supervision_itself(count):
+    supervision = pytest.importorskip("supervision")
+    result = random_result(np.random.default_rng(0), count)
+    detections = result.to_supervision()
+    assert len(detections) == count
+    image = np.zeros((*result.size, 3), np.uint8)
+    for annotator in (supervision.BoxAnnotator(), supervision.MaskAnnotator()):
+        assert annotator.annotate(image.copy(), detections).shape == image.shape
 
 
 def test_masks_are_pasted_within_the_boxes():

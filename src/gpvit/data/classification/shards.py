@@ -197,7 +197,6 @@ def _class_names(root: Path, class_names: Sequence[str] | int | None) -> Sequenc
     if class_names:
         return class_names
     names = _info(root).get("class_names")
-    are_texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not are_texts or len({*names}) < max(len(names), 2):
-        raise UserError(f"{root / INFO} does not give class_names, two or more; add them, or give them or their number")
-    return names
+    if isinstance(names, list) and all(isinstance(name, str) for name in names) and len({*names}) == len(names) > 1:
+        return names
+    raise UserError(f"{root / INFO} does not give class_names, two or more; add them, or give them or their number")

@@ -1,7 +1,5 @@
 """Reads annotations in COCO's JSON format: checked field by field, kept in little memory."""
 
-import json
-import math
 import pickle
 import warnings
 from collections import Counter
@@ -11,53 +9,24 @@ from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
 import numpy as np
-from faster_coco_eval import mask as codec
 
 from gpvit.data.detection.categories import Categories
+from gpvit.data.detection.document import read_document
+from gpvit.data.detection.fields import Notes, entry_name, read_entry, read_field
+from gpvit.data.detection.segmentations import read_segmentation
 from gpvit.errors import UserError
 from gpvit.io import located
 
 _SHOWN = 10  # of the problems that a message lists
-_FORMS = "a list of polygons [x, y, x, y, x, y, ...], or run lengths with 'size' and 'counts'"
+_TINY = 4  # pixels, side of an image whose boxes may be smaller than a pixel
 
-
-class Field(NamedTuple):
-    """What a field of a COCO file accepts, in words and as a test; with a default, it may be missing or null."""
-
-    accepted: str
-    accepts: Callable[[Any], bool]
-    default: Any = ...
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int or (isinstance(value, float) and value.is_integer())
-
-
-def _is_number(value: Any) -> bool:
-    """Tell whether a value of a JSON file is a number, neither infinite nor NaN, that arrays can hold exactly."""
-    return type(value) in (int, float) and abs(value) < 2**53
-
-
-_ID = Field("a whole number", _is_whole)
-_TEXT = Field("a text", lambda value: isinstance(value, str) and value != "")
-_NAME = Field("a text or a whole number", lambda value: _TEXT.accepts(value) or _is_whole(value))
-_SIDE = Field("a whole number of pixels from 1", lambda value: _is_whole(value) and 1 <= value < 2**31)
-
-FIELDS: Mapping[str, Mapping[str, Field]] = {
-    "images": {"id": _NAME, "file_name": _TEXT, "height": _SIDE, "width": _SIDE},
-    "categories": {"id": _ID, "name": _NAME},
-    "annotations": {
-        "image_id": _NAME,
-        "category_id": _ID,
-        "bbox": Field(
-            "x, y, width and height, four finite numbers",
-            lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
-        ),
-        "area": Field("a finite number", _is_number, math.nan),
-        "iscrowd": Field("0 or 1", lambda value: isinstance(value, int | float) and value in (0, 1), 0),
-    },
+READINGS: Mapping[str, Callable[..., tuple[Any, ...]]] = {
+    "left, top, right, bottom": lambda a, b, c, d: (a, b, c, d),
+    "y, x, height, width": lambda a, b, c, d: (b, a, b + d, a + c),
+    "top, left, bottom, right": lambda a, b, c, d: (b, a, d, c),
+    "centre, width and height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
 }
-"""The fields that are read of each entry; `segmentation`, where masks are wanted, is checked by its forms."""
+"""The corners of boxes that are not written as COCO has it, x, y, width, height."""
 
 
 class ImageEntry(NamedTuple):
@@ -149,83 +118,111 @@ def read_annotations(path: str | Path, masks: bool = True, drop_invalid: bool = 
     """
     path = located(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such annotation file; check the path (relative to {Path.cwd()})")
+        what = "is a folder, not an annotation file; give a file in it" if path.is_dir() else "no such annotation file"
+        raise FileNotFoundError(f"{path}: {what}; check the path (relative to {Path.cwd()})")
     try:
         return _read(path, masks, drop_invalid)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON, or is cut short: {error}") from error
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
 
 
 def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
-    document = json.loads(path.read_bytes())
-    if not isinstance(document, dict) or not all(isinstance(document.get(kind), list) for kind in FIELDS):
-        found = {key: type(value).__name__ for key, value in document.items()} if isinstance(document, dict) else "none"
-        raise UserError(f"a COCO file is an object with the lists {', '.join(FIELDS)}; found {found}")
-    images, listed = (
-        [_fields(kind, entry, f"{_named(kind, place, entry)}: ") for place, entry in enumerate(document[kind])]
-        for kind in ("images", "categories")
-    )
-    categories = _categories(path, listed, document["annotations"])
-    labels = {category: label for label, category in enumerate(categories.ids, start=1)}
+    document, notes = read_document(path), Notes()
+    images, listed = (_listed(kind, document[kind], notes) for kind in ("images", "categories"))
+    categories, labels = _categories(listed, document["annotations"], notes)
     places = {image["id"]: place for place, image in enumerate(images)}
     if repeated := [key for key, count in Counter(image["id"] for image in images).items() if count > 1]:
         raise UserError(f"image ids {repeated[:_SHOWN]} are given more than once; give each image its own")
+    for name, count in Counter(image["file_name"] for image in images).items():
+        if count > 1:
+            notes.add("images listed under several ids, each with the objects of its own id", shortened(name))
     if any(isinstance(key, str) for key in places):
         warnings.warn(f"{path}: image ids are texts; results number the images by their places, from 0", stacklevel=3)
         images = [{**image, "id": place} for place, image in enumerate(images)]
-    entries = [ImageEntry(int(i["id"]), i["file_name"], int(i["height"]), int(i["width"])) for i in images]
+    entries = [ImageEntry(*(image[field] for field in ImageEntry._fields)) for image in images]
 
     rows: list[list[tuple[Any, ...]]] = [[] for _ in entries]
-    problems = []
+    boxes, problems, ids = [], [], Counter[Any]()
     for number, annotation in enumerate(document["annotations"]):
         try:
-            values = _fields("annotations", annotation)
+            values = read_entry("annotations", annotation, notes)
             for field, known in (("image_id", places), ("category_id", labels)):
                 if values[field] not in known:
                     raise UserError(f"{field} {values[field]!r} is the id of none in the file")
             place, label = places[values["image_id"]], labels[values["category_id"]]
-            box, size = _checked_box(values["bbox"], entries[place]), entries[place][2:]
-            segmentation = _checked_segmentation(annotation.get("segmentation"), *size) if masks else None
-            rows[place].append((box, label, values["area"], values["iscrowd"], segmentation))
+            boxes.append((*values["bbox"], *entries[place][2:]))
+            box, segmentation = _checked_box(values["bbox"], entries[place]), None
+            if masks:
+                segmentation, extent = read_segmentation(values["segmentation"], entries[place][2:], notes)
+                if isinstance(segmentation, list):
+                    _compare(values["bbox"], box, extent, notes)
+            if values["ignore"] and not values["iscrowd"]:
+                notes.add("ignore of annotations, neither learned nor scored, as crowds", shortened(values["id"]))
+            rows[place].append((box, label, values["area"], values["iscrowd"] or values["ignore"], segmentation))
+            ids[values["id"]] += values["id"] is not None
         except UserError as error:
-            problems.append(f"{_named('annotations', number, annotation)}: {error}")
+            problems.append(f"{entry_name('annotations', number, annotation)}: {error}")
+    _require_order(np.array(boxes, float).reshape(-1, 6))
     if problems:
         _report(path, problems, drop_invalid and any(rows))
+    for key, count in ids.most_common(1):
+        if count > 1:
+            notes.add("annotations under one id, all kept", shortened(key))
+    notes.warn(path, stacklevel=3)
     return Annotations(categories, entries, [_objects(each) for each in rows])
 
 
-def _named(kind: str, place: int, entry: Any) -> str:
-    identity = f" (id {shortened(entry['id'])})" if isinstance(entry, dict) and "id" in entry else ""
-    return f"{kind}[{place}]{identity}"
+def _listed(kind: str, entries: Sequence[Any], notes: Notes) -> list[dict[str, Any]]:
+    """Read the images or the categories; what is listed again in the same words counts once."""
+    listed: list[dict[str, Any]] = []
+    known: dict[Any, dict[str, Any]] = {}
+    for place, entry in enumerate(entries):
+        try:
+            values = read_entry(kind, entry, notes)
+        except UserError as error:
+            raise UserError(f"{entry_name(kind, place, entry)}: {error}") from None
+        if known.setdefault(values["id"], values) == values and known[values["id"]] is not values:
+            notes.add(f"{kind} listed twice, taken once", shortened(values["id"]))
+        else:
+            listed.append(values)
+    return listed
 
 
-def _fields(kind: str, entry: Any, prefix: str = "") -> dict[str, Any]:
-    """Take the fields that are read out of an entry, checked."""
-    if not isinstance(entry, dict):
-        raise UserError(f"{prefix}{shortened(entry)} stands for an object with {', '.join(FIELDS[kind])}")
-    values = {}
-    for name, field in FIELDS[kind].items():
-        value = entry.get(name)
-        if value is None and field.default is not ...:
-            value = field.default
-        elif not field.accepts(value):
-            raise UserError(f"{prefix}{name} is {shortened(value)}; it takes {field.accepted}")
-        values[name] = value
-    return values
+def _categories(
+    listed: list[dict[str, Any]], annotations: Sequence[Any], notes: Notes
+) -> tuple[Categories, dict[Any, int]]:
+    """Take the categories in the order of their ids, and the label of each id.
 
-
-def _categories(path: Path, listed: Sequence[Mapping[str, Any]], annotations: Sequence[Any]) -> Categories:
-    """Take the categories in the order of their ids, but an unused one of the name of a used one."""
-    ids = [entry.get("category_id") for entry in annotations if isinstance(entry, dict)]
-    used = {category for category in ids if _is_whole(category)}
+    What no annotation has is left out if it has the name of a used one, or is the root that Roboflow writes.
+    """
+    silent = Notes()
+    used = set()
+    for entry in annotations:
+        try:
+            used.add(read_field("annotations", "category_id", entry["category_id"], silent))
+        except (UserError, TypeError, KeyError):
+            continue
     names = {entry["name"] for entry in listed if entry["id"] in used}
-    if spare := [entry for entry in listed if entry["id"] not in used and entry["name"] in names]:
-        said = "have no annotation, and the name of another; they are left out"
-        warnings.warn(f"{path}: categories {spare} {said}", stacklevel=4)
-    kept = sorted((entry for entry in listed if entry not in spare), key=lambda entry: entry["id"])
-    return Categories(tuple(str(entry["name"]) for entry in kept), tuple(int(entry["id"]) for entry in kept))
+    parents = {entry["supercategory"] for entry in listed if isinstance(entry["supercategory"], str)}
+
+    def is_spare(entry: dict[str, Any]) -> bool:
+        is_root = entry["id"] == 0 and entry["supercategory"] == "none" and entry["name"] in parents
+        return entry["id"] not in used and (entry["name"] in names or is_root)
+
+    for entry in filter(is_spare, listed):
+        notes.add(
+            "categories that have no annotation, and are a root or have the name of another, left out",
+            shortened(entry["name"]),
+        )
+    kept = [entry for entry in listed if not is_spare(entry)]
+    if any(isinstance(entry["id"], str) for entry in kept):
+        notes.add("ids of categories that are texts, numbered from 1 in results", shortened(kept[0]["id"]))
+        ids = tuple(range(1, len(kept) + 1))
+    else:
+        kept.sort(key=lambda entry: entry["id"])
+        ids = tuple(entry["id"] for entry in kept)
+    categories = Categories(tuple(entry["name"] for entry in kept), ids)
+    return categories, {entry["id"]: label for label, entry in enumerate(kept, start=1)}
 
 
 def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float, float, float]:
@@ -233,35 +230,42 @@ def _checked_box(box: Sequence[float], image: ImageEntry) -> tuple[float, float,
     left, top, width, height = box
     if width <= 0 or height <= 0:
         raise UserError(f"bbox {box} (x, y, width, height) has no area")
+    if min(box) >= 0 and max(box) <= 1 and min(image.width, image.height) > _TINY:
+        raise UserError(f"bbox {box} looks like parts of its image of {image.width}x{image.height}; it takes pixels")
     if min(left + width, image.width) <= max(left, 0) or min(top + height, image.height) <= max(top, 0):
         raise UserError(f"bbox {box} (x, y, width, height) lies outside its image of {image.width}x{image.height}")
     return left, top, left + width, top + height
 
 
-def _checked_segmentation(segmentation: Any, height: int, width: int) -> Any:
-    """Check, without drawing it, that a segmentation of a file can be drawn on an image, and give it back."""
-    if isinstance(segmentation, list) and segmentation:
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                raise UserError(f"segmentation has the polygon {shortened(polygon)}; it takes {_FORMS}")
-            if not all(map(_is_number, polygon)):
-                raise UserError(f"segmentation has a coordinate that is no finite number: {shortened(polygon)}")
-        return segmentation
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= set(segmentation):
-        raise UserError(f"segmentation is {shortened(segmentation)}; it takes {_FORMS}")
-    size, counts = segmentation["size"], segmentation["counts"]
-    if size != [height, width]:
-        raise UserError(f"segmentation has the size {size} (height, width) on an image of {[height, width]}")
-    checked = {"size": [height, width], "counts": counts}  # the codec takes no sides such as 48.0
-    if isinstance(counts, list):
-        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
-            raise UserError(f"segmentation has counts {shortened(counts)}; their sum must be {height * width} pixels")
-        return checked
-    try:
-        codec.area(checked)  # reads a text of run lengths to its end, in microseconds
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"segmentation has counts {shortened(counts)}, no compressed run lengths: {error}") from error
-    return checked
+def _compare(given: Sequence[float], box: Sequence[float], extent: Sequence[float], notes: Notes) -> None:
+    """Refuse a box that fits its segmentation in another reading alone; note one that does not meet it."""
+
+    def misfit(corners: Sequence[float]) -> float:
+        return max(abs(a - b) for a, b in zip(corners, extent, strict=True))
+
+    if misfit(box) > 3:
+        for name, reading in READINGS.items():
+            if misfit(reading(*given)) <= 1:
+                raise UserError(f"bbox {given} fits its segmentation as {name}; it takes x, y, width, height")
+    if min(box[2], extent[2]) <= max(box[0], extent[0]) or min(box[3], extent[3]) <= max(box[1], extent[1]):
+        notes.add("segmentations outside their bbox, both kept", f"bbox {shortened(given)}")
+
+
+def _require_order(boxes: np.ndarray) -> None:
+    """Refuse boxes `(N, 6)`, with height and width of their images, many of which fit in another reading alone."""
+    given, sizes = boxes[:, :4].T, boxes[:, :3:-1]
+    left, top, width, height = given
+    over = ((np.stack([left + width, top + height], 1) > 1.02 * sizes + 1).any(1)).sum()
+    if over < max(2, len(boxes) / 4):
+        return
+    for name, reading in READINGS.items():
+        corners = np.stack(reading(*given), 1)
+        first, last = corners[:, :2], corners[:, 2:]
+        if (first >= -1).all() and (last <= sizes + 1).all() and (last > first).all():
+            raise UserError(
+                f"{over} of {len(boxes)} boxes reach over the border of their images, and all fit as {name}; a bbox is "
+                "x, y, width, height in pixels"
+            )
 
 
 def _objects(rows: Sequence[tuple[Any, ...]]) -> Objects:

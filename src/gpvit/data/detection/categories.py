@@ -1,5 +1,6 @@
 """The classes of a dataset: which category of an annotation file is which label of a model."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,16 +51,19 @@ class Categories:
             raise UserError(f"label {label} stands for no category; labels go from 1 to {len(self)}")
         return self.ids[label - 1]
 
-    def require_same(self, other: "Categories", name: str, other_name: str) -> None:
-        """Check that `other` means the same by every label; else a UserError names both and says what differs."""
+    def matched(self, other: "Categories", name: str, other_name: str) -> list[int] | None:
+        """Match categories by name: of each label, from 1, the label in `other`; None where labels and ids are equal.
+
+        A warning says that ids or order differ; a UserError names both and the names that only one of them has.
+        """
         if self == other:
-            return
-        mine, theirs = (dict(zip(each.names, each.ids, strict=True)) for each in (self, other))
-        only_mine, only_theirs = sorted(set(mine) - set(theirs)), sorted(set(theirs) - set(mine))
-        if only_mine or only_theirs:
-            differ = f"only {name} has {only_mine}, only {other_name} has {only_theirs}"
-        elif moved := [key for key in mine if mine[key] != theirs[key]]:
-            differ = ", ".join(f"{key!r} has id {mine[key]} and {theirs[key]}" for key in moved)
-        else:
-            differ = f"the order is {list(self.names)} and {list(other.names)}"
-        raise UserError(f"{name} and {other_name} must have the same categories: {differ}")
+            return None
+        mine, theirs = set(self.names), set(other.names)
+        if mine != theirs:
+            differ = f"only {name} has {sorted(mine - theirs)}, only {other_name} has {sorted(theirs - mine)}"
+            raise UserError(f"{name} and {other_name} must have the same categories: {differ}")
+        warnings.warn(
+            f"{name} and {other_name} give the same categories other ids, or another order; they are matched by name",
+            stacklevel=2,
+        )
+        return [other.names.index(each) + 1 for each in self.names]

@@ -1,21 +1,18 @@
 """Images annotated in COCO's format: a folder of one's own, and COCO 2017 itself."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from reprlib import repr as shortened
 from typing import Any, Literal
 
 import numpy as np
-from faster_coco_eval import mask as codec
 
 from gpvit.data.detection.annotations import Annotations, Objects, read_annotations
+from gpvit.data.detection.file_names import find_files
 from gpvit.data.detection.module import DetectionData, Sample, Samples
+from gpvit.data.detection.segmentations import rasterise
 from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
 from gpvit.errors import UserError
 from gpvit.io import located
-
-_LARGEST = 4 * 2**30  # bytes, of the masks of an image
 
 
 class CocoFolder(DetectionData):
@@ -73,7 +70,9 @@ class CocoFolder(DetectionData):
             return self._read[split]
         annotations = read_annotations(self._files[split], **self._rules)
         if split == "train":
-            self.categories.require_same(annotations.categories, str(self._files["val"]), str(self._files["train"]))
+            given = annotations.categories, str(self._files["train"])
+            if (labels := self.categories.matched(given[0], str(self._files["val"]), given[1])) is not None:
+                annotations.labels = np.array([labels.index(label) + 1 for label in annotations.labels.tolist()], int)
             if not self.empty_images:
                 annotations = annotations.without_empty()
             if self.subset is not None:
@@ -128,19 +127,14 @@ class AnnotatedFiles(Samples):
             raise FileNotFoundError(f"{folder}: no such image folder")
         if not annotations.images:
             raise UserError(f"the annotations for {folder} list no image; there is nothing to train or to evaluate on")
-        missing = [image.file_name for image in annotations.images if not (folder / image.file_name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{folder} lacks {len(missing)} of {len(annotations.images)} annotated images, {missing[:5]} first; "
-                "add them, or give the folder that the annotations' file names start from"
-            )
+        self.files = find_files(folder, [image.file_name for image in annotations.images])
 
     def __len__(self) -> int:
         return len(self.annotations)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # one image at a time, no slices
         objects, entry = self.annotations[index], self.annotations.images[index]
-        path = self.folder / entry.file_name
+        path = self.files[index]
         image = read_image(path)
         if image.size != (entry.width, entry.height):
             raise UserError(
@@ -160,19 +154,3 @@ class AnnotatedFiles(Samples):
     def objects(self, index: int) -> Objects:
         """Give the objects of an image."""
         return self.annotations[index]
-
-
-def rasterise(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Draw the masks of one image `(N, H, W)`, uint8, 1 on the object, of segmentations as files give them."""
-    if (size := len(segmentations) * height * width) > _LARGEST:
-        raise UserError(
-            f"{len(segmentations)} masks of {width}x{height} pixels would take {size / 2**30:.0f} GB of memory; cut "
-            "the image into parts, or use boxes alone with masks: false"
-        )
-    masks = np.empty((len(segmentations), height, width), dtype=np.uint8)
-    for number, segmentation in enumerate(segmentations):
-        try:
-            masks[number] = codec.decode(codec.segmToRle(segmentation, width, height))
-        except (ValueError, RuntimeError) as error:  # the codec raises either
-            raise UserError(f"object {number}: segmentation {shortened(segmentation)}: {error}") from error
-    return masks

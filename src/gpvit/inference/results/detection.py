@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,6 +127,28 @@ class DetectionResult(Result):
         objects = [detected._asdict() for detected in self.objects]
         return {"source": self.path, "width": self.size[1], "height": self.size[0], "objects": objects}
 
+    def to_supervision(self) -> Any:
+        """Return the objects as `supervision.Detections`, which its annotators, trackers and zones take.
+
+        `class_id` is the place of the class in `class_names`, from 0, and `data["class_name"]` its name.
+
+        Raises:
+            UserError: The package supervision is not installed.
+        """
+        try:
+            supervision = import_module("supervision")
+        except ImportError as error:
+            raise UserError(f"to_supervision needs a package: pip install supervision ({error})") from error
+        masks, names = self.masks, np.array([each.class_name for each in self.objects], str)
+        detections: Any = supervision.Detections(
+            xyxy=self.boxes.numpy(),
+            mask=None if masks is None else masks.numpy(),
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy() - 1,
+            data={"class_name": names},
+        )
+        return detections
+
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return the objects as COCO's result files list them, masks as run lengths.
 
@@ -172,6 +195,17 @@ class DetectionResult(Result):
         if more := len(self.objects) - len(shown):
             shown.append(f"{more} more")
         return f"DetectionResult({self.source_name}, {width} x {height}: {', '.join(shown) or 'nothing'})"
+
+
+def split_names(text: str, class_names: Sequence[str]) -> list[str]:
+    """Split names at commas, but for those within the name of a class: the longest class that fits is taken."""
+    parts, names = text.split(","), list[str]()
+    while parts:
+        joined = [",".join(parts[:end]).strip() for end in range(len(parts), 0, -1)]
+        name = next((each for each in joined if each in class_names), joined[-1])
+        names.append(name)
+        del parts[: len(joined) - joined.index(name)]
+    return names
 
 
 def labels_named(names: Iterable[str], class_names: Sequence[str]) -> list[int]:
