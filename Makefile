@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+TOOLS := .venv-tools
 READY := $(VENV)/.ready
 # Python writes no bytecode on some machines; compiling once at install makes every start several times faster.
 UV := UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=$(VENV) $(BIN)/uv
 
-.PHONY: help setup demo test test-all test-oldest fuzz lint format bench lock clean
+.PHONY: help setup demo test test-all test-oldest fuzz test-tools lint format bench lock clean
 
 help:
 	@echo "make demo      train small GPViTs on real digits, write demo/report.html"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make test-oldest  contract and parity tests with the oldest versions allowed of all dependencies"
 	@echo "make fuzz      10,000 damaged inputs of every kind (EXAMPLES=N for fewer, SEED=N for those of an earlier call)"
+	@echo "make test-tools   what other people's tools ask of the models, with those tools"
 	@echo "make lint      ruff, mypy, import-linter, codespell"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make bench     GPViT's speed beside timm's models, on this machine"
@@ -53,6 +55,11 @@ fuzz: $(READY)
 	@echo "seed $(SEED)"
 	GPVIT_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(SEED)
 
+test-tools: $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TOOLS)
+	$(UV:$(VENV)=$(TOOLS)) pip install --quiet --constraint requirements.lock --editable ".[dev,dev-tools]"
+	$(TOOLS)/bin/python -m pytest -n0 tests/tools
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,5 +83,5 @@ lock: $(READY)
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) $(TOOLS) demo bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

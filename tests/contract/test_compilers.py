@@ -28,6 +28,7 @@ def test_exported_once_it_serves_every_batch_and_size(name, make):
 
 @pytest.mark.parametrize(("name", "make"), SUBJECTS)
 def test_compiler_sees_one_graph(name, make):
+    torch.compiler.reset()  # it counts all models' graphs together, up to a limit
     model = make(name, num_classes=3, drop_path_rate=0.1)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     x = images(2, 57, 91)

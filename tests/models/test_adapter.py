@@ -224,7 +224,8 @@ def other(name: str, **kwargs) -> nn.Module:
             {"blocks": ((0, 5), (7, 11))},
             r"end with .* block 11; got \[\[0, 5\], \[7, 11\]\]",
         ),
-        (lambda: other("vit_small_patch16_224", **SMALL), {}, "end with the backbone's block 3"),
+        (lambda: other("vit_small_patch16_224", **SMALL), {"blocks": ((0, 11),)}, "end with the backbone's block 3"),
+        (lambda: other("vit_tiny_r_s16_p8_224", depth=4), {}, "got VisionTransformer with HybridEmbed"),
     ],
 )
 def test_what_does_not_fit_is_refused(backbone, kwargs, message):
@@ -278,3 +279,13 @@ def test_exported_once_it_serves_every_batch_and_size(name):
             x = images(batch, height, width)
             for a, b in zip(exported(x), model(x), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "heads"), [("vit_large_patch16_224", 16), ("vit_small_patch16_224", 6)])
+def test_defaults_fit_any_depth_and_width(name, heads):
+    for depth in (1, 4, 7, 24):
+        with torch.device("meta"):
+            adapter = ViTAdapter(other(name, depth=depth))
+        assert [i for stage in adapter.stages for i in stage] == list(range(depth))
+        assert len(adapter.stages) == min(depth, 4)
+        assert adapter.injectors[0].attn.num_heads == heads

@@ -8,7 +8,7 @@ import gpvit
 smp = pytest.importorskip("segmentation_models_pytorch", reason="make test-tools installs it")
 
 DECODERS = ("Unet", "UnetPlusPlus", "FPN", "UPerNet", "Segformer", "DeepLabV3", "DeepLabV3Plus", "PAN", "PSPNet")
-DECODERS += ("Linknet", "MAnet", "DPT")
+DECODERS += ("Linknet", "MAnet")
 SIZES = [f"gpvit_{size}_adapter" for size in ("nano", "tiny", "l1", "l2", "l3", "l4")]
 
 
