@@ -132,7 +132,8 @@ class GPViT(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Draw all values anew, as after ``to_empty()``; a block of one's own needs ``reset_parameters()`` for that."""
-        self.apply(lambda module: getattr(module, "reset_parameters", nn.Identity)())
+        for module in self.modules():
+            getattr(module, "reset_parameters", nn.Identity)()
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks.apply(_init_linear)
         _init_classifier(self.head)

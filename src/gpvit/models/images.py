@@ -1,11 +1,11 @@
 """What a batch of images for a network must be."""
 
-import torch
+import torch.fx
 
 from gpvit.errors import UserError
 
 
-def check_images(x: torch.Tensor, in_chans: int, min_side: int = 1) -> None:
+def check_images(x: torch.Tensor | torch.fx.Proxy, in_chans: int, min_side: int = 1) -> None:
     """Refuse what is no batch of normalised images ``(B, in_chans, height, width)``, or of a side that is too short."""
     if not isinstance(x, torch.Tensor):  # symbolic tracing knows no shapes
         return
