@@ -132,7 +132,7 @@ class GPViT(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Draw all values anew, as after ``to_empty()``; a block of one's own needs ``reset_parameters()`` for that."""
-        self.apply(lambda module: getattr(module, "reset_parameters", nn.Identity)())
+        self.apply(_reset)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks.apply(_init_linear)
         _init_classifier(self.head)
@@ -293,6 +293,11 @@ class GPViT(nn.Module):
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
         return checkpoint_block(block, x) if recomputes else block(x)
+
+
+def _reset(module: Any) -> None:
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()
 
 
 def _init_classifier(head: nn.Module) -> None:
