@@ -132,8 +132,7 @@ class GPViT(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Draw all values anew, as after ``to_empty()``; a block of one's own needs ``reset_parameters()`` for that."""
-        for module in self.modules():
-            getattr(module, "reset_parameters", nn.Identity)()
+        self.apply(_reset)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks.apply(_init_linear)
         _init_classifier(self.head)
@@ -266,11 +265,8 @@ class GPViT(nn.Module):
             token grid is odd, what the cut-off padding tokens took is missing from the sums over the grid.
 
         Raises:
-            ValueError: If the model is in training mode, in which a forward pass changes batch statistics, or its
-                blocks have no groups.
+            ValueError: If the model is in training mode, in which a forward pass changes batch statistics.
         """
-        if not any(isinstance(block, GroupPropagationBlock) for block in self.blocks):
-            raise UserError("this model's layout has no group propagation block, so there are no groups to map")
         if self.training:
             raise UserError("group maps are those of a model in evaluation mode; call eval() first")
         x, grid = self._embed(x)
@@ -297,6 +293,11 @@ class GPViT(nn.Module):
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
         return checkpoint_block(block, x) if recomputes else block(x)
+
+
+def _reset(module: Any) -> None:
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()
 
 
 def _init_classifier(head: nn.Module) -> None:

@@ -1,15 +1,17 @@
 """What a batch of images for a network must be."""
 
-import torch.fx
+from typing import Any
+
+import torch
 
 from gpvit.errors import UserError
 
 
-def check_images(x: torch.Tensor | torch.fx.Proxy, in_chans: int, min_side: int = 1) -> None:
+def check_images(x: Any, in_chans: int, min_side: int = 1) -> None:
     """Refuse what is no batch of normalised images ``(B, in_chans, height, width)``, or of a side that is too short."""
     if not isinstance(x, torch.Tensor):  # symbolic tracing knows no shapes
         return
-    if x.ndim != 4 or x.shape[1] != in_chans:
+    if x.ndim != 4 or x.shape[1] != in_chans or 0 in x.shape[2:]:
         raise UserError(
             f"expected images of shape (batch, {in_chans}, height, width), got {tuple(x.shape)}; "
             f"pass in_chans={x.shape[1] if x.ndim == 4 else '...'} when the model is created, or convert the images"

@@ -36,6 +36,8 @@ def register_adapter(backbone: str) -> str:
         [4, 8, 16, 32]
     """
     name = f"{backbone}_adapter"
+    if timm.is_model(name):
+        return name
     own = timm.get_pretrained_cfg(backbone)
     kept = ("input_size", "mean", "std", "interpolation", "crop_pct", "license")
     config = {key: getattr(own, key) for key in kept if own is not None}
