@@ -62,7 +62,7 @@ def test_another_size_and_number_of_classes_stay_as_they_are(checkpoint, tmp_pat
         (lambda weights: weights.update({"backbone.extra": torch.zeros(1)}), "backbone.extra"),
         (lambda weights: weights.update({"head.fc.bias": torch.zeros(9)}), "size mismatch: head.bias"),
         (lambda weights: weights.update({"backbone.pos_embed": torch.zeros(1, 784, 222)}), "222 channels"),
-        (lambda weights: weights.pop("backbone.patch_embed.projection.weight"), "no official GPViT checkpoint"),
+        (lambda weights: weights.pop("backbone.patch_embed.projection.weight"), "does not fit GPViT"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_written(checkpoint, tmp_path, change, message, capsys):

@@ -59,6 +59,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(whole, tmp_path, kind,
     assert_same(whole[kind], tmp_path, summary)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_every_step_ends_alike(whole, tmp_path):
     for _ in range(5):
         with pytest.raises(Stopped):

@@ -210,7 +210,7 @@ def test_a_run_that_learned_nothing_says_what_to_change(recipe, rows, message):
 )
 def test_settings_that_are_known_not_to_learn_are_suspicious(options, messages):
     recipe = read_recipe(["recipes/folder/small/classify.yaml", "--data.root", "x", *options])
-    data = SimpleNamespace(train_set=range(90), augmentation=recipe.create_data.keywords["augmentation"])
+    data = SimpleNamespace(train_set=range(90), augmentation=recipe.create_data.args[-1].keywords["augmentation"])
     found = "\n".join(suspicions(recipe.create_task(), data, total_steps=150, images_per_step=8))
     assert all(message in found for message in messages)
     assert bool(messages) == bool(found)

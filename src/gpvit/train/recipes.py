@@ -97,7 +97,7 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
     checked = parts.check_types(parser, given, composition)
     parser.set_defaults(vars(checked.as_flat()))
-    built = _create(composition, ("train", "optim"), partial(parser.instantiate, checked))
+    built = _create(composition, ("train", "optim", "data"), partial(parser.instantiate, checked))
     create = partial(task, **vars(built.model), **({"optim": built.optim} if "optim" in built else {}))
     _create(composition, ("model",), create)  # which knows what its network takes
     plain = yaml.safe_load(parser.dump(checked, skip_unset=False))
