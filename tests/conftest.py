@@ -14,5 +14,5 @@ def _seed(monkeypatch) -> None:
 
     torch.manual_seed(0)
     # Loader processes that an error or a cycle of references left are waited for at their collection, 5 s each.
-    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # that of a run in an earlier test

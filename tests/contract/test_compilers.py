@@ -9,7 +9,8 @@ from contract.subjects import SMALL, build, build_short, difference, images
 from gpvit.models.variants import VARIANTS
 from gpvit.zoo.factory import create_model
 
-SUBJECTS = [(name, build_short) for name in VARIANTS]
+_DEFAULT = ("gpvit_nano", "gpvit_l1")  # others take some 5 s each
+SUBJECTS = [pytest.param(n, build_short, marks=[pytest.mark.slow] * (n not in _DEFAULT)) for n in VARIANTS]
 SEGMENTERS = ("upernet_gpvit_nano", "segformer_gpvit_nano")
 SUBJECTS += [pytest.param(name, build, marks=pytest.mark.slow) for name in VARIANTS if name not in SMALL]
 
@@ -39,7 +40,7 @@ def test_compiler_sees_one_graph(name, make):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("name", [pytest.param(SEGMENTERS[0], marks=pytest.mark.slow), SEGMENTERS[1]])
 def test_segmenters_are_exported_for_every_size_and_compiled_to_one_graph(name):
     model = create_model(name, num_classes=3)
     torch.nn.init.normal_(model.decoder.classifier.weight)

@@ -2,10 +2,8 @@ import copy
 
 import pytest
 import torch
-from contract.subjects import build_short, difference, images
+from contract.subjects import EVERY_MODEL, build_short, difference, images
 from torch import nn
-
-from gpvit.models.variants import VARIANTS
 
 
 def saved_bytes(model: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
@@ -34,7 +32,7 @@ def set_mode(model: nn.Module, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["training", "evaluation", "frozen statistics"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_gradient_checkpointing_saves_memory_and_changes_nothing(name, mode):
     plain = build_short(name, num_classes=3, drop_path_rate=0.3)
     set_mode(plain, mode)
@@ -60,7 +58,7 @@ def test_gradient_checkpointing_saves_memory_and_changes_nothing(name, mode):
     assert saved_bytes(frugal, x)[0] > 0.9 * kept
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_without_gradients_checkpointing_changes_nothing(name):
     model, x = build_short(name).eval(), images()
     with torch.no_grad():

@@ -7,14 +7,13 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from contract.subjects import build, build_short, difference, images
+from contract.subjects import EVERY_MODEL, build, build_short, difference, images
 from timm.optim import create_optimizer_v2
 
 import gpvit
-from gpvit.models.variants import VARIANTS
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 class TestNumbers:
     def test_a_sample_does_not_see_the_others(self, name):
         model, x = build_short(name).eval(), images(3, 33, 47)

@@ -6,16 +6,14 @@ import sys
 import pytest
 import timm
 import torch
-from contract.subjects import SMALL, build, images
+from contract.subjects import EVERY_MODEL, SMALL, build, images
 from timm.data import resolve_model_data_config
 from timm.optim import param_groups_layer_decay
-
-from gpvit.models.variants import VARIANTS
 
 SIZES = ((32, 32), (33, 47), (57, 91), (48, 40), (220, 220), (223, 223))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 class TestEverySize:
     def test_forward_and_backward_reach_every_parameter(self, name):
         model = build(name, num_classes=5).train()

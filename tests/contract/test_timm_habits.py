@@ -5,7 +5,7 @@ import copy
 import pytest
 import timm
 import torch
-from contract.subjects import build_short, difference, images
+from contract.subjects import EVERY_MODEL, build_short, difference, images
 from timm.utils import reparameterize_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -13,7 +13,7 @@ import gpvit
 from gpvit.models.variants import VARIANTS, layout
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 class TestHabits:
     def test_symbolic_tracing_gives_one_graph_for_every_size(self, name):
         model = build_short(name, num_classes=5).eval()

@@ -34,10 +34,8 @@ def assert_same(one: Path, two: Path) -> None:
         assert torch.allclose(tensor, others[name], rtol=0, atol=1e-9), name
 
 
-_SLOW = (pytest.param(task, marks=pytest.mark.slow) for task in ("segmentation", "detection"))  # some 20 s each
-
-
-@pytest.mark.parametrize("task", ["classification", *_SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])
 def test_two_processes_learn_as_one_with_twice_the_batch(tmp_path, task):
     one, two = train(tmp_path, task)
     assert_same(one / "last.safetensors", two / "last.safetensors")

@@ -59,7 +59,8 @@ def _predict(*arguments: object) -> int:
     return main(["predict", *map(str, arguments), "--device", "cpu"])
 
 
-@pytest.mark.parametrize("kind", [pytest.param("segmenter", marks=pytest.mark.slow), "detector"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["segmenter", "detector"])
 def test_two_processes_write_what_one_does(kind, models, photos, tmp_path, capsys):
     model, out = models / f"{kind}.safetensors", tmp_path / "out"
     more = ["--coco", tmp_path / "one.json", "--score", "0.3"] if kind == "detector" else []

@@ -256,7 +256,8 @@ def test_a_backbone_of_full_size_takes_a_training_step():
     assert [m.shape[2:] for m in model(images(2, 40, 50))] == [(10, 13), (5, 7), (3, 4), (2, 2)]
 
 
-@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", pytest.param("gpvit_nano", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "gpvit_nano"])
+@pytest.mark.slow
 def test_compiler_sees_one_graph(name):
     model = build(name)
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -213,7 +213,9 @@ class Plain(SmallTask):
         return super().training_step(batch, batch_idx)
 
 
-@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"global_batch_size": 8}])
+@pytest.mark.parametrize(
+    "settings", [{"accumulate": 2}, pytest.param({"global_batch_size": 8}, marks=pytest.mark.slow)]
+)
 def test_accumulation_learns_what_a_larger_batch_does(tmp_path, settings):
     still = {"rotation_degrees": 0, "shift": 0, "zoom": 0}
     options = {"precision": "64-true", "clip": 0.1}
