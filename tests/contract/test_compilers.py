@@ -40,7 +40,8 @@ def test_compiler_sees_one_graph(name, make):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", [pytest.param(SEGMENTERS[0], marks=pytest.mark.slow), SEGMENTERS[1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEGMENTERS)
 def test_segmenters_are_exported_for_every_size_and_compiled_to_one_graph(name):
     model = create_model(name, num_classes=3)
     torch.nn.init.normal_(model.decoder.classifier.weight)

@@ -167,7 +167,10 @@ class TestEverySize:
 LOOKED_FOR = "import gpvit, importlib.util; importlib.util.find_spec('timm'); import timm"
 
 
-@pytest.mark.parametrize("order", ["import timm, gpvit", "import gpvit, timm", LOOKED_FOR])
+@pytest.mark.parametrize(
+    "order",
+    [*(pytest.param(o, marks=pytest.mark.slow) for o in ("import timm, gpvit", "import gpvit, timm")), LOOKED_FOR],
+)
 def test_timm_knows_the_models_whichever_is_imported_first(order):
     code = (
         f"{order}; print(timm.create_model('gpvit_nano', num_classes=4)(__import__('torch').rand(1, 3, 32, 32)).shape)"

@@ -18,6 +18,7 @@ def _start(folder, barrier, outcomes):
         outcomes.put(repr(error))
 
 
+@pytest.mark.slow
 def test_processes_may_start_a_job_at_the_same_time(tmp_path):
     context = multiprocessing.get_context("fork")
     for attempt in range(10):

@@ -160,6 +160,7 @@ def test_one_more_than_may_be_skipped_ends_the_run_also_after_a_resume(tmp_path)
         fit(Fragile(0), Trapped(), config, tmp_path / "b", resume=tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_processes_agree_though_only_one_has_such_a_loss(tmp_path):
     torch.multiprocessing.spawn(_agree, (tmp_path,), nprocs=2)
     said = [(tmp_path / f"{rank}").read_text() for rank in (0, 1)]

@@ -41,7 +41,9 @@ def assert_same(reference, folder, summary):
     ("kind", "stop", "workers"),
     [
         ("epochs", (3, "train"), 0),  # between two batches that are accumulated
-        ("epochs", (0, "val"), 0),  # at the first validation, before which a checkpoint is written
+        pytest.param(
+            "epochs", (0, "val"), 0, marks=SLOW
+        ),  # at the first validation, before which a checkpoint is written
         ("epochs", (9, "train"), 2),  # within the second epoch
         ("steps", (5, "train"), 0),  # after a validation within an epoch
         pytest.param("epochs", (1, "train"), 0, marks=SLOW),  # before the first checkpoint
@@ -292,6 +294,7 @@ def test_run_folders_are_named_as_in_a_shell(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_another_batch_size_continues_at_the_same_image(tmp_path):
     still = {"rotation_degrees": 0, "shift": 0, "zoom": 0}
     options = {"precision": "64-true", "ema": None}

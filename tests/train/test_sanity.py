@@ -51,9 +51,11 @@ def odd(kind: str, tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "messages"),
     [
-        ("slow", ["loading a batch takes 0.3"]),
+        pytest.param("slow", ["loading a batch takes 0.3"], marks=pytest.mark.slow),
         ("one_class", ["every label of 32 training images is '3'"]),
-        ("blank", ["the images are all of one colour", "the loss of one batch went from"]),
+        pytest.param(
+            "blank", ["images are all of one colour", "the loss of one batch went from"], marks=pytest.mark.slow
+        ),
         ("not_finite", ["the images hold values that are not finite", "the loss is nan"]),
     ],
 )

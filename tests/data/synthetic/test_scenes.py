@@ -108,6 +108,7 @@ def test_ink_is_told_from_what_is_around_it(split):
     assert np.median(contrasts) > 80
 
 
+@pytest.mark.slow
 def test_scenes_repeat_in_any_order_and_process():
     forwards = [fingerprint(digit_scene("test", index, seed=3)) for index in range(38, 44)]
     backwards = [fingerprint(digit_scene("test", index, seed=3)) for index in reversed(range(38, 44))]
