@@ -1,6 +1,6 @@
 """How much of the network's own speed `gpvit predict` reaches, and how far decoding scales with loader workers.
 
-    python -m benchmarks.predict [--images 2000] [--seconds 20]
+    python -m benchmarks.predict [--images 2000] [--repeats 5]
 
 Each line is a ratio of two speeds that were measured in turns, since other work on the machine changes both.
 """

@@ -283,6 +283,7 @@ def test_of_two_runs_in_a_folder_one_is_refused_and_writes_nothing(tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_run_folders_are_named_as_in_a_shell(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RUNS", str(tmp_path / "mine"))

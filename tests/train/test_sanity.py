@@ -24,7 +24,7 @@ CLASSIFY = str(RECIPES / "digits/classify.yaml")
 
 
 @pytest.mark.parametrize(
-    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * ("detect" in name)) for name in SMALL]
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * ("scenes" in name)) for name in SMALL]
 )
 def test_a_sound_recipe_is_found_so_and_described(recipe, tmp_path):
     arguments = [str(RECIPES / recipe), *SMALL[recipe], "--train.accelerator", "cpu", "--out", str(tmp_path / "out")]

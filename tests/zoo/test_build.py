@@ -53,7 +53,7 @@ WHERE = {
 }
 
 
-@pytest.mark.parametrize("name", WHERE)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("mask")) for n in WHERE])
 def test_a_registered_block_stands_wherever_layouts_do_and_comes_back_from_its_file(name, tmp_path):
     gpvit.register_block("shift", Shift)
     model = gpvit.create_model(name, num_classes=3, **WHERE[name]).eval()
