@@ -281,7 +281,7 @@ def _report(path: Path, problems: Sequence[str], leave_out: bool) -> None:
     if leave_out:
         warnings.warn(f"{path}: {listed}\nThey are left out", stacklevel=4)
         return
-    remedy = "Correct them; where others are left, drop_invalid: true leaves them out"
+    remedy = "Correct them; where others are left, drop_invalid: true (--data.drop_invalid true) leaves them out"
     if "segmentation" in listed:
-        remedy += ". To train on boxes alone, set masks: false and take a model without masks, such as a RetinaNet"
+        remedy += ". To train on boxes alone, set masks: false (--data.masks false) and take a RetinaNet"
     raise UserError(f"{listed}\n{remedy}")
