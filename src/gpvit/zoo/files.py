@@ -37,13 +37,14 @@ class Fact(NamedTuple):
     accepts: Callable[[Any], bool] = lambda value: True
 
 
+_SIDE = 32  # of the smallest input that a GPViT takes
 _PIXELS = 2**24  # of an input that a file asks for; a larger one would exhaust the memory
 
 PREPROCESSING_KEYS: dict[str, Fact] = {
     "input_size": Fact(
         (3, 224, 224),
-        f"channels, height and width, of at most {_PIXELS:,} pixels",
-        lambda value: len(value) == 3 and min(value) > 0 and value[1] * value[2] <= _PIXELS,
+        f"channels, height and width, {_SIDE} pixels or more a side, of at most {_PIXELS:,} pixels",
+        lambda value: len(value) == 3 and value[0] > 0 and min(value[1:]) >= _SIDE and value[1] * value[2] <= _PIXELS,
     ),
     "mean": Fact((0.5,), "a number for each channel", lambda value: value and all(map(math.isfinite, value))),
     "std": Fact((0.5,), "numbers above 0", lambda value: value and all(0 < each < math.inf for each in value)),
