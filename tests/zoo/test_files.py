@@ -155,16 +155,6 @@ def test_files_that_timm_writes_are_read_where_the_model_is_named(nano, tmp_path
         gpvit.load(path)
 
 
-def test_names_of_former_versions_are_read(nano, tmp_path):
-    former = {name.replace(".merge.", ".fuse."): tensor for name, tensor in nano.state_dict().items()}
-    assert former.keys() != nano.state_dict().keys()
-    torch.save(former, tmp_path / "former.pth")
-    same = {"num_classes": 3, "in_chans": 1, "img_size": 64}
-    x = torch.rand(1, 1, 64, 64)
-    model = gpvit.create_model("gpvit_nano", weights=tmp_path / "former.pth", **same).eval()
-    assert torch.equal(model(x), nano(x))
-
-
 class Payload:
     """Creates a file when it is unpickled."""
 

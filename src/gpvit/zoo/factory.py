@@ -35,7 +35,7 @@ def create_model(
     Args:
         name: A name of the catalog, such as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
             backbone, such as ``"upernet_resnet50"``.
-        weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote
+        weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote,
             of a run folder, or of one of timm's (``save_for_hf``, its training's). None starts from random values.
         backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
             What was loaded and what was not is printed.

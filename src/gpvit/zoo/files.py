@@ -8,7 +8,6 @@ ever unpickled but tensors and plain data.
 import argparse
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +67,6 @@ PREPROCESSING_KEYS: dict[str, Fact] = {
 
 _PARTS = ("state_dict_ema", "model_ema", "state_dict")
 """Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
-_FORMER = re.compile(r"\b(ungrouping|decoder)\.fuse\.")
 _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": "", "source": ""}
 
 
@@ -188,10 +186,8 @@ def _read_pickle(path: Path) -> Checkpoint:
 
 
 def with_our_names(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give tensors the names that they have here: the authors', and those that wrappers and former versions gave."""
-    if is_official(state_dict):
-        return convert_official(state_dict)
-    return {_FORMER.sub(r"\1.merge.", name): tensor for name, tensor in clean_state_dict(state_dict).items()}
+    """Give tensors the names that they have here, in place of the authors' or those that wrappers gave."""
+    return convert_official(state_dict) if is_official(state_dict) else clean_state_dict(state_dict)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

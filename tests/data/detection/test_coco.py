@@ -35,6 +35,29 @@ def test_facts_are_known_before_setup(coco_root):
     assert data.masks
 
 
+def test_training_annotations_with_other_ids_are_matched_by_name(coco_root, change):
+    plain = folder(coco_root).annotations("train")
+    ids = {7: 3, 12: 9, 44: 1}  # disc comes first
+
+    def renumber(document):
+        for entry in document["categories"]:
+            entry["id"] = ids[entry["id"]]
+        for entry in document["annotations"]:
+            entry["category_id"] = ids[entry["category_id"]]
+
+    change(renumber, "train")
+    with pytest.warns(UserWarning, match="matched by name"):
+        changed = folder(coco_root).annotations("train")
+    assert len(set(plain.labels.tolist())) == 3
+    assert changed.labels.tolist() == plain.labels.tolist()
+
+
+def test_paths_may_begin_with_the_home_folder(coco_root, monkeypatch):
+    monkeypatch.setenv("HOME", str(coco_root.parent))
+    options = {"val_images": "~/shapes/val", "val_annotations": "$HOME/shapes/annotations/val.json"}
+    assert len(folder("~/shapes", **options).samples("val")) == 5
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_validation_gives_every_image_as_it_is(coco_root, num_workers):
     data = folder(coco_root, num_workers=num_workers)

@@ -221,7 +221,7 @@ def test_ids_are_kept_exactly(ids, read):
     "name",
     ["val\\a b\u00e9.jpg", "./a b\u00e9.jpg", "val/a b\u00e9.jpg", "images/a b\u00e9.jpg", "a%20b\u00e9.jpg", 
      "A B\u00c9.JPG",
-     "/home/me/data/val/a b\u00e9.jpg", "C:\\me\\val\\a b\u00e9.jpg", unicodedata.normalize("NFD", "a b\u00e9.jpg"),
+     "/mnt/disk/data/val/a b\u00e9.jpg", "C:\\me\\val\\a b\u00e9.jpg", unicodedata.normalize("NFD", "a b\u00e9.jpg"),
      "https://some.host/x/a%20b%C3%A9.jpg?token=1", "/data/local-files/?d=x/a b\u00e9.jpg"],
 )  # fmt: skip
 def test_images_are_found_under_names_of_other_systems(name, tmp_path):

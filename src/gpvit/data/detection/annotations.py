@@ -4,6 +4,7 @@ import pickle
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, NamedTuple
@@ -195,13 +196,11 @@ def _categories(
 
     What no annotation has is left out if it has the name of a used one, or is the root that Roboflow writes.
     """
-    silent = Notes()
+    given = (entry.get("category_id") for entry in annotations if isinstance(entry, dict))
     used = set()
-    for entry in annotations:
-        try:
-            used.add(read_field("annotations", "category_id", entry["category_id"], silent))
-        except (UserError, TypeError, KeyError):
-            continue
+    for _, value in {(type(value), value) for value in given if isinstance(value, str | int | float)}:
+        with suppress(UserError):  # which is told of the annotation
+            used.add(read_field("annotations", "category_id", value, Notes()))
     names = {entry["name"] for entry in listed if entry["id"] in used}
     parents = {entry["supercategory"] for entry in listed if isinstance(entry["supercategory"], str)}
 

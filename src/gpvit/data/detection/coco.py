@@ -55,8 +55,8 @@ class CocoFolder(DetectionData):
         root = located(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; it should hold the images and annotations, as 'train/'")
-        self._folders = {"train": root / train_images, "val": root / val_images}
-        self._files = {"train": root / train_annotations, "val": root / val_annotations}
+        self._folders = {"train": root / located(train_images), "val": root / located(val_images)}
+        self._files = {"train": root / located(train_annotations), "val": root / located(val_annotations)}
         self._read: dict[str, Annotations] = {}
         self._rules: dict[str, Any] = {"masks": masks, "drop_invalid": drop_invalid}
         self.empty_images = empty_images
@@ -72,7 +72,7 @@ class CocoFolder(DetectionData):
         if split == "train":
             given = annotations.categories, str(self._files["train"])
             if (labels := self.categories.matched(given[0], str(self._files["val"]), given[1])) is not None:
-                annotations.labels = np.array([labels.index(label) + 1 for label in annotations.labels.tolist()], int)
+                annotations.labels = np.argsort(labels)[annotations.labels - 1] + 1
             if not self.empty_images:
                 annotations = annotations.without_empty()
             if self.subset is not None:
