@@ -11,7 +11,7 @@ from shapes import write_crops, write_masks, write_objects
 from test_readme import blocks, run
 
 import gpvit
-from gpvit.tasks.evaluate import evaluate, open_data
+from gpvit.tasks.evaluate import evaluate, find_data, open_data
 from gpvit.train.recipes import read_recipe, train_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_the_small_recipes_learn(recipe, write, scores, seed, tmp_path):
     options = ["--data.root", str(tmp_path / "own"), "--out", str(tmp_path / "run"), "--train.seed", str(seed)]
     train_recipe([f"recipes/folder/small/{recipe}.yaml", *options])
     model = gpvit.load(tmp_path / "run")
-    data = open_data(model.task, tmp_path / "own", model, num_workers=0)
+    data = open_data(find_data(model.task, tmp_path / "own"), model, root=tmp_path / "own", num_workers=0)
     measured = evaluate(model, data)
     assert all(measured[name] > score for name, score in scores.items()), measured
     assert all(each.get("iou", 1) > 0.5 for each in measured.get("classes", {}).values()), measured

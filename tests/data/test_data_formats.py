@@ -1,5 +1,6 @@
 """The mistakes that docs/data-formats.md lists are made, and give the messages that it quotes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 from PIL import Image
 
 from gpvit.data.classification.folders import ImageFolder
+from gpvit.data.detection import CocoFolder
 from gpvit.data.files import IMAGE_EXTENSIONS
 from gpvit.data.images import read_image
 from gpvit.data.segmentation import MaskFolder
@@ -64,6 +66,68 @@ MISTAKES = {
     "9": folders,
     "10": lambda: read_image(np.full((2, 3), 200, np.float32)),
 }
+
+
+def coco(change):
+    """Read two images of two objects each, their annotations changed."""
+    square = [8, 8, 24, 8, 24, 24, 8, 24]
+    one = {"bbox": [8, 8, 16, 16], "segmentation": [square], "iscrowd": 0}
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.png", "height": 48, "width": 64} for i in (1, 2, 3, 5, 6)],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+        "annotations": [{"id": i, "image_id": 1 + i % 2, "category_id": 1 + i % 2, **one} for i in (1, 2, 3, 4)],
+    }
+    for folder in ("val", "annotations"):
+        Path("my_objects", folder).mkdir(parents=True)
+    for image in document["images"]:
+        Image.new("RGB", (64, 48)).save(f"my_objects/val/{image['file_name']}")
+    document = change(document) or document
+    Path("my_objects/annotations/val.json").write_text(json.dumps(document))
+    CocoFolder("my_objects").samples("val")
+
+
+def first(**fields):
+    return lambda document: document["annotations"][0].update(fields)
+
+
+def corners(document):
+    for entry in document["annotations"]:
+        entry.update(bbox=[8, 8, 24, 24], segmentation=[])
+    document["annotations"][0].update(bbox=[40, 30, 60, 44])
+    document["annotations"][1].update(bbox=[30, 30, 50, 40])
+
+
+def without_images(document):
+    for number in (1, 3):
+        Path(f"my_objects/val/{number}.png").unlink()
+
+
+COCO_MISTAKES = {
+    "a value the table does not accept": first(iscrowd="crowd"),
+    "a decimal comma": first(bbox=["3,5", 3, 5, 5]),
+    "parts of the image for pixels": first(bbox=[0.1, 0.2, 0.5, 0.5]),
+    "corners, or x and y exchanged": corners,
+    "no width, or wholly outside": first(bbox=[3, 3, 5, 0]),
+    "a mask without a pixel": first(segmentation={"size": [48, 64], "counts": [48 * 64]}),
+    "boxes alone, for a Mask R-CNN": lambda document: (
+        [one.pop("segmentation") for one in document["annotations"]] and None
+    ),
+    "an image or a category that is not listed": first(image_id=4),
+    "one id for two images, one name for two used categories": lambda document: document["images"][1].update(id=1),
+    "images that are not there": without_images,
+    "another format": lambda document: {"shapes": [], "imagePath": "1.png"},
+}
+
+
+@pytest.mark.parametrize("what", COCO_MISTAKES)
+def test_a_coco_file_is_refused_in_the_words_that_are_quoted(what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quoted = dict(re.findall(r"^\| ([^`|]+) \| `([^`]+)` \|$", PAGE, re.MULTILINE))
+    assert COCO_MISTAKES.keys() <= quoted.keys()
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        coco(COCO_MISTAKES[what])
+    parts = [part.strip() for part in quoted[what].split("...")]
+    assert re.search(".*".join(map(re.escape, parts)), " ".join(str(error.value).split())), str(error.value)
 
 
 @pytest.mark.parametrize("number", MISTAKES)
