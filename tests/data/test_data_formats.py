@@ -97,6 +97,11 @@ def corners(document):
     document["annotations"][1].update(bbox=[30, 30, 50, 40])
 
 
+def boxes_alone(document):
+    for entry in document["annotations"]:
+        del entry["segmentation"]
+
+
 def without_images(document):
     for number in (1, 3):
         Path(f"my_objects/val/{number}.png").unlink()
