@@ -114,9 +114,7 @@ COCO_MISTAKES = {
     "corners, or x and y exchanged": corners,
     "no width, or wholly outside": first(bbox=[3, 3, 5, 0]),
     "a mask without a pixel": first(segmentation={"size": [48, 64], "counts": [48 * 64]}),
-    "boxes alone, for a Mask R-CNN": lambda document: (
-        [one.pop("segmentation") for one in document["annotations"]] and None
-    ),
+    "boxes alone, for a Mask R-CNN": boxes_alone,
     "an image or a category that is not listed": first(image_id=4),
     "one id for two images, one name for two used categories": lambda document: document["images"][1].update(id=1),
     "images that are not there": without_images,
