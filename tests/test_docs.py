@@ -63,7 +63,7 @@ def test_every_setting_that_a_page_names_exists(page):
         assert setting not in named or str(resolved[group][name]) == named[setting]
 
 
-@pytest.mark.slow  # one to three minutes each
+@pytest.mark.slow  # one to seven minutes each
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("recipe", "write", "scores"),

@@ -165,7 +165,7 @@ def _rounded(value: torch.Tensor) -> float | None:
 def _matched_labels(model: Any, data: Any) -> list[int] | None:
     """Check number and names of classes, where the model's file tells them.
 
-    A detector's categories are matched by name: the label in the data of each label, from 0; None where all are equal.
+    A detector's categories are matched by name: the label in the data of each label, from 1; None where all are equal.
     """
     names, ids = (model.pretrained_cfg.get(fact) or () for fact in ("label_names", "category_ids"))
     if names and ids and hasattr(data, "categories"):
