@@ -204,7 +204,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     for key, value in inputs.items():
         if value is not None and not PREPROCESSING_KEYS[key].accepts(value):
             raise UserError(f"sets {key} in its inputs to {value!r:.100}; it takes {PREPROCESSING_KEYS[key].accepted}")
-    return Checkpoint(tensors, **description)
+    return Checkpoint(tensors, **{key: value for key, value in description.items() if value is not None})
 
 
 def check_values(where: str, given: Any, known: dict[str, Any]) -> None:
