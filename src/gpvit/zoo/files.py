@@ -25,6 +25,7 @@ from gpvit.io import located, replacing
 from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
+from gpvit.zoo.huggingface import CONFIG, SCHEME, WEIGHTS, fetch
 from gpvit.zoo.official import convert_official, is_official
 
 
@@ -67,6 +68,7 @@ PREPROCESSING_KEYS: dict[str, Fact] = {
 
 _PARTS = ("state_dict_ema", "model_ema", "state_dict")
 """Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
+_IN_FOLDERS = ("best.safetensors", "last.safetensors", WEIGHTS)
 _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": "", "source": ""}
 
 
@@ -74,7 +76,7 @@ _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": 
 class Checkpoint:
     """Weights under this package's names, and what their file says about them.
 
-    A file that :func:`save` did not write does not say its model's `name`. `kwargs` are the arguments that the model
+    A file that :func:`write_checkpoint` did not write does not say its model's `name`. `kwargs` are the arguments that the model
     was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
     """
 
@@ -86,26 +88,14 @@ class Checkpoint:
     source: str = ""
 
 
-def save(
+def write_checkpoint(
     model: nn.Module,
-    path: str | Path,
+    path: Path,
     class_names: Sequence[str] | None = None,
     inputs: dict[str, Any] | None = None,
     source: str = "",
 ) -> None:
-    """Write a model's weights and all that is needed to use them, whole or not at all.
-
-    Args:
-        model: A model from :func:`gpvit.create_model` or timm.
-        path: Where to write, ending in ``.safetensors``.
-        class_names: Names of the classes, in the order of the logits.
-        inputs: What replaces the ``PREPROCESSING_KEYS`` in the model's ``pretrained_cfg``.
-        source: Where the weights came from, if they were converted.
-
-    Raises:
-        ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
-    """
-    path = located(path)
+    """Write a file that :func:`read_checkpoint` reads; the arguments are those of :func:`gpvit.save`."""
     if path.suffix != ".safetensors":
         raise UserError(f"weights are written as .safetensors; got {path}")
     config = getattr(model, "gpvit_config", None)
@@ -151,9 +141,17 @@ def _preprocessing(model: Any) -> dict[str, Any]:
 
 
 def weights_file(path: str | Path) -> Path:
-    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded: of a run folder, its best weights."""
+    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded.
+
+    That is the best one of a run folder, and the only one of a hub's folder or of a model of the hub, which is fetched.
+    """
+    if str(path).startswith(SCHEME):
+        return fetch(str(path))
     path = located(path)
-    return next((file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file()), path)
+    file = next((file for name in _IN_FOLDERS if (file := path / name).is_file()), path)
+    if file.name == WEIGHTS and file != path and not (path / CONFIG).is_file():
+        raise UserError(f"{path} holds {WEIGHTS} but no {CONFIG}, as a hub's folder does; name a file, or save it anew")
+    return file
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -199,12 +197,16 @@ def _read_safetensors(path: Path) -> Checkpoint:
         return Checkpoint(tensors)
     description = json.loads(metadata["gpvit"])
     check_values("metadata", description, _METADATA)
-    inputs = description.get("inputs") or {}
+    check_inputs(description.get("inputs") or {})
+    return Checkpoint(tensors, **description)
+
+
+def check_inputs(inputs: Any) -> None:
+    """Refuse what a file's metadata must not say of images and classes; its name is to stand before the message."""
     check_values("inputs", inputs, {key: fact.example for key, fact in PREPROCESSING_KEYS.items()})
     for key, value in inputs.items():
         if value is not None and not PREPROCESSING_KEYS[key].accepts(value):
             raise UserError(f"sets {key} in its inputs to {value!r:.100}; it takes {PREPROCESSING_KEYS[key].accepted}")
-    return Checkpoint(tensors, **description)
 
 
 def check_values(where: str, given: Any, known: dict[str, Any]) -> None:

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import sha256, write_text
+from gpvit.io import located, sha256, write_text
 from gpvit.models.backbone import STRIDE
 from gpvit.models.variants import VARIANTS
 from gpvit.zoo.build import build
 from gpvit.zoo.catalog import RELEASE, find, find_weights
-from gpvit.zoo.files import load_weights, read_checkpoint, save
+from gpvit.zoo.files import load_weights, read_checkpoint, write_checkpoint
 
 ADDRESS_VARIABLE = "GPVIT_WEIGHTS_URL"
 TIMEOUT_S = 30
@@ -107,7 +107,7 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
     with torch.device("meta"):
         model = build(entry, **_arguments(weights, entry.task, source=str(official)))
     load_weights(model, weights, source=str(official))
-    save(model, out, source=f"{Path(official).name} sha256:{sha256(official)}")
+    write_checkpoint(model, located(out), source=f"{Path(official).name} sha256:{sha256(official)}")
     return entry.name, model.eval()
 
 
