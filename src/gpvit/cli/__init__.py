@@ -28,7 +28,7 @@ VERBS: dict[str, str] = {
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
-    "convert": "turn an official checkpoint into a self-describing file",
+    "convert": "turn a checkpoint of the authors' code into a self-describing file",
     "hub": "write a model as a folder that timm and transformers read, and push it to the Hugging Face hub",
 }
 

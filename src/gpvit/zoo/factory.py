@@ -69,6 +69,10 @@ def create_model(
     checkpoint = read_checkpoint(path)
     if checkpoint.name and checkpoint.name != name:
         raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
+    if entry.task == "detection" and not checkpoint.name:  # of mmdet: here the network itself normalises images
+        kwargs = {
+            f"image_{key}": checkpoint.inputs[key] for key in ("mean", "std") if key in checkpoint.inputs
+        } | kwargs
     return _from_checkpoint(entry, checkpoint, path, kwargs, new_head)
 
 

@@ -8,6 +8,8 @@ ever unpickled but tensors and plain data.
 import argparse
 import json
 import math
+import pickle
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
 from gpvit.zoo.huggingface import CONFIG, SCHEME, WEIGHTS, fetch
+from gpvit.zoo.openmmlab import HARMLESS, inputs_of, without_averages
 from gpvit.zoo.official import convert_official, is_official
 
 
@@ -158,7 +161,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file of ours, of a run folder the best, an official one, converted, or one of timm; none may hold code."""
     path = weights_file(path)
     if not path.is_file():
-        lacking = ", which holds neither best.safetensors nor last.safetensors" if path.is_dir() else ""
+        lacking = f", which holds none of {', '.join(_IN_FOLDERS)}" if path.is_dir() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -171,8 +174,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _read_pickle(path: Path) -> Checkpoint:
-    with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training keeps its arguments as one
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace, *HARMLESS]):  # timm's training keeps one
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if (unknown := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
+            raise
+        raise UserError(
+            f"holds more than tensors and plain data, {unknown[1]}, which is not opened, as it may run code. Where it "
+            'was written, and if you trust it, keep the weights alone: python -c "import torch; '
+            f"c = torch.load('{path.name}', map_location='cpu', weights_only=False); "
+            "torch.save({k: c[k] for k in ('meta', 'state_dict') if k in c}, 'plain.pth')\""
+        ) from error
     plain = content if isinstance(content, dict) else {}
     state_dict = next((plain[key] for key in _PARTS if isinstance(plain.get(key), dict)), plain)
     if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
@@ -180,12 +193,13 @@ def _read_pickle(path: Path) -> Checkpoint:
             "holds no weights: neither names with tensors nor those as its 'state_dict'; a training run's weights are "
             "in its best.safetensors"
         )
-    return Checkpoint(with_our_names(state_dict))
+    return Checkpoint(with_our_names(state_dict), inputs=inputs_of(plain))
 
 
 def with_our_names(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Give tensors the names that they have here, in place of the authors' or those that wrappers gave."""
-    return convert_official(state_dict) if is_official(state_dict) else clean_state_dict(state_dict)
+    cleaned = without_averages(clean_state_dict(state_dict))
+    return convert_official(cleaned) if is_official(cleaned) else cleaned
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub, or a server that speaks as it does (``HF_ENDPOINT``): a model's files fetched, a folder pushed."""
+"""The Hugging Face hub, or one that ``HF_ENDPOINT`` names: a model's files are fetched, a folder is pushed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,7 +100,7 @@ def _explained(source: str) -> Iterator[None]:
         ) from error
     except errors.LocalEntryNotFoundError as error:
         raise ConnectionError(
-            f"could not fetch {source} from {hub}, and it is not in the cache ({huggingface_hub.constants.HF_HUB_CACHE}): "
+            f"could not fetch {source} from {hub}, and the cache ({huggingface_hub.constants.HF_HUB_CACHE}) lacks it: "
             f"check the network or HF_ENDPOINT; elsewhere, `hf download {repo}` fetches a folder to copy here"
         ) from error
     except errors.EntryNotFoundError as error:
@@ -113,9 +113,11 @@ def _explained(source: str) -> Iterator[None]:
         if error.response.status_code in (401, 403):
             raise UserError(
                 f"{hub} refuses the token for {repo}: log in with one that may write there (`hf auth login`, or "
-                f"HF_TOKEN). It says: {error}"
+                f"HF_TOKEN). It says: {error.server_message or error}"
             ) from error
-        raise ConnectionError(f"{hub} did not do its part for {repo}; try again. It says: {error}") from error
+        raise ConnectionError(
+            f"{hub} did not do its part for {repo}; try again. It says: {error.server_message or error}"
+        ) from error
     except Exception as error:
         raise ConnectionError(
             f"could not reach {hub} for {repo}; check the network, or HF_ENDPOINT ({error})"
