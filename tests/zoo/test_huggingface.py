@@ -69,7 +69,7 @@ def test_branches_and_private_models(hub, folder):
     assert fetch("hf-hub:me/secret@v1").name == "model.safetensors"
     with pytest.raises(UserError, match=r"me/secret at http://127\S+ lacks config\.json or model\.safetensors"):
         fetch("hf-hub:me/secret")
-    with pytest.raises(UserError, match="me/secret has no revision 'v2' .*leave out @v2"):
+    with pytest.raises(UserError, match=r"me/secret has no revision 'v2' .*leave out @v2"):
         fetch("hf-hub:me/secret@v2")
     push_folder(folder, "me/open")
     with pytest.raises(UserError, match="me/open is there already and public"):
@@ -96,7 +96,7 @@ def test_a_token_is_needed(hub, folder, monkeypatch):
     with pytest.raises(UserError, match="only with a token: run `hf auth login`"):
         push_folder(folder, "me/mine")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(UserError, match="refuses the token for me/mine.*Invalid credentials"):
+    with pytest.raises(UserError, match=r"refuses the token for me/mine.*Invalid credentials"):
         push_folder(folder, "me/mine")
     assert hub.models == {}
 

@@ -28,8 +28,8 @@ from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
 from gpvit.zoo.huggingface import CONFIG, SCHEME, WEIGHTS, fetch
-from gpvit.zoo.openmmlab import HARMLESS, inputs_of, without_averages
 from gpvit.zoo.official import convert_official, is_official
+from gpvit.zoo.openmmlab import HARMLESS, inputs_of, without_averages
 
 
 class Fact(NamedTuple):
@@ -79,8 +79,8 @@ _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": 
 class Checkpoint:
     """Weights under this package's names, and what their file says about them.
 
-    A file that :func:`write_checkpoint` did not write does not say its model's `name`. `kwargs` are the arguments that the model
-    was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
+    A file that :func:`write_checkpoint` did not write does not say its model's `name`. `kwargs` are the arguments that
+    the model was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
     """
 
     state_dict: dict[str, torch.Tensor]
