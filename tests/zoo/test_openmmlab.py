@@ -1,5 +1,6 @@
 """Files that somebody trained by the authors' code: wrapped, averaged, of other classes, sizes and channels."""
 
+import shlex
 import sys
 from types import ModuleType
 
@@ -110,8 +111,8 @@ def test_objects_that_could_run_code_are_named_with_the_way_out(tmp_path, monkey
         monkeypatch.setitem(sys.modules, name, module := ModuleType(name))
     module.HistoryBuffer = history
     path = trained(tmp_path / "x.pth", meta={"epoch": 3}, message_hub={"loss": history()})
-    with pytest.raises(UserError, match=r"HistoryBuffer, which is not opened.*python -c") as refused:
+    with pytest.raises(UserError, match=r"HistoryBuffer, and is not opened further.*python -c") as refused:
         converted(path)
     monkeypatch.chdir(tmp_path)
-    exec(str(refused.value).partition('-c "')[2].removesuffix('"'), {})
+    exec(shlex.split(str(refused.value).partition("python -c ")[2])[0], {})
     assert converted(tmp_path / "plain.pth").num_classes == 1000

@@ -1,5 +1,6 @@
 """The verb `gpvit hub`: `save` a model as a folder that the hubs know, and `push` it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gpvit.cli import parse
@@ -8,7 +9,7 @@ from gpvit.errors import UserError, nearest
 
 def hub(arguments: list[str]) -> None:
     """Run one of the two."""
-    actions = {"save": hub_save, "push": hub_push}
+    actions: dict[str, Callable[..., None]] = {"save": hub_save, "push": hub_push}
     action, *rest = arguments or ["--help"]
     if action in ("-h", "--help"):
         print(

@@ -66,7 +66,7 @@ def create_model(
     if weights is None:
         return build(entry, **kwargs)
     path = published_weights(name, tag) if tag else _weights_file(name, weights)
-    checkpoint = read_checkpoint(path)
+    checkpoint = check_config(path, read_checkpoint(path))
     if checkpoint.name and checkpoint.name != name:
         raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
     if entry.task == "detection" and not checkpoint.name:  # of mmdet: here the network itself normalises images

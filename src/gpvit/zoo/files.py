@@ -10,6 +10,7 @@ import json
 import math
 import pickle
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -178,13 +179,15 @@ def _read_pickle(path: Path) -> Checkpoint:
         with torch.serialization.safe_globals([argparse.Namespace, *HARMLESS]):  # timm's training keeps one
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if (unknown := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
+        if (unknown := re.search(r"GLOBAL (mm(cv|engine|cls|det|seg)\.[\w.]+)", str(error))) is None:
             raise
+        keep = (
+            f'import torch; c = torch.load({json.dumps(path.name)}, weights_only=False, map_location="cpu"); '
+            'torch.save({k: c[k] for k in ("meta", "state_dict") if k in c}, "plain.pth")'
+        )
         raise UserError(
-            f"holds more than tensors and plain data, {unknown[1]}, which is not opened, as it may run code. Where it "
-            'was written, and if you trust it, keep the weights alone: python -c "import torch; '
-            f"c = torch.load('{path.name}', map_location='cpu', weights_only=False); "
-            "torch.save({k: c[k] for k in ('meta', 'state_dict') if k in c}, 'plain.pth')\""
+            f"holds more than tensors and plain data, {unknown[1]}, and is not opened further, as that may run code. "
+            f"Where it was trained, if you trust it, keep the weights alone: {shlex.join(['python', '-c', keep])}"
         ) from error
     plain = content if isinstance(content, dict) else {}
     state_dict = next((plain[key] for key in _PARTS if isinstance(plain.get(key), dict)), plain)

@@ -51,8 +51,7 @@ class Card:
             return {}
         path = located(self.certificate)
         facts = read_json(path)
-        needed = {"verdict": str, "scores": dict, "weights": dict, "data": dict, "versions": dict, "date": str}
-        if not isinstance(facts, dict) or not all(isinstance(facts.get(key), kind) for key, kind in needed.items()):
+        if not _is_certificate(facts):
             raise UserError(f"{path} is no certificate; `gpvit evaluate MODEL --certificate FILE` writes one")
         if (measured := facts["weights"].get("sha256")) != digest:
             raise UserError(
@@ -64,12 +63,26 @@ class Card:
         return facts
 
 
+def _is_certificate(facts: Any) -> bool:
+    """Tell whether all that a card shows of a certificate is there, in one line each."""
+    try:
+        data, versions = facts["data"], facts["versions"]
+        texts = [facts["verdict"], facts["weights"]["sha256"], facts["date"], data["path"]]
+        texts += [versions["gpvit"], versions["torch"], *facts["scores"].keys()]
+        return type(data["images"]) is int and all(isinstance(text, str) and text.isprintable() for text in texts)
+    except (LookupError, TypeError, AttributeError):
+        return False
+
+
 def render_card(model: nn.Module, checkpoint: Checkpoint, card: Card, title: str, certificate: dict[str, Any]) -> str:
     """Write the card, in Markdown with what the hub reads before it; the model's id is left open."""
     purpose, hub_task = _TASKS[task := str(model.task)]
     classes = checkpoint.kwargs["num_classes"]
     names = checkpoint.inputs.get("label_names") or ()
-    measured = {k: v for k, v in certificate.get("scores", {}).items() if isinstance(v, float) and k != "loss"}
+    scores = certificate.get("scores", {}).items()
+    measured = {
+        name: value for name, value in scores if isinstance(value, float) and 0 <= value <= 1 and name != "loss"
+    }
     data = certificate.get("data", {}).get("path")
     results = [EvalResult(hub_task, str(data), str(data), name, value) for name, value in measured.items()]
     metadata = ModelCardData(
