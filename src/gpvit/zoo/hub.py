@@ -108,7 +108,8 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
         raise UserError(f"{official} is no official GPViT checkpoint; a training run's weights are in best.safetensors")
     entry = find(name or identify(weights, source=str(official)))
     arguments = _arguments(weights, entry.task, source=str(official))
-    channels = len(_find(weights, "stem.first.conv.weight", source=str(official))[0])
+    stems = [tensor for each, tensor in weights.items() if each.endswith("stem.first.conv.weight") and tensor.ndim == 4]
+    channels = (stems[0].shape[1] if stems else 0) or 3  # without a sound one, what is wrong is told below
     lengths = {"mean": channels, "std": channels}
     inputs = {k: v for k, v in checkpoint.inputs.items() if _fits(k, v, lengths.get(k, arguments["num_classes"]))}
     if entry.task == "detection":  # which normalises images itself
