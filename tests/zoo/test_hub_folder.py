@@ -184,3 +184,5 @@ def test_a_file_of_weights_is_copied_as_it_is(written, tmp_path):
     save_folder(gpvit.load(written), tmp_path / "copy", Card(), weights=written / "model.safetensors")
     copied, original = (path / "model.safetensors" for path in (tmp_path / "copy", written))
     assert copied.read_bytes() == original.read_bytes()
+    with pytest.raises(UserError, match=r"model\.onnx is no \.safetensors file"):
+        save_folder(gpvit.load(written), tmp_path / "other", Card(), weights=tmp_path / "model.onnx")

@@ -63,6 +63,8 @@ def save_folder(model: nn.Module, folder: Path, card: Card, weights: Path | None
     """Write a model's folder, of its weights or, if given, a file of these as it is; `described` is as of `save`."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder")
+    if weights is not None and weights.suffix != ".safetensors":
+        raise UserError(f"{weights} is no .safetensors file, which alone a hub's folder can hold")
     picture = None if card.picture is None else read_image(card.picture)
     written = [CONFIG, CARD, WEIGHTS, *[PICTURE] * bool(card.picture), *[CERTIFICATE] * bool(card.certificate)]
     earlier = _own_files(folder)

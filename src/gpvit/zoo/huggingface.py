@@ -44,14 +44,13 @@ def fetch(source: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repo, WEIGHTS, revision=commit))
 
 
-def push_folder(folder: Path, target: str, private: bool = False, message: str = "Add model") -> str:
+def push_folder(folder: Path, target: str, private: bool = False) -> str:
     """Put the files of a folder, but hidden ones, into a model of the hub in one commit, and return its address.
 
     Args:
         folder: What to push; of its model card the copy on the hub tells the model's id.
         target: ``USER/NAME``, which is created where it is missing, or ``USER/NAME@BRANCH``.
         private: Show a new model to nobody else; a public one of that name is refused.
-        message: What the commit says.
 
     Raises:
         ValueError: If the id names no user, there is no token, or the hub refuses the token or the id.
@@ -62,9 +61,8 @@ def push_folder(folder: Path, target: str, private: bool = False, message: str =
     operations = []
     for name, path in files.items():
         if not any(part.startswith(".") for part in name.parts):
-            # the only file that changes is small text; others are read from the disk as they are sent
-            card = path.read_text(encoding="utf-8") if str(name) == CARD else None
-            content = path if card is None else card.replace(PLACEHOLDER, repo).encode()
+            is_card = str(name) == CARD  # small; others are read from the disk as they are sent
+            content = path.read_bytes().replace(PLACEHOLDER.encode(), repo.encode()) if is_card else path
             operations.append(CommitOperationAdd(name.as_posix(), content))
     if huggingface_hub.get_token() is None:
         raise UserError(
@@ -77,7 +75,7 @@ def push_folder(folder: Path, target: str, private: bool = False, message: str =
             raise UserError(f"{repo} is there already and public; choose another name, or make it private on the hub")
         if branch is not None:
             api.create_branch(repo, branch=branch, exist_ok=True)
-        return str(api.create_commit(repo, operations, commit_message=message, revision=branch).commit_url)
+        return str(api.create_commit(repo, operations, commit_message="Add model", revision=branch).commit_url)
 
 
 @contextmanager
