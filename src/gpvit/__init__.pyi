@@ -17,4 +17,4 @@ from .zoo.adapters import register_adapter as register_adapter
 from .zoo.build import register_decoder as register_decoder
 from .zoo.factory import create_model as create_model
 from .zoo.factory import load as load
-from .zoo.files import save as save
+from .zoo.hub_folder import save as save

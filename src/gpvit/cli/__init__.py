@@ -28,11 +28,12 @@ VERBS: dict[str, str] = {
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
-    "convert": "turn an official checkpoint into a self-describing file",
+    "convert": "turn a checkpoint of the authors' code into a self-describing file",
+    "hub": "write a model as a folder that timm and transformers read, and push it to the Hugging Face hub",
 }
 
-PARSE_THEMSELVES = ("train", "sanity")
-"""Verbs whose options are those of a recipe: functions of the list of arguments."""
+PARSE_THEMSELVES = ("train", "sanity", "hub")
+"""Verbs whose options are those of a recipe, or of an action: functions of the list of arguments."""
 
 
 class CommandError(Exception):
@@ -109,7 +110,9 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
     documentation = parse_docstring(inspect.getdoc(function) or "")
     help_of = {p.arg_name: p.description for p in documentation.params}
     parser = ArgumentParser(
-        prog=f"gpvit {function.__name__}", description=documentation.short_description, allow_abbrev=False
+        prog=f"gpvit {function.__name__.replace('_', ' ')}",
+        description=documentation.short_description,
+        allow_abbrev=False,
     )
     parameters = dict(inspect.signature(function, eval_str=True).parameters)
     settings: dict[str, str] = {}

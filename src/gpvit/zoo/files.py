@@ -8,6 +8,9 @@ ever unpickled but tensors and plain data.
 import argparse
 import json
 import math
+import pickle
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +28,9 @@ from gpvit.io import located, replacing
 from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
 from gpvit.version import __version__
+from gpvit.zoo.huggingface import CONFIG, SCHEME, WEIGHTS, fetch
 from gpvit.zoo.official import convert_official, is_official
+from gpvit.zoo.openmmlab import HARMLESS, inputs_of, without_averages
 
 
 class Fact(NamedTuple):
@@ -67,6 +72,7 @@ PREPROCESSING_KEYS: dict[str, Fact] = {
 
 _PARTS = ("state_dict_ema", "model_ema", "state_dict")
 """Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
+_IN_FOLDERS = ("best.safetensors", "last.safetensors", WEIGHTS)
 _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": "", "source": ""}
 
 
@@ -74,8 +80,8 @@ _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": 
 class Checkpoint:
     """Weights under this package's names, and what their file says about them.
 
-    A file that :func:`save` did not write does not say its model's `name`. `kwargs` are the arguments that the model
-    was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
+    A file that :func:`write_checkpoint` did not write does not say its model's `name`. `kwargs` are the arguments that
+    the model was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -86,26 +92,14 @@ class Checkpoint:
     source: str = ""
 
 
-def save(
+def write_checkpoint(
     model: nn.Module,
-    path: str | Path,
+    path: Path,
     class_names: Sequence[str] | None = None,
     inputs: dict[str, Any] | None = None,
     source: str = "",
 ) -> None:
-    """Write a model's weights and all that is needed to use them, whole or not at all.
-
-    Args:
-        model: A model from :func:`gpvit.create_model` or timm.
-        path: Where to write, ending in ``.safetensors``.
-        class_names: Names of the classes, in the order of the logits.
-        inputs: What replaces the ``PREPROCESSING_KEYS`` in the model's ``pretrained_cfg``.
-        source: Where the weights came from, if they were converted.
-
-    Raises:
-        ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
-    """
-    path = located(path)
+    """Write a file that :func:`read_checkpoint` reads; the arguments are those of :func:`gpvit.save`."""
     if path.suffix != ".safetensors":
         raise UserError(f"weights are written as .safetensors; got {path}")
     config = getattr(model, "gpvit_config", None)
@@ -151,16 +145,24 @@ def _preprocessing(model: Any) -> dict[str, Any]:
 
 
 def weights_file(path: str | Path) -> Path:
-    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded: of a run folder, its best weights."""
+    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded.
+
+    That is the best one of a run folder, and the only one of a hub's folder or of a model of the hub, which is fetched.
+    """
+    if str(path).startswith(SCHEME):
+        return fetch(str(path))
     path = located(path)
-    return next((file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file()), path)
+    file = next((file for name in _IN_FOLDERS if (file := path / name).is_file()), path)
+    if file.name == WEIGHTS and file != path and not (path / CONFIG).is_file():
+        raise UserError(f"{path} holds {WEIGHTS} but no {CONFIG}, as a hub's folder does; name a file, or save it anew")
+    return file
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file of ours, of a run folder the best, an official one, converted, or one of timm; none may hold code."""
     path = weights_file(path)
     if not path.is_file():
-        lacking = ", which holds neither best.safetensors nor last.safetensors" if path.is_dir() else ""
+        lacking = f", which holds none of {', '.join(_IN_FOLDERS)}" if path.is_dir() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -173,8 +175,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _read_pickle(path: Path) -> Checkpoint:
-    with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training keeps its arguments as one
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace, *HARMLESS]):  # timm's training keeps one
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if (unknown := re.search(r"GLOBAL (mm(cv|engine|cls|det|seg)\.[\w.]+)", str(error))) is None:
+            raise
+        keep = (
+            f'import torch; c = torch.load({json.dumps(path.name)}, weights_only=False, map_location="cpu"); '
+            'torch.save({k: c[k] for k in ("meta", "state_dict") if k in c}, "plain.pth")'
+        )
+        raise UserError(
+            f"holds more than tensors and plain data, {unknown[1]}, and is not opened further, as that may run code. "
+            f"Where it was trained, if you trust it, keep the weights alone: {shlex.join(['python', '-c', keep])}"
+        ) from error
     plain = content if isinstance(content, dict) else {}
     state_dict = next((plain[key] for key in _PARTS if isinstance(plain.get(key), dict)), plain)
     if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
@@ -182,12 +196,13 @@ def _read_pickle(path: Path) -> Checkpoint:
             "holds no weights: neither names with tensors nor those as its 'state_dict'; a training run's weights are "
             "in its best.safetensors"
         )
-    return Checkpoint(with_our_names(state_dict))
+    return Checkpoint(with_our_names(state_dict), inputs=inputs_of(plain))
 
 
 def with_our_names(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Give tensors the names that they have here, in place of the authors' or those that wrappers gave."""
-    return convert_official(state_dict) if is_official(state_dict) else clean_state_dict(state_dict)
+    cleaned = without_averages(clean_state_dict(state_dict))
+    return convert_official(cleaned) if is_official(cleaned) else cleaned
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -199,12 +214,16 @@ def _read_safetensors(path: Path) -> Checkpoint:
         return Checkpoint(tensors)
     description = json.loads(metadata["gpvit"])
     check_values("metadata", description, _METADATA)
-    inputs = description.get("inputs") or {}
+    check_inputs(description.get("inputs") or {})
+    return Checkpoint(tensors, **{key: value for key, value in description.items() if value is not None})
+
+
+def check_inputs(inputs: Any) -> None:
+    """Refuse what a file's metadata must not say of images and classes; its name is to stand before the message."""
     check_values("inputs", inputs, {key: fact.example for key, fact in PREPROCESSING_KEYS.items()})
     for key, value in inputs.items():
         if value is not None and not PREPROCESSING_KEYS[key].accepts(value):
             raise UserError(f"sets {key} in its inputs to {value!r:.100}; it takes {PREPROCESSING_KEYS[key].accepted}")
-    return Checkpoint(tensors, **{key: value for key, value in description.items() if value is not None})
 
 
 def check_values(where: str, given: Any, known: dict[str, Any]) -> None:
