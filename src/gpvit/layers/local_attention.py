@@ -32,7 +32,8 @@ class StripeAttention(nn.Module):
     def forward(self, x: torch.Tensor, stripe: tuple[int, int]) -> torch.Tensor:
         """Attend within stripes of a size in tokens, ``(B, H, W, C)`` to ``(B, H, W, D)``."""
         grid = (x.shape[1], x.shape[2])
-        qkv = self.qkv(partition(x, stripe)).unflatten(-1, (3, -1))  # (S, h, w, 3, D)
+        # Stripes of one image may be a view that is not contiguous, of which a Linear makes many small products.
+        qkv = self.qkv(partition(x, stripe).contiguous()).unflatten(-1, (3, -1))  # (S, h, w, 3, D)
         heads = qkv.flatten(1, 2).unflatten(-1, (self.num_heads, -1))  # (S, h*w, 3, heads, d)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (S, heads, h*w, d) each
         # LePE is added after the softmax, so the fused kernel still applies.
