@@ -50,12 +50,18 @@ def fold_in_place(model: nn.Module) -> nn.Module:
     return model
 
 
+def is_hooked(module: nn.Module) -> bool:
+    """Tell whether calling a module does more than its class does: hooks, or a ``forward`` of its own."""
+    own = vars(module)
+    before = own["_forward_pre_hooks"] or own["_backward_pre_hooks"]
+    after = own["_forward_hooks"] or own["_backward_hooks"]
+    return bool(before or after) or "forward" in own
+
+
 def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
     """Tell whether a module is of one of some classes, and calling it does no more than these do with their weights."""
-    own = vars(module)
-    hooked = "forward" in own or any(hooks for name, hooks in own.items() if name.endswith("_hooks"))
     weights = all(type(weight) is nn.Parameter for weight in module.parameters(recurse=False))
-    return type(module) in kinds and not hooked and weights
+    return type(module) in kinds and weights and not is_hooked(module)
 
 
 def _is_result(value: Any) -> bool:
