@@ -40,7 +40,7 @@ class StripeAttention(nn.Module):
         out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         if torch.compiler.is_exporting():  # the memory that a kernel leaves is not that of another device's kernel
             out = out.clone(memory_format=torch.contiguous_format)
-        return merge(out.flatten(2).unflatten(1, stripe) + on_grid(self.lepe, qkv[..., 2, :]), grid)
+        return merge(on_grid(self.lepe, qkv[..., 2, :]).add_(out.flatten(2).unflatten(1, stripe)), grid)
 
 
 class CrossShapedAttention(nn.Module):

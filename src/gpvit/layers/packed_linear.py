@@ -10,14 +10,14 @@ from gpvit.ops.products import pack, packed_linear
 from gpvit.ops.tracing import is_recorded
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(nn.Linear):
     """A Linear, with a GELU after it if asked, whose products take a packed weight wherever that serves.
 
     The weight itself is kept for all else: gradients, autocast, other types and devices, graphs.
     """
 
     def __init__(self, linear: nn.Linear, gelu: bool = False):
-        super().__init__()
+        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         self.weight, self.bias, self.gelu = linear.weight, linear.bias, gelu
         self._packed = pack(self.weight)
 

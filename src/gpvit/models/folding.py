@@ -88,7 +88,7 @@ def _normed(conv: Any, norm: Any) -> nn.Conv2d | None:
 def fold_conv_norm(layer: ConvNorm) -> None:
     """Put a batch norm into the weights of the convolution before it, which saves a pass over the map."""
     if folded := _normed(layer.conv, layer.norm):
-        layer.conv, layer.norm = folded, nn.Identity()
+        layer.conv, layer.norm = folded, nn.Identity()  # type: ignore[assignment]
 
 
 def fold_sequence(layers: nn.Sequential) -> None:
@@ -108,7 +108,7 @@ def fold_grouping(block: GroupPropagationBlock) -> None:
     whole = is_plain(grouping, Grouping) and _is_linear(grouping.key)
     # The fused attention kernel is lost, and a softmax over all tokens is written: measured, it pays from here.
     if whole and is_plain(grouping.norm_query, nn.LayerNorm) and 3 * grouping.num_heads * groups <= 2 * dim:
-        block.grouping = FoldedGrouping(grouping, block.group_tokens)
+        block.grouping = FoldedGrouping(grouping, block.group_tokens)  # type: ignore[assignment]
 
 
 def fold_ungrouping(block: GroupPropagationBlock) -> None:
@@ -121,9 +121,9 @@ def fold_ungrouping(block: GroupPropagationBlock) -> None:
     if not is_plain(ungrouping.drop_path, DropPath, nn.Identity):
         return
     if ungrouping.num_heads * groups <= dim:
-        block.ungrouping = FoldedUngrouping(ungrouping)
+        block.ungrouping = FoldedUngrouping(ungrouping)  # type: ignore[assignment]
     else:
-        ungrouping.merge, ungrouping.proj = merge_of_attended(ungrouping), nn.Identity()
+        ungrouping.merge, ungrouping.proj = merge_of_attended(ungrouping), nn.Identity()  # type: ignore[assignment]
 
 
 def fold_propagation(block: GroupPropagationBlock) -> None:

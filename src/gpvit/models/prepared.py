@@ -2,7 +2,7 @@
 
 import copy
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from timm.layers import Mlp
@@ -96,7 +96,8 @@ def _pack(model: nn.Module) -> nn.Module:
     """Give each Linear of a folded network a packed weight, and the GELU that follows it, where that is faster."""
     if not packing_pays():
         return model
-    for module in list(model.modules()):
+    modules: list[Any] = list(model.modules())
+    for module in modules:
         if type(module) in (FeedForward, Mlp) and _can_be_packed(module.fc1) and _is_exact_gelu(module.act):
             module.fc1, module.act = PackedLinear(module.fc1, gelu=True), nn.Identity()
         for name, child in module.named_children():
@@ -105,7 +106,7 @@ def _pack(model: nn.Module) -> nn.Module:
     return model
 
 
-def _can_be_packed(layer: nn.Module) -> bool:
+def _can_be_packed(layer: nn.Module) -> TypeGuard[nn.Linear]:
     return is_plain(layer, nn.Linear) and all(map(_is_plain_float32, layer.parameters()))
 
 
