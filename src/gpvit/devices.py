@@ -78,7 +78,7 @@ class Machine:
 def describe_machine() -> Machine:
     """Return the description of the machine and versions this process runs on."""
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -90,7 +90,8 @@ def describe_machine() -> Machine:
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the processor's name, as its maker writes it."""
     # platform.processor() names the architecture only on Linux and macOS.
     if sys.platform == "linux":
         if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):

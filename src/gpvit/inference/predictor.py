@@ -21,6 +21,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.inference.task_predictors import TASKS
+from gpvit.models.prepared import Prepared
 from gpvit.zoo.factory import is_untrained, open_model
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult
@@ -35,7 +36,9 @@ class Predictor(Generic[R]):
 
     Args:
         model: A classifier, segmenter or detector; a name of the catalog such as ``"gpvit_l1.in1k"``; or the path of a
-            checkpoint that describes itself, or of a run's folder. A module is put into evaluation mode.
+            checkpoint that describes itself, or of a run's folder. A module is put into evaluation mode. On a CPU in
+            float32 a prepared copy of it runs (:func:`gpvit.optimize`), which follows changes of its weights; a module
+            with hooks runs itself.
         device: Where to compute. By default a module stays where it is, and any other model goes to this machine's
             accelerator, if it has one.
         batch_size: Images that go through the model at once: by default 16 through a classifier and 1 through others,
@@ -87,6 +90,7 @@ class Predictor(Generic[R]):
         except UserError as error:
             raise UserError(f"{source}{error}") from error
         self.model: nn.Module = model
+        self._prepared = Prepared(model)
         self.preprocessing = self._task.preprocessing
         self.class_names = self._task.class_names
         self.batch_size = self._task.batch_size if batch_size is None else batch_size
@@ -156,6 +160,7 @@ class Predictor(Generic[R]):
         if not images:
             return []
         device, dtype = next(self.model.parameters()).device, getattr(torch, self.precision)
+        self._task.model = self._prepared() if dtype == torch.float32 else self.model
         try:
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 return cast(list[R | Failure], self._task.infer(images))

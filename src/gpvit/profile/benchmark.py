@@ -94,6 +94,7 @@ def benchmark(
     notes = [
         f"Median and interquartile range (IQR) of {rounds} interleaved rounds after {warmup} warm-up "
         "steps; memory is the peak over the idle process; x is the multiple of the baseline.",
+        "Models of this package run as a Predictor runs them, prepared." if any(c.runs_prepared for c in cases) else "",
         limit_note(runs, rounds),
     ]
     settings = {"rounds": rounds, "warmup": warmup, "time_limit_s": time_limit_s}

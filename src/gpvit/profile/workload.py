@@ -13,6 +13,8 @@ from torch import nn
 import gpvit
 from gpvit.devices import choose_device, require_compiler
 from gpvit.errors import UserError
+from gpvit.models.prepared import Prepared
+from gpvit.models.variants import VARIANTS
 from gpvit.profile.measure import Memory, Step, measure_memory
 from gpvit.zoo.catalog import find, split_system
 
@@ -30,6 +32,7 @@ class Case:
     mode: Mode = "forward"  # inference, or `train`: forward, backward and one AdamW step
     features: bool = False  # as a backbone that returns its feature maps (timm's ``features_only``)
     compiled: bool = False  # for this one shape
+    prepared: bool = False  # models of this package, in inference in float32, as a Predictor runs them
     dtype: Precision = "float32"  # bfloat16 is autocast over float32 weights
     device: str = "cpu"
     baseline: str | None = None  # the model that this one is compared with in the same setting
@@ -49,6 +52,12 @@ class Case:
         task = "features" if self.features else self.mode
         kernels = "compiled" if self.compiled else "eager"
         return f"{format_size(self.size)}, batch {self.batch_size}, {task}, {kernels}, {self.dtype}, {self.device}"
+
+    @property
+    def runs_prepared(self) -> bool:
+        """Whether a prepared copy is measured: models of timm, compiled ones and training run as they are."""
+        applies = self.mode == "forward" and self.dtype == "float32" and not self.compiled
+        return self.prepared and applies and (bool(split_system(self.model)[0]) or self.model in VARIANTS)
 
     def __str__(self) -> str:
         return f"{self.model} ({self.setting})"
@@ -72,6 +81,7 @@ class Case:
         model = create_for_size(self.model, self.size, features=self.features).train(self.mode == "train")
         with _memory_errors():
             model.to(device)
+            model = Prepared(model)() if self.runs_prepared else model
             # A static shape: otherwise the second size of an architecture would run kernels made for any size.
             run = torch.compile(model, dynamic=False) if self.compiled else model
             images = torch.randn(self.batch_size, 3, *self.size, device=device)

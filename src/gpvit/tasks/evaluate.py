@@ -24,6 +24,7 @@ from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.io import located
+from gpvit.models.prepared import Prepared
 from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.detection import detect
 from gpvit.tasks.metrics import ClassificationScores, SegmentationScores
@@ -106,7 +107,7 @@ def evaluate(
         if value is not None and task != own:
             raise UserError(f"leave out {option}: it is for {own}, and the model is for {task}")
     labels = _matched_labels(model, data)
-    model = model.eval().to(choose_device(device))
+    model = Prepared(model.eval().to(choose_device(device)))()
     data.setup("validate")
     predict, metric, batches = _parts(model, data, inferer or WholeImage(), labels)
     images = 0
