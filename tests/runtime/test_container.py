@@ -23,7 +23,7 @@ def core(*initializers, **options) -> bytes:
 def archive() -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("model/weights", b"12345678")
+        file.writestr("archive/weights", b"12345678")
     return buffer.getvalue()
 
 

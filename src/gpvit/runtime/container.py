@@ -15,7 +15,7 @@ from gpvit.runtime.protobuf import Field, field, fields, refuse_other_files
 _KEY, _DIGEST = b"gpvit", b"gpvit_sha256"  # of metadata_props
 _PROPERTY, _NAME, _VALUE = 14, 1, 2  # fields of ONNX: ModelProto.metadata_props, and what each of them holds
 _COMMENT = re.compile(rb"\n<!-- gpvit (\{.*\}) sha256:([0-9a-f]{64}) -->\n\Z")
-_MEMBER = "gpvit.json"
+_MEMBER = "extra/gpvit.json"  # where torch.export.save puts what is not its own
 _SEAL = b"gpvit sha256:"
 _HEX = 64
 
@@ -71,7 +71,7 @@ def seal_pt2(core: bytes, metadata: Metadata) -> bytes:
     """Add metadata to the archive that `torch.export.save` wrote, and the digest of all before as its last bytes."""
     buffer = BytesIO(core)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(_MEMBER, metadata.to_json())
+        archive.writestr(_member(archive), metadata.to_json())
         archive.comment = _SEAL + b"0" * _HEX
     sealed = buffer.getvalue()[:-_HEX]
     return sealed + _digest(sealed)
@@ -89,8 +89,13 @@ def read_pt2(path: str | Path) -> tuple[Metadata, bytes]:
         if not archive.comment.startswith(_SEAL) or len(archive.comment) != len(_SEAL) + _HEX:
             raise _foreign(path)
         _compare(path, content[-_HEX:], content[:-_HEX])
-        text = archive.read(_MEMBER)
+        text = archive.read(_member(archive))
     return Metadata.from_json(text, str(path)), content
+
+
+def _member(archive: zipfile.ZipFile) -> str:
+    """Name the member of metadata, in the one folder that torch allows at the top."""
+    return f"{archive.namelist()[0].partition('/')[0]}/{_MEMBER}"
 
 
 def _property(name: bytes, value: bytes) -> bytes:
