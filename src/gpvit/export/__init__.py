@@ -1,0 +1,1 @@
+"""Exported files: what other runtimes read."""
