@@ -23,8 +23,8 @@ def groups(
     """Draw, for each group propagation block, which group each part of an image belongs to.
 
     Args:
-        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or of a file that was exported with --groups, or
-            folder of a run.
+        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or of a file that was exported with
+            --groups, or folder of a run.
         images: Files, folders and patterns such as 'photos/*.jpg'.
         out: Folder for the drawings, one PNG for each image.
         size: Shorter side in pixels that images are resized to (default that of the training, at most 512).

@@ -189,8 +189,6 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     Example:
         >>> draw_groups(model, "cat.jpg").save("cat_groups.png")
     """
-    if model.training:
-        raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
     preprocessing = preprocessing_of(model)
     size = min(*preprocessing.input_size[1:], _LARGEST_DEFAULT) if size is None else size
     if size < MIN_SIDE:
@@ -221,6 +219,8 @@ def _group_maps(model: nn.Module, images: torch.Tensor) -> tuple[dict[int, Group
     if backbone is None:
         name = type(model).__name__
         raise UserError(f"{name} has no group propagation blocks; give a GPViT, or a segmenter or detector on one")
+    if model.training:
+        raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
     maps: dict[int, GroupMaps] = {}
 
     def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
