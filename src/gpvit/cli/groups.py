@@ -5,10 +5,10 @@ from pathlib import Path
 
 from gpvit.cli import CommandError
 from gpvit.data.files import list_images
-from gpvit.data.images import ImageError, read_image
 from gpvit.devices import choose_device
 from gpvit.inference.groups import draw_groups
 from gpvit.inference.inputs import image_names
+from gpvit.runtime.images import ImageError, read_image
 from gpvit.zoo.factory import is_untrained, open_model
 
 

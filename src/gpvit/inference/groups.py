@@ -27,13 +27,13 @@ from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
 from gpvit.data.colors import distinct_colours
-from gpvit.data.images import ImageError, ImageSource, read_image
 from gpvit.errors import UserError
 from gpvit.inference.metadata import preprocessing_of
 from gpvit.io import replacing
 from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
+from gpvit.runtime.images import ImageError, ImageSource, read_image
 
 _ALPHA = 0.6  # of a token's colour; the rest shows the image
 _MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge drawing

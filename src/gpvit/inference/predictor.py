@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from typing_extensions import TypeVar
 
-from gpvit.data.images import ImageSource
 from gpvit.devices import choose_device
 from gpvit.errors import UserError
 from gpvit.inference.inferers import Inferer
@@ -21,6 +20,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.inference.task_predictors import TASKS
+from gpvit.runtime.images import ImageSource
 from gpvit.zoo.factory import is_untrained, open_model
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult

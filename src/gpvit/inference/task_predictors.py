@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 
-from gpvit.data.images import ImageSource, read_image
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits, require_finite
@@ -29,6 +28,7 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.models.detection.mask_rcnn import MaskRCNN
+from gpvit.runtime.images import ImageSource, read_image
 
 LARGEST_WHOLE = 178_956_970
 """Pixels of the largest image that is segmented whole; Pillow warns of larger ones. They are segmented by windows."""
