@@ -1,1 +1,3 @@
-"""Exported files: what other runtimes read."""
+"""Models as files that answer as they do, in runtimes that know nothing of this package."""
+
+from gpvit.export.exporting import export as export
