@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from gpvit.errors import UserError
+from gpvit.ops.suppression import suppress as _suppress  # noqa: F401  a detector's program calls it by name
 from gpvit.runtime.container import read_pt2
 from gpvit.runtime.sessions import Session
 
