@@ -77,8 +77,7 @@ def test_it_computes_where_and_how_it_was_exported(exported, monkeypatch):
 
 def test_it_takes_as_many_threads_as_torch(exported, monkeypatch):
     given = []
-    monkeypatch.setattr(module, "open_session", lambda path, threads: given.append(threads) or opened)
-    opened = open_model(exported["classification"]).session if False else None
+    monkeypatch.setattr(module, "open_session", lambda path, threads: given.append(threads))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -91,18 +90,19 @@ def test_it_takes_as_many_threads_as_torch(exported, monkeypatch):
 def test_what_it_cannot_be_is_told(exported, tmp_path):
     path = exported["classification"]
     for call in (lambda: gpvit.load(path), lambda: gpvit.create_model("gpvit_nano", weights=path)):
-        with pytest.raises(UserError, match="is an exported file: a graph, and no weights.*gpvit predict"):
+        with pytest.raises(UserError, match=r"is an exported file: a graph, and no weights.*gpvit predict"):
             call()
     with pytest.raises(UserError, match="brings its own weights"):
         open_model(path, "in1k")
-    with pytest.raises(UserError, match="classification.onnx has no maps of groups; export the model with --groups"):
+    with pytest.raises(UserError, match=r"classification\.onnx has no maps of groups; export the model with --groups"):
         draw_groups(open_model(path), noise())
-    changed = {"input": "uint8", "outputs": ["probabilities"]}
-    facts = write(CLASSIFIER, tmp_path / "bytes.onnx", **changed)
-    core = facts.read_bytes().replace(b"logits", b"logits")
-    facts.write_bytes(core)
-    with pytest.raises(UserError, match="outputs"):
-        open_model(facts)
+
+
+@pytest.mark.parametrize(("kind", "output"), [(CLASSIFIER, "probabilities"), (SEGMENTER, "labels")])
+def test_answers_that_are_no_logits_are_left_to_the_runtime(tmp_path, kind, output):
+    path = write({**kind, "input": "uint8", "outputs": [output]}, tmp_path / "model.onnx")
+    with pytest.raises(UserError, match=f"takes bytes and gives {output}, where logits are needed; use gpvit.runtime"):
+        open_model(path)
 
 
 def test_scores_are_those_of_the_model(exported, photos):

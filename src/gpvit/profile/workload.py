@@ -82,11 +82,9 @@ class Case:
 
     def _check_exported(self) -> None:
         if self.features or self.mode == "train":
-            raise UserError(
-                f"{self.model} is an exported file, which gives answers alone; leave out features and train"
-            )
+            raise UserError(f"{self.model} is exported, and gives answers alone: leave out features and training")
         if self.device != "cpu":
-            raise UserError(f"{self.model} is an exported file, which computes on the CPU; leave out {self.device}")
+            raise UserError(f"{self.model} is exported, and computes on the CPU: leave out {self.device}")
         open_any(located(self.model))
 
     def memory(self) -> Memory:
