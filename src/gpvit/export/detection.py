@@ -149,7 +149,9 @@ def _best_pairs(
     counts = [len(level) for level in anchors]
     classes = logits.shape[2]
     levels = []
-    for own_logits, own_deltas, own_anchors in zip(logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True):
+    for own_logits, own_deltas, own_anchors in zip(
+        logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True
+    ):
         best, pair = F.pad(own_logits.flatten(1), (0, count), value=-torch.inf).topk(count)
         pair = pair.where(best > -torch.inf, 0)
         anchor = pair // classes
@@ -204,7 +206,12 @@ def _pool(pool: AlignedPyramidPool, features: Maps, boxes: torch.Tensor) -> torc
     nowhere = rois.new_tensor([0.0, *[_NOWHERE] * 4])
     pooled = [
         roi_align(
-            features[level].to(rois), rois.where((levels == level)[:, None], nowhere), pool.output_size, 1 / stride, 0, True
+            features[level].to(rois),
+            rois.where((levels == level)[:, None], nowhere),
+            pool.output_size,
+            1 / stride,
+            0,
+            True,
         )
         for level, stride in enumerate(pool.strides)
     ]
