@@ -17,7 +17,6 @@ from torchvision.ops import roi_align
 
 from gpvit.errors import UserError
 from gpvit.models.detection.assign import bounded_deltas
-from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.inputs import DIVISOR, Maps, Size
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.models.detection.retinanet import RetinaNet

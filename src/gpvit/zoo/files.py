@@ -27,6 +27,8 @@ from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts, check_values
 from gpvit.version import __version__
 from gpvit.zoo.official import convert_official, is_official
 
+EXPORTED = (".onnx", ".xml", ".pt2")
+"""What the names of exported files end in, which hold a graph."""
 _PARTS = ("state_dict_ema", "model_ema", "state_dict")
 """Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
 _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": "", "source": ""}
@@ -124,6 +126,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         lacking = ", which holds neither best.safetensors nor last.safetensors" if path.is_dir() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
+    if path.suffix in EXPORTED:
+        raise UserError(
+            f"{path} is an exported file: a graph, and no weights that a model could be built with; give it to "
+            f"gpvit.Predictor, or to `gpvit predict {path} photo.jpg`"
+        )
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except UserError as error:
