@@ -23,8 +23,8 @@ from gpvit.models.detection.retinanet import RetinaNet
 from gpvit.models.detection.roi_heads import AlignedPyramidPool
 from gpvit.ops.suppression import ABSENT, suppress
 
-_NOWHERE = -1e4
-"""Pixels; a place beyond any image."""
+_NOWHERE = (-1e4, -1e4, 1 - 1e4, 1 - 1e4)
+"""A box beyond any image, all samples of which are zero; of an empty one OpenVINO makes not a number."""
 
 
 class DetectionGraph(nn.Module):
@@ -145,10 +145,12 @@ def _best_pairs(
     logits: torch.Tensor, deltas: torch.Tensor, anchors: list[torch.Tensor], coder: Any, count: int, threshold: float
 ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Return boxes ``(B, count, 4)``, scores and labels of the best pairs of an anchor and a class of each map."""
-    counts = [len(level) for level in anchors]
+    counts = [level.shape[0] for level in anchors]  # len() would fix the size
     classes = logits.shape[2]
     levels = []
-    for own_logits, own_deltas, own_anchors in zip(logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True):
+    for own_logits, own_deltas, own_anchors in zip(
+        logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True
+    ):
         best, pair = F.pad(own_logits.flatten(1), (0, count), value=-torch.inf).topk(count)
         pair = pair.where(best > -torch.inf, 0)
         anchor = pair // classes
@@ -195,15 +197,20 @@ def _sides(size: Size, boxes: torch.Tensor) -> torch.Tensor:
 def _pool(pool: AlignedPyramidPool, features: Maps, boxes: torch.Tensor) -> torch.Tensor:
     """Pool over boxes ``(B, N, 4)`` as `pool` does over lists, to ``(B * N, C, S, S)``.
 
-    Every map is pooled over as many boxes; those that belong to another lie where they cost nothing and give zero.
+    Every map is pooled over as many boxes; those that belong to another lie where they cost next to nothing.
     """
     image = torch.arange(boxes.shape[0], device=boxes.device).to(boxes)
     rois = torch.cat([image[:, None, None].expand(-1, boxes.shape[1], 1), boxes], dim=-1).flatten(0, 1)
-    levels = pool.levels(rois[:, 1:])
-    nowhere = rois.new_tensor([0.0, *[_NOWHERE] * 4])
+    levels = pool.levels(rois[:, 1:]).where((rois[:, 3:] > rois[:, 1:3]).all(dim=1), -1)
+    nowhere = rois.new_tensor([0.0, *_NOWHERE])
     pooled = [
         roi_align(
-            features[level].to(rois), rois.where((levels == level)[:, None], nowhere), pool.output_size, 1 / stride, 0, True
+            features[level].to(rois),
+            rois.where((levels == level)[:, None], nowhere),
+            pool.output_size,
+            1 / stride,
+            0,
+            True,
         )
         for level, stride in enumerate(pool.strides)
     ]

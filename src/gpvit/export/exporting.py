@@ -17,6 +17,7 @@ from gpvit.export.parity import check_parity
 from gpvit.export.tracing import trace
 from gpvit.io import located, replacing
 from gpvit.models.backbone import MIN_SIDE
+from gpvit.models.folding import fold
 from gpvit.runtime.metadata import Metadata
 from gpvit.zoo.factory import is_untrained, open_model
 
@@ -66,10 +67,10 @@ def export(
             warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
         model = open_model(model)
     model = model.eval()
-    graph = build_graph(model, uint8, groups)
+    graph = build_graph(fold(model), uint8, groups)
     metadata = describe(
         model,
-        graph.output_names,
+        tuple(graph.output_names),
         input="uint8" if uint8 else "float",
         fixed_size=None if fixed is None else list(fixed),
         precision=precision,

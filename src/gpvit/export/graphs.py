@@ -13,6 +13,7 @@ from torch import nn
 
 from gpvit.data.transforms.preprocessing import InputSpec
 from gpvit.errors import UserError
+from gpvit.export.detection import DetectionGraph
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.models.backbone import GPViT
@@ -116,6 +117,7 @@ class WithGroups(nn.Module):
 GRAPHS: dict[str, Callable[[Any, bool], nn.Module]] = {
     "classification": ClassificationGraph,
     "segmentation": SegmentationGraph,
+    "detection": DetectionGraph,
 }
 """The graph of each task: called with a model and whether it takes bytes."""
 
@@ -128,7 +130,5 @@ def build_graph(model: nn.Module, uint8: bool = False, groups: bool = False) -> 
     """
     if not getattr(model, "num_classes", 0):
         raise UserError(f"{type(model).__name__} has no classifier, so there is no answer to export: give num_classes")
-    if (task := task_of(model)) not in GRAPHS:
-        raise UserError(f"a model for {task} cannot be exported; one for {' or '.join(GRAPHS)} can")
-    graph = GRAPHS[task](model, uint8)
+    graph = GRAPHS[task_of(model)](model, uint8)
     return (WithGroups(graph, model) if groups else graph).eval()

@@ -12,6 +12,7 @@ from onnxscript.optimizer import fold_constants
 from torch.export import ExportedProgram
 
 from gpvit.export.graphs import INPUT
+from gpvit.export.suppression import onnx_translations
 
 OPSETS = range(18, 24)
 """Versions of the operators that a file may be written in: what the exporter knows, and ONNX Runtime runs."""
@@ -22,7 +23,14 @@ def to_onnx(program: ExportedProgram, output_names: tuple[str, ...], opset: int)
     example, options = tuple(program.example_inputs[0]), {"input_names": [INPUT], "output_names": list(output_names)}
     with _quietly():
         written = torch.onnx.export(
-            program, example, dynamo=True, opset_version=opset, optimize=False, verbose=False, **options
+            program,
+            example,
+            dynamo=True,
+            opset_version=opset,
+            optimize=False,
+            verbose=False,
+            custom_translation_table=onnx_translations(),
+            **options,
         )
         assert written is not None
         _tidy(written.model)

@@ -78,7 +78,7 @@ def _sum_neighbours(value: torch.Tensor, shape: Grid, locations: torch.Tensor, w
     y = (locations[..., 1] * H - 0.5).clamp(-1, H)
     left, top = x.detach().floor().clamp(max=W - 1), y.detach().floor().clamp(max=H - 1)
     x, y = x - left, y - top  # not a number stays so here; as an index it would be no row of the table
-    left, top = left.nan_to_num(-1).int() + 1, top.nan_to_num(-1).int() + 1
+    left, top = (corner.where(corner >= -1, -1).int() + 1 for corner in (left, top))
 
     image = torch.arange(B, dtype=torch.int32, device=value.device).view(B, 1, 1, 1)
     head = torch.arange(h, dtype=torch.int32, device=value.device).view(h, 1)
