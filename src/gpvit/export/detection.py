@@ -17,7 +17,6 @@ from torchvision.ops import roi_align
 
 from gpvit.errors import UserError
 from gpvit.models.detection.assign import bounded_deltas
-from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.inputs import DIVISOR, Maps, Size
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.models.detection.retinanet import RetinaNet
@@ -76,11 +75,11 @@ class DetectionGraph(nn.Module):
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         transform = self.model.transform
         normalised = transform.normalize(images.permute(0, 3, 1, 2).float() / 255)
-        size = _fitted_size((images.shape[1], images.shape[2]), transform.min_size[-1], transform.max_size)
+        size = fitted_size_in_integers((images.shape[1], images.shape[2]), transform.min_size[-1], transform.max_size)
         return F.interpolate(normalised, size, mode="bilinear", align_corners=False)
 
 
-def _fitted_size(size: Size, short: int, long: int) -> Size:
+def fitted_size_in_integers(size: Size, short: int, long: int) -> Size:
     """Do as ``fitted_size`` in integers, which may be those of a graph."""
     least, most = torch.sym_min(*size), torch.sym_max(*size)
     height, width = (
@@ -149,7 +148,9 @@ def _best_pairs(
     counts = [level.shape[0] for level in anchors]  # len() would fix the size
     classes = logits.shape[2]
     levels = []
-    for own_logits, own_deltas, own_anchors in zip(logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True):
+    for own_logits, own_deltas, own_anchors in zip(
+        logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True
+    ):
         best, pair = F.pad(own_logits.flatten(1), (0, count), value=-torch.inf).topk(count)
         pair = pair.where(best > -torch.inf, 0)
         anchor = pair // classes
@@ -204,7 +205,12 @@ def _pool(pool: AlignedPyramidPool, features: Maps, boxes: torch.Tensor) -> torc
     nowhere = rois.new_tensor([0.0, *_NOWHERE])
     pooled = [
         roi_align(
-            features[level].to(rois), rois.where((levels == level)[:, None], nowhere), pool.output_size, 1 / stride, 0, True
+            features[level].to(rois),
+            rois.where((levels == level)[:, None], nowhere),
+            pool.output_size,
+            1 / stride,
+            0,
+            True,
         )
         for level, stride in enumerate(pool.strides)
     ]
