@@ -72,7 +72,7 @@ def assert_agree(outputs, expected: list[dict[str, torch.Tensor]], least: int) -
                 found[name].squeeze(1) if name == "masks" else found[name],
             )
             assert own.dtype == values.dtype
-            torch.testing.assert_close(own[:count], values, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(own[:count], values, atol=tolerance, rtol=0, msg=f"{name} of image {i}")
             assert not own[count:].any()
 
 
