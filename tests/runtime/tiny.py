@@ -62,17 +62,18 @@ def expanded(name):
 
 def model(kind) -> bytes:
     """The graph of a task as bytes of ONNX."""
-    if kind is CLASSIFIER:
+    task, (first, *_) = kind["task"], kind["outputs"]
+    if task == "classification":
         nodes = [
             helper.make_node("ReduceMean", ["images", "sides"], ["colour"], keepdims=0),
-            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+            helper.make_node("MatMul", ["colour", "weights"], [first]),
         ]
         constants = [constant("sides", np.array([2, 3])), constant("weights", WEIGHTS.T.copy())]
-    elif kind is SEGMENTER:
+    elif task == "segmentation":
         sides = {"kernel_shape": [STRIDE, STRIDE], "strides": [STRIDE, STRIDE]}
         nodes = [
             helper.make_node("AveragePool", ["images"], ["cells"], **sides),
-            helper.make_node("Conv", ["cells", "weights"], ["logits"]),
+            helper.make_node("Conv", ["cells", "weights"], [first]),
         ]
         constants = [constant("weights", WEIGHTS[:, :, None, None].copy())]
     else:

@@ -46,12 +46,14 @@ class Session:
 
         Raises:
             UserError: The images are not what the graph takes, or it does not compute what its metadata say.
+            MemoryError: They do not fit into memory.
         """
         self._check(images)
         try:
             outputs = self.compute(images)
         except Exception as error:  # runtimes have their own classes, and messages of many lines
-            raise UserError(
+            kind = MemoryError if "allocate" in str(error) else UserError
+            raise kind(
                 f"{self.source} could not be computed for images of shape {images.shape}: {_first_line(error)}"
             ) from error
         _check_outputs(outputs, self.metadata, images, self.source)

@@ -13,6 +13,7 @@ from gpvit.errors import UserError
 from gpvit.layers.group_propagation import GroupMaps
 from gpvit.models.detection.inputs import Detections, RoundedResize
 from gpvit.models.detection.masks import MaskFormat, paste_masks
+from gpvit.models.images import require_finite
 from gpvit.runtime.sessions import Session, open_session
 from gpvit.zoo.pt2 import open_program
 
@@ -24,14 +25,19 @@ def open_exported(path: Path) -> "ExportedModel":
         FileNotFoundError: There is no such file.
         UserError: The file is no export of gpvit, is damaged, or takes bytes where networks take floats.
     """
-    opened = open_program(path) if path.suffix == ".pt2" else open_session(path, torch.get_num_threads())
-    facts = opened.metadata
+    session = open_any(path)
+    facts = session.metadata
     if facts.input == "uint8" and facts.task != "detection":
         raise UserError(
             f"{path} takes bytes and gives {facts.outputs[0]}, where logits are needed; use gpvit.runtime "
             f"(python -m gpvit.runtime {path} photo.jpg), or export the model without --uint8"
         )
-    return ExportedModel(opened)
+    return ExportedModel(session)
+
+
+def open_any(path: Path) -> Session:
+    """Open an exported file of any format and input, to compute with as many threads as torch."""
+    return open_program(path) if path.suffix == ".pt2" else open_session(path, torch.get_num_threads())
 
 
 class ExportedModel(nn.Module):
@@ -103,6 +109,8 @@ class ExportedModel(nn.Module):
             batch, _ = self.transform(list(images))
             seen = batch.image_sizes[0]
             outputs = self.run(batch.tensors[..., : seen[0], : seen[1]])  # the graph pads by itself
+        for name in ("boxes", "scores"):
+            require_finite(outputs[name], torch.float32)
         detections = []
         for i, labels in enumerate(outputs["labels"]):
             found = labels > 0  # the other places are unused

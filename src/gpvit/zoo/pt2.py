@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+import gpvit.ops.suppression  # noqa: F401  a detector's program calls its operator
 from gpvit.errors import UserError
-from gpvit.ops.suppression import suppress as _suppress  # noqa: F401  a detector's program calls it by name
 from gpvit.runtime.container import read_pt2
 from gpvit.runtime.sessions import Session
 
