@@ -1,17 +1,14 @@
 """Exported files that many tests read: each is made once."""
 
 import pytest
+from export.small import small
 
-import gpvit
 from gpvit.export import export
-from gpvit.models.variants import VARIANTS
 
 
 @pytest.fixture(scope="session")
 def classifier():
-    """A local block and a group propagation block."""
-    blocks = VARIANTS["gpvit_nano"]["blocks"][:2]
-    return gpvit.create_model("gpvit_nano", num_classes=5, blocks=blocks).eval()
+    return small()
 
 
 @pytest.fixture(scope="session")

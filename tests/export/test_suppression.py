@@ -23,7 +23,7 @@ def runtimes(tmp_path_factory):
     path = tmp_path_factory.mktemp("suppression") / "model.onnx"
     dims = {0: torch.export.Dim.DYNAMIC}
     torch.onnx.export(
-        Suppress(),
+        Suppress().eval(),
         candidates(0),
         path,
         dynamic_shapes=({**dims, 1: torch.export.Dim.DYNAMIC}, {**dims, 2: torch.export.Dim.DYNAMIC}),

@@ -26,11 +26,13 @@ def suppressed_by_torchvision(boxes: torch.Tensor, scores: torch.Tensor, overlap
 
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.7, 1.0])
 def test_keeps_what_torchvision_keeps(overlap):
+    suppressed = 0
     for seed in range(30):
         boxes, scores = candidates(seed)
         kept = suppress(boxes, scores, overlap)
         assert torch.equal(kept, suppressed_by_torchvision(boxes, scores, overlap))
-        assert overlap == 1.0 or (kept != scores).any()
+        suppressed += int((kept != scores).sum())
+    assert suppressed > 20 or overlap == 1.0
 
 
 def test_nothing_to_suppress():

@@ -3,6 +3,7 @@
 import sys
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,9 @@ def export(
     opset: int = 20,
     groups: bool = False,
     weights: str | None = None,
+    calibration: str | None = None,
+    data: str | None = None,
+    max_drop: float = 0.01,
 ) -> None:
     """Write a model as a file for ONNX Runtime, OpenVINO or torch that answers as the model does, or write nothing.
 
@@ -37,13 +41,20 @@ def export(
         opset: Version of ONNX's operators, 18 to 23.
         groups: Answer with the maps of each group propagation block as well.
         weights: Tag or file of the weights, for a name without tag.
+        calibration: For int8: folder of images like those to come, which show the ranges of values.
+        data: For int8: dataset to score on before and after, as `gpvit evaluate` takes it.
+        max_drop: Most that the score may fall, of 1.
     """
     size = None if fixed is None else parse_size(fixed)
     if is_untrained(model, weights):
         print(f"{model} has no weights: what it predicts is arbitrary", file=sys.stderr)
-    settings = {"format": format, "precision": precision, "fixed": size, "uint8": uint8, "opset": opset}
+    settings: dict[str, Any] = {"format": format, "precision": precision, "fixed": size, "uint8": uint8, "opset": opset}
+    settings |= {"calibration": calibration, "data": data, "max_drop": max_drop}
     metadata = write(open_model(model, weights), out, groups=groups, **settings)
     Console().print(_parity(metadata))
+    for row in metadata.parity:
+        if "score" in row:
+            print(f"{row['score']} of {row['images']} images: {row['before']:.2%} before, {row['after']:.2%} after")
     print(f"{out}: {metadata.name} in {metadata.precision}, {Path(out).stat().st_size / 1e6:.1f} MB")
 
 
@@ -52,7 +63,9 @@ def _parity(metadata: Metadata) -> Table:
     table = Table(title="the file against the model", box=None, pad_edge=False)
     for column in ("output", "size", "difference", "agreement"):
         table.add_column(column, justify="left" if column == "output" else "right")
-    for (output, size), rows in groupby(metadata.parity, lambda row: (row["output"], row["size"])):
+    for (output, size), rows in groupby(metadata.parity, lambda row: (row.get("output"), row.get("size"))):
+        if output is None:  # of scores
+            continue
         group = list(rows)
         difference = max((row["difference"] for row in group if "difference" in row), default=None)
         agreement = min((row["agreement"] for row in group if "agreement" in row), default=None)

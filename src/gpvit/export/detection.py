@@ -7,6 +7,7 @@ Shape letters: B batch, N boxes of an image, M detections of an image, K classes
 is pooled of a box.
 """
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -75,19 +76,19 @@ class DetectionGraph(nn.Module):
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         transform = self.model.transform
         normalised = transform.normalize(images.permute(0, 3, 1, 2).float() / 255)
-        size = _fitted_size((images.shape[1], images.shape[2]), transform.min_size[-1], transform.max_size)
+        size = fitted_size_in_integers((images.shape[1], images.shape[2]), transform.min_size[-1], transform.max_size)
         return F.interpolate(normalised, size, mode="bilinear", align_corners=False)
 
 
-def _fitted_size(size: Size, short: int, long: int) -> Size:
-    """Do as ``fitted_size`` in integers, which may be those of a graph."""
+def fitted_size_in_integers(size: Size, short: int, long: int) -> Size:
+    """Do as ``fitted_size`` in integers, which a graph may compute for every size and runtime alike.
+
+    Of ten thousand sizes less than one has a side that ends at half a pixel exactly, which is rounded up here and by
+    the rounding of floats sometimes down there.
+    """
     least, most = torch.sym_min(*size), torch.sym_max(*size)
-    height, width = (
-        torch.sym_max(
-            torch.sym_min((2 * side * short + least) // (2 * least), (2 * side * long + most) // (2 * most)), 1
-        )
-        for side in size
-    )
+    fits = (((2 * side * short + least) // (2 * least), (2 * side * long + most) // (2 * most)) for side in size)
+    height, width = (torch.sym_max(torch.sym_min(*both), 1) for both in fits)
     return height, width
 
 
@@ -148,16 +149,15 @@ def _best_pairs(
     counts = [level.shape[0] for level in anchors]  # len() would fix the size
     classes = logits.shape[2]
     levels = []
-    for own_logits, own_deltas, own_anchors in zip(
-        logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True
-    ):
-        best, pair = F.pad(own_logits.flatten(1), (0, count), value=-torch.inf).topk(count)
-        pair = pair.where(best > -torch.inf, 0)
+    for level, shifts, own in zip(logits.split(counts, 1), deltas.split(counts, 1), anchors, strict=True):
+        best, pair = F.pad(level.flatten(1), (0, count), value=-torch.inf).topk(count)
+        exists = best > -torch.inf
+        pair = pair.where(exists, 0)
         anchor = pair // classes
-        bounded = bounded_deltas(_take(own_deltas, anchor).flatten(0, 1), coder)
-        boxes = coder.decode_single(bounded, own_anchors[anchor.flatten()]).unflatten(0, (-1, count))
+        bounded = bounded_deltas(_take(shifts, anchor).flatten(0, 1), coder)
+        boxes = coder.decode_single(bounded, own[anchor.flatten()]).unflatten(0, (-1, count))
         scores = best.sigmoid()
-        scores = scores.where((scores > threshold) & (best > -torch.inf), ABSENT)
+        scores = scores.where(exists & (scores > threshold), ABSENT)
         levels.append((boxes, scores, pair % classes + 1))
     return levels
 
@@ -203,15 +203,15 @@ def _pool(pool: AlignedPyramidPool, features: Maps, boxes: torch.Tensor) -> torc
     rois = torch.cat([image[:, None, None].expand(-1, boxes.shape[1], 1), boxes], dim=-1).flatten(0, 1)
     levels = pool.levels(rois[:, 1:]).where((rois[:, 3:] > rois[:, 1:3]).all(dim=1), -1)
     nowhere = rois.new_tensor([0.0, *_NOWHERE])
-    pooled = [
+    pooled = (
         roi_align(
             features[level].to(rois),
             rois.where((levels == level)[:, None], nowhere),
             pool.output_size,
             1 / stride,
-            0,
-            True,
+            sampling_ratio=0,
+            aligned=True,
         )
         for level, stride in enumerate(pool.strides)
-    ]
-    return torch.stack(pooled).sum(dim=0).to(features[0])
+    )
+    return reduce(torch.add, pooled).to(features[0])

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,10 +11,10 @@ from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.export.description import describe, in_chans_of
-from gpvit.export.formats import FORMATS
+from gpvit.export.formats import FORMATS, OPSETS, Change
 from gpvit.export.graphs import build_graph
-from gpvit.export.onnx import OPSETS
 from gpvit.export.parity import check_parity
+from gpvit.export.scores import check_score
 from gpvit.export.tracing import trace
 from gpvit.io import located, replacing
 from gpvit.models.backbone import MIN_SIDE
@@ -35,6 +36,9 @@ def export(
     uint8: bool = False,
     opset: int = 20,
     groups: bool = False,
+    calibration: str | Path | None = None,
+    data: str | Path | None = None,
+    max_drop: float = 0.01,
 ) -> Metadata:
     """Export a model to a file that takes any number of images of any size, and answers as the model does.
 
@@ -50,6 +54,9 @@ def export(
         uint8: Take bytes ``(B, H, W, C)``, and answer with probabilities or labels in place of logits.
         opset: Version of ONNX's operators.
         groups: Give the maps of each block of group propagation as well.
+        calibration: Folder of images like those to come, from which int8 learns the ranges of values.
+        data: A dataset, as :func:`gpvit.tasks.evaluate.find_data` finds it, to score int8 on.
+        max_drop: Most that the score on it may fall, of 1.
 
     Returns:
         What the file says of itself, with the table of parity.
@@ -62,6 +69,7 @@ def export(
     format = _format(target, format)
     how = FORMATS[format]
     _check_settings(format, precision, fixed, opset)
+    _check_calibration(precision, calibration, data, uint8)
     if not isinstance(model, nn.Module):
         if is_untrained(model):
             warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
@@ -77,16 +85,33 @@ def export(
         opset=opset if format in ("onnx", "openvino") else None,
     )
     program = trace(graph, in_chans_of(model), uint8, fixed)
-    parts = how.convert(program, metadata)
+    change = _change(precision, model, calibration, uint8) if format == "onnx" else None
+    parts = how.convert(program, metadata, change)
     with replacing(target) as temporary:
         how.save(temporary, parts, metadata)
         rows = check_parity(how.open(temporary, metadata), model, metadata)
+        if data is not None:
+            rows.append(check_score(model, temporary, data, max_drop))
         metadata = replace(metadata, parity=rows)
         how.save(temporary, parts, metadata)
         for beside in temporary.parent.iterdir():  # OpenVINO's weights, before the graph that needs them
             if beside != temporary:
                 beside.replace(target.parent / beside.name)
     return metadata
+
+
+def _change(precision: str, model: nn.Module, calibration: str | Path | None, uint8: bool) -> Change | None:
+    """Return what changes a model of ONNX to a precision."""
+    if precision == "fp16":
+        from gpvit.export.half import to_float16
+
+        return to_float16
+    if precision == "int8":
+        from gpvit.export.int8 import calibration_images, head_names, to_int8
+
+        assert calibration is not None
+        return partial(to_int8, images=calibration_images(model, calibration, uint8), heads=head_names(model))
+    return None
 
 
 def _format(target: Path, format: str | None) -> Format:
@@ -120,3 +145,16 @@ def _check_settings(format: str, precision: str, fixed: tuple[int, int] | None, 
         raise UserError(f"fixed {fixed}: give a height and a width of {MIN_SIDE} pixels or more")
     if opset not in OPSETS:
         raise UserError(f"opset {opset}: choose {OPSETS[0]} to {OPSETS[-1]}; ONNX Runtime reads 20 from its 1.17 on")
+
+
+def _check_calibration(precision: str, calibration: object, data: object, uint8: bool) -> None:
+    if precision != "int8":
+        if calibration is not None or data is not None:
+            raise UserError(f"leave out calibration and data, which are for int8; the precision is {precision}")
+    elif calibration is None:
+        raise UserError(
+            "int8 needs a folder of images like those to come, for the ranges of values: --calibration FOLDER; "
+            "a few hundred suffice, and without them accuracy would be lost unseen"
+        )
+    elif data is not None and uint8:
+        raise UserError("leave out data, or uint8: what takes bytes is not evaluated")

@@ -4,19 +4,28 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.export import ExportedProgram
 
 from gpvit.devices import require_compiler
-from gpvit.export.graphs import INPUT
-from gpvit.export.onnx import to_onnx
 from gpvit.export.parity import Run
 from gpvit.runtime.container import seal_onnx, seal_openvino, seal_pt2
 from gpvit.runtime.metadata import Metadata
+from gpvit.runtime.sessions import open_session
+from gpvit.zoo.pt2 import open_program
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSETS = range(18, 24)
+"""Versions of ONNX's operators that a file may be written in: what the exporter knows, and ONNX Runtime runs."""
 
 Parts = tuple[bytes, ...]
+Change = Callable[[Any], "onnx.ModelProto"]
+"""Changes a model of ONNX, to another precision."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Format:
         suffix: How the names of its files end.
         libraries: What writes it, beside torch.
         precisions: What it can hold that some runtime computes.
-        convert: Turns a recorded graph, described by metadata, into the bytes of its files.
+        convert: Turns a recorded graph, described by metadata and perhaps to be changed, into the bytes of its files.
         save: Writes these bytes, sealed with metadata, to a path.
         open: Opens what was saved, to be run.
     """
@@ -35,32 +44,31 @@ class Format:
     suffix: str
     libraries: tuple[str, ...]
     precisions: tuple[str, ...]
-    convert: Callable[[ExportedProgram, Metadata], Parts]
+    convert: Callable[[ExportedProgram, Metadata, Change | None], Parts]
     save: Callable[[Path, Parts, Metadata], None]
     open: Callable[[Path, Metadata], Run]
 
 
-def _to_onnx(program: ExportedProgram, metadata: Metadata) -> Parts:
+def _to_onnx(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
+    from gpvit.export.onnx import to_onnx
+
     assert metadata.opset is not None
-    return (to_onnx(program, tuple(metadata.outputs), metadata.opset),)
+    model = to_onnx(program, tuple(metadata.outputs), metadata.opset)
+    return ((model if change is None else change(model)).SerializeToString(),)
 
 
 def _save_onnx(path: Path, parts: Parts, metadata: Metadata) -> None:
     path.write_bytes(seal_onnx(parts[0], metadata))
 
 
-def _open_onnx(path: Path, metadata: Metadata) -> Run:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = metadata.outputs
-    return lambda images: dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+def _open(path: Path, metadata: Metadata) -> Run:
+    return open_session(path, torch.get_num_threads()).run
 
 
-def _to_openvino(program: ExportedProgram, metadata: Metadata) -> Parts:
+def _to_openvino(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
     import openvino
 
-    (onnx,) = _to_onnx(program, metadata)
+    (onnx,) = _to_onnx(program, metadata, None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(onnx)
@@ -73,14 +81,7 @@ def _save_openvino(path: Path, parts: Parts, metadata: Metadata) -> None:
     path.write_bytes(seal_openvino(*parts, metadata))
 
 
-def _open_openvino(path: Path, metadata: Metadata) -> Run:
-    import openvino
-
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: {name: compiled(images)[name] for name in metadata.outputs}
-
-
-def _to_pt2(program: ExportedProgram, metadata: Metadata) -> Parts:
+def _to_pt2(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         torch.export.save(program, path)
@@ -92,10 +93,10 @@ def _save_pt2(path: Path, parts: Parts, metadata: Metadata) -> None:
 
 
 def _open_pt2(path: Path, metadata: Metadata) -> Run:
-    return _run_by_torch(torch.export.load(path).module(), metadata.outputs)
+    return open_program(path).run
 
 
-def _to_aoti(program: ExportedProgram, metadata: Metadata) -> Parts:
+def _to_aoti(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
     require_compiler()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
@@ -104,23 +105,20 @@ def _to_aoti(program: ExportedProgram, metadata: Metadata) -> Parts:
 
 
 def _open_aoti(path: Path, metadata: Metadata) -> Run:
-    return _run_by_torch(torch._inductor.aoti_load_package(path), metadata.outputs)
+    model = torch._inductor.aoti_load_package(path)
 
-
-def _run_by_torch(model: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], names: list[str]) -> Run:
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         with torch.inference_mode():
             outputs = model(torch.from_numpy(images))
-        return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+        return {name: output.numpy() for name, output in zip(metadata.outputs, outputs, strict=True)}
 
     return run
 
 
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
 FORMATS = {
-    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), ("fp32",), _to_onnx, _save_onnx, _open_onnx),
-    "openvino": Format(
-        ".xml", ("onnx", "onnxscript", "openvino"), ("fp32",), _to_openvino, _save_openvino, _open_openvino
-    ),
+    "onnx": Format(".onnx", _ONNX, ("fp32", "fp16", "int8"), _to_onnx, _save_onnx, _open),
+    "openvino": Format(".xml", (*_ONNX, "openvino"), ("fp32", "fp16", "bf16"), _to_openvino, _save_openvino, _open),
     "pt2": Format(".pt2", (), ("fp32",), _to_pt2, _save_pt2, _open_pt2),
     "aoti": Format(".pt2", (), ("fp32",), _to_aoti, _save_pt2, _open_aoti),
 }

@@ -19,8 +19,6 @@ from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.models.backbone import GPViT
 from gpvit.models.segmenter import Segmenter
 
-INPUT = "images"
-
 
 class FromBytes(nn.Module):
     """Bytes ``(B, H, W, C)`` to what a network takes, normalised floats ``(B, C, H, W)``."""

@@ -1,27 +1,26 @@
 """A recorded graph as one ONNX file."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import onnx
 import onnx_ir.passes.common as passes
 import torch
 from onnxscript.optimizer import fold_constants
 from torch.export import ExportedProgram
 
-from gpvit.export.graphs import INPUT
 from gpvit.export.suppression import onnx_translations
-
-OPSETS = range(18, 24)
-"""Versions of the operators that a file may be written in: what the exporter knows, and ONNX Runtime runs."""
+from gpvit.runtime.sessions import INPUT
 
 
-def to_onnx(program: ExportedProgram, output_names: tuple[str, ...], opset: int) -> bytes:
+def to_onnx(program: ExportedProgram, output_names: tuple[str, ...], opset: int) -> onnx.ModelProto:
     """Write a recorded graph in ONNX: one file, whose weights are inside."""
     example, options = tuple(program.example_inputs[0]), {"input_names": [INPUT], "output_names": list(output_names)}
-    with _quietly():
+    with quietly():
         written = torch.onnx.export(
             program,
             example,
@@ -34,18 +33,22 @@ def to_onnx(program: ExportedProgram, output_names: tuple[str, ...], opset: int)
         )
         assert written is not None
         _tidy(written.model)
-    proto = written.model_proto
-    return proto.SerializeToString()
+    return written.model_proto
 
 
 def _tidy(model: Any) -> None:
-    """Compute what is constant, remove what is unused or there twice, and say nothing of the machine that wrote it.
+    """Compute what is constant, remove what is unused or there twice, and name nodes by their modules.
+
+    Nothing else is said of where they come from, which would name paths of the machine that wrote the file.
 
     The exporter's own `optimize` tries some hundred rules of rewriting as well, which takes longer than all else here
     and changes nothing that a runtime would not.
     """
     passes.InlinePass()(model)
     fold_constants(model)
+    for node in model.graph:
+        scopes = re.findall(r"'([^']*)'", node.metadata_props.get("pkg.torch.onnx.name_scopes", ""))
+        node.name = "/".join([*scopes[-2:-1], node.op_type])
     for tidy in (
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedFunctionsPass(),
@@ -61,14 +64,13 @@ def _tidy(model: Any) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the exporter's remarks on its own workings from users."""
-    logger = logging.getLogger("onnxscript")
-    level = logger.level
+def quietly() -> Iterator[None]:
+    """Keep the remarks of exporters and quantisers on their own workings from users."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

@@ -5,7 +5,7 @@ the installed packages carry are seen, and noise four times. What is compared is
 as a part of the largest value, and how much of what follows from it, classes and labels, is the same.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from gpvit.export.matching import Found, compare_detections
 from gpvit.export.references import reference
 from gpvit.runtime.metadata import Metadata
 
-Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Runs an exported file: a batch of images to its outputs by name."""
 
 

@@ -71,13 +71,11 @@ def _detect(model: Any, images: torch.Tensor, metadata: Metadata) -> list[Found]
     model = copy(model)
     model.mask_format = "box"  # of the copy alone
     if metadata.input == "uint8":
-        found: list[Found] = model(list(F.to_dtype(images.permute(0, 3, 1, 2), torch.float32, scale=True)))
-        return found
+        return list(model(list(F.to_dtype(images.permute(0, 3, 1, 2), torch.float32, scale=True))))
     height, width = images.shape[2:]
     padded = F.pad(images, [0, 0, -width % DIVISOR, -height % DIVISOR])
     sizes = [(height, width)] * len(images)
-    found = model.detect(list(model.backbone(padded).values()), sizes, sizes)
-    return found
+    return list(model.detect(list(model.backbone(padded).values()), sizes, sizes))
 
 
 def _keep_maps(maps: dict[str, Answer], index: int, block: GroupPropagationBlock, inputs: Any) -> None:

@@ -142,13 +142,13 @@ class L1RoIHeads(RoIHeads):
     def _mask_loss(
         self, features: Maps, boxes: list[torch.Tensor], classes: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
-        logits = self.mask_logits(features, boxes)
+        logits = self._mask_logits(features, boxes)
         if not len(classes):
             return logits.sum() * 0  # so that all parameters have a gradient
         own = logits[torch.arange(len(classes), device=classes.device), classes]
         return F.binary_cross_entropy_with_logits(own, wanted)
 
-    def mask_logits(self, features: Maps, boxes: list[torch.Tensor]) -> torch.Tensor:
+    def _mask_logits(self, features: Maps, boxes: list[torch.Tensor]) -> torch.Tensor:
         return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes))).float()
 
     def detect(
@@ -172,5 +172,5 @@ class L1RoIHeads(RoIHeads):
             resize_boxes(found["boxes"], list(original), list(size))
             for found, original, size in zip(detections, original_sizes, image_sizes, strict=True)
         ]
-        masks = maskrcnn_inference(self.mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
+        masks = maskrcnn_inference(self._mask_logits(features, inputs), [found["labels"] - 1 for found in detections])
         return [{**found, "masks": own} for found, own in zip(detections, masks, strict=True)]
