@@ -35,7 +35,7 @@ def export(
         model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or folder of a run.
         out: File to write: .onnx, .xml of OpenVINO with a .bin beside it, or .pt2 of torch.export.
         format: By default that of the ending; aoti is a .pt2 of machine code, and needs a C++ compiler.
-        precision: What the file computes in; fp16 and int8 are for onnx and openvino, bf16 for the others.
+        precision: What the file computes in; fp16 is for onnx and openvino, int8 for onnx, bf16 for openvino.
         fixed: Height x width of all images, such as 224x224, for runtimes that must know it; by default any.
         uint8: Take images as bytes, and answer with probabilities or label maps.
         opset: Version of ONNX's operators, 18 to 23.
