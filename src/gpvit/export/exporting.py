@@ -1,6 +1,8 @@
 """Exports a model: recorded as a graph, written in a format, compared with the model, and only then put in place."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -91,7 +93,7 @@ def export(
         precision=precision,
         opset=opset if format in ("onnx", "openvino") else None,
     )
-    with replacing(target) as temporary:  # what cannot be written to is told before minutes are spent
+    with replacing(target) as temporary, _naming(target):  # what cannot be written to is told before minutes are spent
         program = trace(graph, in_chans_of(model), uint8, fixed)
         change = _change(precision, model, calibration, uint8) if format == "onnx" else None
         parts = how.convert(program, metadata, change)
@@ -105,6 +107,16 @@ def export(
             if beside != temporary:
                 beside.replace(target.parent / beside.name)
     return metadata
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Name the file that a full disk did not take, as the system does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:
