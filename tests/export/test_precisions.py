@@ -9,8 +9,10 @@ import torch
 from gpvit.data.synthetic.photographs import load_photograph, photograph_names
 from gpvit.errors import UserError
 from gpvit.export import export
+from gpvit.export.graphs import build_graph
 from gpvit.export.half import to_float16
-from gpvit.export.int8 import calibration_images, head_names, to_int8
+from gpvit.export.int8 import calibration_images, linear_layers, to_int8
+from gpvit.models.folding import fold
 from gpvit.runtime.container import read_onnx
 
 
@@ -56,7 +58,8 @@ def test_float16_leaves_norms_softmax_and_the_attention_of_groups_in_float32(mod
 
 
 def test_int8_is_for_linear_layers_but_the_last(model, classifier, photographs):
-    small = to_int8(model, calibration_images(classifier, photographs, uint8=False), head_names(classifier))
+    layers = linear_layers(build_graph(fold(classifier), groups=True), classifier)
+    small = to_int8(model, calibration_images(classifier, photographs, uint8=False), layers)
     image = next(calibration_images(classifier, photographs, uint8=False))
     assert difference(small, classifier, torch.from_numpy(image)) < 0.2
     made = {node.output[0]: node.op_type for node in small.graph.node}
@@ -66,7 +69,8 @@ def test_int8_is_for_linear_layers_but_the_last(model, classifier, photographs):
         if node.op_type in ("MatMul", "Gemm") and made.get(node.input[1]) == "DequantizeLinear"
     }
     assert {"blocks.0.mlp.fc1", "blocks.0.attn.vertical.qkv", "blocks.1.mlp.fc2"} <= in_int8
-    assert not any(name.endswith(("vertical", "horizontal", "head", "pool.key")) for name in in_int8)
+    assert "head" not in in_int8
+    assert in_int8 == {name.partition("model.")[2] for name in layers} - {"blocks.1.grouping.key"}  # which folding left
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def export(
     )
     with replacing(target) as temporary, _naming(target):  # what cannot be written to is told before minutes are spent
         program = trace(graph, in_chans_of(model), uint8, fixed)
-        change = _change(precision, model, calibration, uint8) if format == "onnx" else None
+        change = _change(precision, graph, model, calibration, uint8) if format == "onnx" else None
         parts = how.convert(program, metadata, change)
         how.save(temporary, parts, metadata)
         rows = check_parity(how.open(temporary, metadata), model, metadata)
@@ -127,17 +127,21 @@ def _on_cpu(model: nn.Module) -> nn.Module:
     return deepcopy(model).to("cpu", torch.float32)
 
 
-def _change(precision: str, model: nn.Module, calibration: str | Path | None, uint8: bool) -> Change | None:
+def _change(
+    precision: str, graph: nn.Module, model: nn.Module, calibration: str | Path | None, uint8: bool
+) -> Change | None:
     """Return what changes a model of ONNX to a precision."""
     if precision == "fp16":
         from gpvit.export.half import to_float16
 
         return to_float16
     if precision == "int8":
-        from gpvit.export.int8 import calibration_images, head_names, to_int8
+        from gpvit.export.int8 import calibration_images, linear_layers, to_int8
 
         assert calibration is not None
-        return partial(to_int8, images=calibration_images(model, calibration, uint8), heads=head_names(model))
+        return partial(
+            to_int8, images=calibration_images(model, calibration, uint8), layers=linear_layers(graph, model)
+        )
     return None
 
 
