@@ -33,17 +33,17 @@ def export(
 
     Args:
         model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or folder of a run.
-        out: File to write: .onnx, .xml of OpenVINO with a .bin beside it, or .pt2 of torch.export.
-        format: By default that of the ending; aoti is a .pt2 of machine code, and needs a C++ compiler.
-        precision: What the file computes in; fp16 and int8 are for onnx and openvino, bf16 for the others.
-        fixed: Height x width of all images, such as 224x224, for runtimes that must know it; by default any.
-        uint8: Take images as bytes, and answer with probabilities or label maps.
+        out: File to write: .onnx, .xml (OpenVINO, a .bin beside it) or .pt2 (torch.export).
+        format: By default that of the ending; aoti makes machine code, as a .pt2.
+        precision: fp16 is for onnx and openvino, bf16 for openvino, int8 for onnx.
+        fixed: Height x width of all images, such as 224x224; by default any.
+        uint8: Take bytes, and answer with probabilities or label maps.
         opset: Version of ONNX's operators, 18 to 23.
-        groups: Answer with the maps of each group propagation block as well.
+        groups: Answer with the maps of group propagation as well.
         weights: Tag or file of the weights, for a name without tag.
-        calibration: For int8: folder of images like those to come, which show the ranges of values.
-        data: For int8: dataset to score on before and after, as `gpvit evaluate` takes it.
-        max_drop: Most that the score may fall, of 1.
+        calibration: For int8: folder of images like those to come.
+        data: For int8: dataset to score on, as of `gpvit evaluate`.
+        max_drop: Most that this score may fall, of 1.
     """
     size = None if fixed is None else parse_size(fixed)
     if is_untrained(model, weights):

@@ -1,14 +1,19 @@
 """Exports a model: recorded as a graph, written in a format, compared with the model, and only then put in place."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
 from torch import nn
 
+from gpvit.data.files import list_images
 from gpvit.errors import UserError
 from gpvit.export.description import describe, in_chans_of
 from gpvit.export.formats import FORMATS, OPSETS, Change
@@ -20,6 +25,7 @@ from gpvit.io import located, replacing
 from gpvit.models.backbone import MIN_SIDE
 from gpvit.models.folding import fold
 from gpvit.runtime.metadata import Metadata
+from gpvit.zoo.exported import ExportedModel
 from gpvit.zoo.factory import is_untrained, open_model
 
 Format = Literal["onnx", "openvino", "pt2", "aoti"]
@@ -67,15 +73,18 @@ def export(
     """
     target = located(path)
     format = _format(target, format)
-    how = FORMATS[format]
     _check_settings(format, precision, fixed, opset)
     _check_calibration(precision, calibration, data, uint8)
     if not isinstance(model, nn.Module):
         if is_untrained(model):
             warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
         model = open_model(model)
-    model = model.eval()
-    graph = build_graph(fold(model), uint8, groups)
+    if isinstance(model, ExportedModel):
+        raise UserError(
+            f"{model.session.source} is an exported file already; export the checkpoint that it was made of"
+        )
+    model = _on_cpu(model.eval())
+    how, graph = FORMATS[format], build_graph(fold(model), uint8, groups)
     metadata = describe(
         model,
         tuple(graph.output_names),
@@ -84,10 +93,10 @@ def export(
         precision=precision,
         opset=opset if format in ("onnx", "openvino") else None,
     )
-    program = trace(graph, in_chans_of(model), uint8, fixed)
-    change = _change(precision, model, calibration, uint8) if format == "onnx" else None
-    parts = how.convert(program, metadata, change)
-    with replacing(target) as temporary:
+    with replacing(target) as temporary, _naming(target):  # what cannot be written to is told before minutes are spent
+        program = trace(graph, in_chans_of(model), uint8, fixed)
+        change = _change(precision, graph, model, calibration, uint8) if format == "onnx" else None
+        parts = how.convert(program, metadata, change)
         how.save(temporary, parts, metadata)
         rows = check_parity(how.open(temporary, metadata), model, metadata)
         if data is not None:
@@ -100,17 +109,39 @@ def export(
     return metadata
 
 
-def _change(precision: str, model: nn.Module, calibration: str | Path | None, uint8: bool) -> Change | None:
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Name the file that a full disk did not take, as the system does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
+
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    """Return a model that is on the CPU and in float32, as graphs are; else a copy that is."""
+    weight = next(model.parameters())
+    if (weight.device.type, weight.dtype) == ("cpu", torch.float32):
+        return model
+    return deepcopy(model).to("cpu", torch.float32)
+
+
+def _change(
+    precision: str, graph: nn.Module, model: nn.Module, calibration: str | Path | None, uint8: bool
+) -> Change | None:
     """Return what changes a model of ONNX to a precision."""
     if precision == "fp16":
         from gpvit.export.half import to_float16
 
         return to_float16
     if precision == "int8":
-        from gpvit.export.int8 import calibration_images, head_names, to_int8
+        from gpvit.export.int8 import calibration_images, linear_layers, to_int8
 
         assert calibration is not None
-        return partial(to_int8, images=calibration_images(model, calibration, uint8), heads=head_names(model))
+        return partial(
+            to_int8, images=calibration_images(model, calibration, uint8), layers=linear_layers(graph, model)
+        )
     return None
 
 
@@ -127,6 +158,10 @@ def _format(target: Path, format: str | None) -> Format:
     if format is None or endings[format] != target.suffix:
         listed = ", ".join(f"{suffix} for {name}" for name, suffix in endings.items())
         raise UserError(f"{target} ends in {target.suffix or 'nothing'!r}; the endings are {listed}")
+    if FORMATS[format].suffix == ".xml" and target.with_suffix(".bin").exists() and not target.exists():
+        raise UserError(
+            f"{target.with_suffix('.bin')}, where the weights would lie, is there already; name another file"
+        )
     if missing := [library for library in FORMATS[format].libraries if find_spec(library) is None]:
         raise UserError(f"to export to {format}, install {', '.join(missing)}: pip install 'gpvit[export]'")
     return format
@@ -147,7 +182,7 @@ def _check_settings(format: str, precision: str, fixed: tuple[int, int] | None, 
         raise UserError(f"opset {opset}: choose {OPSETS[0]} to {OPSETS[-1]}; ONNX Runtime reads 20 from its 1.17 on")
 
 
-def _check_calibration(precision: str, calibration: object, data: object, uint8: bool) -> None:
+def _check_calibration(precision: str, calibration: str | Path | None, data: str | Path | None, uint8: bool) -> None:
     if precision != "int8":
         if calibration is not None or data is not None:
             raise UserError(f"leave out calibration and data, which are for int8; the precision is {precision}")
@@ -156,5 +191,7 @@ def _check_calibration(precision: str, calibration: object, data: object, uint8:
             "int8 needs a folder of images like those to come, for the ranges of values: --calibration FOLDER; "
             "a few hundred suffice, and without them accuracy would be lost unseen"
         )
-    elif data is not None and uint8:
-        raise UserError("leave out data, or uint8: what takes bytes is not evaluated")
+    else:
+        list_images(calibration)  # which refuses a folder without any
+        if data is not None and uint8:
+            raise UserError("leave out data, or uint8: what takes bytes is not evaluated")

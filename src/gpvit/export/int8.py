@@ -1,6 +1,5 @@
 """A graph of ONNX with the products of its Linear layers in 8 bits, by the ranges of values that images show."""
 
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from torch import nn
 
 from gpvit.data.files import list_images
 from gpvit.export.onnx import quietly
@@ -18,7 +18,6 @@ from gpvit.runtime.images import read_image
 from gpvit.runtime.sessions import INPUT
 
 _PRODUCTS = ("MatMul", "Gemm")
-_IN_MODEL = re.compile(r"(network\.)?model\.")  # before a module's name, as a graph holds the model
 _MOST_IMAGES = 256  # whose ranges are taken; more change them hardly
 
 
@@ -42,18 +41,26 @@ def calibration_images(model: Any, folder: str | Path, uint8: bool) -> Iterator[
             yield read(model).transform()(image)[None].numpy()
 
 
-def to_int8(model: onnx.ModelProto, images: Iterator[np.ndarray], heads: tuple[str, ...]) -> onnx.ModelProto:
+def linear_layers(graph: nn.Module, model: Any) -> set[str]:
+    """Name the Linear layers of a graph, but for the last ones of its model, which depend on the classes."""
+    heads = getattr(model, "head_names", None) or model.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    names = {name for name, module in graph.named_modules() if isinstance(module, nn.Linear)}
+    return {name for name in names if not f"{name}.".partition("model.")[2].startswith(heads)}
+
+
+def to_int8(model: onnx.ModelProto, images: Iterator[np.ndarray], layers: set[str]) -> onnx.ModelProto:
     """Quantise the products of Linear layers, statically, by the ranges that they have on images.
 
-    Left in float32 are products of two things computed, such as attention's, convolutions, and the last layers, whose
-    names in the model begin with one of `heads`: all of them cost accuracy out of proportion.
+    Products of two things computed, such as attention's, and convolutions stay in float32: they cost accuracy out of
+    proportion.
+
+    Args:
+        model: A graph whose nodes have the names of their modules.
+        images: What the graph takes, batch by batch.
+        layers: Names of the Linear layers.
     """
-    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
-    linear = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in _PRODUCTS and node.input[1] in weights and not _IN_MODEL.sub("", node.name).startswith(heads)
-    ]
+    products = [node.name for node in model.graph.node if node.op_type in _PRODUCTS and _module(node) in layers]
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, given)
@@ -64,7 +71,7 @@ def to_int8(model: onnx.ModelProto, images: Iterator[np.ndarray], heads: tuple[s
                 _Reader(images),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_PRODUCTS),
-                nodes_to_quantize=linear,
+                nodes_to_quantize=products,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 extra_options={"OpTypesToExcludeOutputQuantization": list(_PRODUCTS)},
@@ -72,10 +79,8 @@ def to_int8(model: onnx.ModelProto, images: Iterator[np.ndarray], heads: tuple[s
         return onnx.load(written)
 
 
-def head_names(model: Any) -> tuple[str, ...]:
-    """Name the last layers, which depend on the classes, in the model."""
-    names = getattr(model, "head_names", None) or model.pretrained_cfg.get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
+def _module(node: onnx.NodeProto) -> str:
+    return node.name.rpartition("/")[0]
 
 
 class _Reader(CalibrationDataReader):

@@ -5,6 +5,7 @@ the installed packages carry are seen, and noise four times. What is compared is
 as a part of the largest value, and how much of what follows from it, classes and labels, is the same.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -72,6 +73,8 @@ def check_parity(run: Run, model: nn.Module, metadata: Metadata) -> list[dict[st
             row = {"size": "x".join(map(str, size)), "batch": len(images), "output": name}
             rows.append({**row, **measured[name]})
             _require(rows[-1], metadata.precision, tolerance)
+    if metadata.task == "detection" and not any(row.get("objects") for row in rows):
+        warnings.warn("the model finds nothing in the photographs, so that no boxes could be compared", stacklevel=3)
     return rows
 
 
