@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +27,13 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch built without a device's support asserts
         reason = str(error).splitlines()[0]
         raise UserError(f"device {str(device)!r} cannot be used here: {reason}; choose 'cpu'") from error
+
+
+def place(model: Any, device: str | torch.device | None = None) -> Any:
+    """Move a model to the device asked for, or else to this machine's accelerator, if it can leave the CPU at all."""
+    if device is None and getattr(model, "stays_on_cpu", False):
+        return model
+    return model.to(choose_device(device))
 
 
 def peak_memory(device: torch.device) -> int | None:

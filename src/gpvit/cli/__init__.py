@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "models": "list the models, their size and their published scores",
     "train": "train from a recipe (YAML), any setting overridable",
     "sanity": "try a recipe out in minutes: check shapes and labels, overfit one batch, estimate time and memory",
+    "export": "write a model as a file for ONNX Runtime, OpenVINO or torch, compared with the model",
     "evaluate": "score a checkpoint on a dataset, and compare with the published score",
     "predict": "classify or segment images, or detect objects in them",
     "groups": "draw what the groups of each group propagation block look at",

@@ -33,7 +33,8 @@ def benchmark(
     """Measure time and memory of models side by side, in interleaved rounds.
 
     Args:
-        models: Names of the models; any timm name will do.
+        models: Names of the models; any timm name will do. Exported files run on the CPU, in their own runtime and
+            precision, with as many threads as torch.
         size: Image height x width in pixels; several, separated by commas, are all measured.
         batch_size: Images per step; several, separated by commas, are all measured.
         mode: Inference, or a training step: forward, backward and AdamW.

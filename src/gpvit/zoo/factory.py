@@ -14,7 +14,8 @@ from gpvit.io import located
 from gpvit.models.backbone import GPViT
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
-from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint, weights_file
+from gpvit.zoo.exported import open_exported
+from gpvit.zoo.files import EXPORTED, Checkpoint, load_weights, read_checkpoint, weights_file
 from gpvit.zoo.hub import published_weights
 from gpvit.zoo.hub_folder import check_config
 
@@ -111,14 +112,15 @@ def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Modu
     """Create or load a model by whatever names it, in evaluation mode.
 
     That is a name of the catalog, with a tag of published weights (``"gpvit_l1.in1k"``) or without, and then maybe with
-    `weights` as :func:`gpvit.create_model` takes them; or what :func:`gpvit.load` takes.
+    `weights` as :func:`gpvit.create_model` takes them; the path of an exported file (see
+    :class:`gpvit.zoo.exported.ExportedModel`); or what :func:`gpvit.load` takes.
     """
     path = _file_of(source)
     if path is None:
         return create_model(str(source), weights).eval()
     if weights is not None:
         raise UserError(f"{source} brings its own weights; leave out {str(weights)!r}, or name a model of the catalog")
-    return load(path)
+    return open_exported(path) if path.suffix in EXPORTED else load(path)
 
 
 def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
@@ -129,7 +131,9 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
 def _file_of(source: str | Path) -> Path | None:
     """Return the file that a source stands for, or None if it is a name of the catalog."""
     path = located(source)
-    is_path = isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt") or len(path.parts) > 1
+    is_path = (
+        isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt", *EXPORTED) or len(path.parts) > 1
+    )
     is_run = path.is_dir() and str(source).partition(".")[0] not in MODELS
     return weights_file(path) if is_path or is_run or path.is_file() else None
 

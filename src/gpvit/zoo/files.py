@@ -7,15 +7,14 @@ ever unpickled but tensors and plain data.
 
 import argparse
 import json
-import math
 import pickle
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -27,49 +26,14 @@ from gpvit.errors import UserError
 from gpvit.io import located, replacing
 from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
+from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts, check_values
 from gpvit.version import __version__
 from gpvit.zoo.huggingface import CONFIG, SCHEME, WEIGHTS, fetch
 from gpvit.zoo.official import convert_official, is_official
 from gpvit.zoo.openmmlab import HARMLESS, inputs_of, without_averages
 
-
-class Fact(NamedTuple):
-    """What a file may say under a key: values such as the example, and of these the ones that are accepted."""
-
-    example: Any
-    accepted: str = "any"
-    accepts: Callable[[Any], bool] = lambda value: True
-
-
-_SIDE = 32  # of the smallest input that a GPViT takes
-_PIXELS = 2**24  # of an input that a file asks for; a larger one would exhaust the memory
-
-PREPROCESSING_KEYS: dict[str, Fact] = {
-    "input_size": Fact(
-        (3, 224, 224),
-        f"channels, height and width, {_SIDE} pixels or more a side, of at most {_PIXELS:,} pixels",
-        lambda value: len(value) == 3 and value[0] > 0 and min(value[1:]) >= _SIDE and value[1] * value[2] <= _PIXELS,
-    ),
-    "mean": Fact((0.5,), "a number for each channel", lambda value: value and all(map(math.isfinite, value))),
-    "std": Fact((0.5,), "numbers above 0", lambda value: value and all(0 < each < math.inf for each in value)),
-    "interpolation": Fact("bicubic"),
-    "crop_pct": Fact(0.875, "a part of 1", lambda value: 0 < value <= 1),
-    "max_size": Fact(
-        (2048, 512),
-        f"a long and a short side, of at most {_PIXELS:,} pixels",
-        lambda value: len(value) == 2 and value[0] >= value[1] > 0 and value[0] * value[1] <= _PIXELS,
-    ),
-    "size_divisor": Fact(32, "1 to 1024", lambda value: 1 <= value <= 1024),
-    "label_names": Fact(("cat",), "names", bool),
-    "label_colors": Fact(
-        ((0, 0, 0),),
-        "red, green and blue from 0 to 255",
-        lambda value: all(len(color) == 3 and min(color) >= 0 and max(color) <= 255 for color in value),
-    ),
-    "category_ids": Fact((1,), "numbers, each once", lambda value: len({*value}) == len(value)),
-}
-"""What a file may tell of images and classes, named as in timm's ``pretrained_cfg``."""
-
+EXPORTED = (".onnx", ".xml", ".pt2")
+"""What the names of exported files end in, which hold a graph."""
 _PARTS = ("state_dict_ema", "model_ema", "state_dict")
 """Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
 _IN_FOLDERS = ("best.safetensors", "last.safetensors", WEIGHTS)
@@ -164,6 +128,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         lacking = f", which holds none of {', '.join(_IN_FOLDERS)}" if path.is_dir() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
+    if path.suffix in EXPORTED:
+        raise UserError(
+            f"{path} is an exported file: a graph, and no weights that a model could be built with; give it to "
+            f"gpvit.Predictor, or to `gpvit predict {path} photo.jpg`"
+        )
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except UserError as error:
@@ -214,45 +183,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
         return Checkpoint(tensors)
     description = json.loads(metadata["gpvit"])
     check_values("metadata", description, _METADATA)
-    check_inputs(description.get("inputs") or {})
+    check_facts("inputs", description.get("inputs") or {}, PREPROCESSING_KEYS)
     return Checkpoint(tensors, **{key: value for key, value in description.items() if value is not None})
-
-
-def check_inputs(inputs: Any) -> None:
-    """Refuse what a file's metadata must not say of images and classes; its name is to stand before the message."""
-    check_values("inputs", inputs, {key: fact.example for key, fact in PREPROCESSING_KEYS.items()})
-    for key, value in inputs.items():
-        if value is not None and not PREPROCESSING_KEYS[key].accepts(value):
-            raise UserError(f"sets {key} in its inputs to {value!r:.100}; it takes {PREPROCESSING_KEYS[key].accepted}")
-
-
-def check_values(where: str, given: Any, known: dict[str, Any]) -> None:
-    """Refuse plain data that are no mapping, or a key whose value is unlike its example, a part of a file's metadata.
-
-    An example of None allows anything, and a tuple's element stands for all. The file's name is to stand before the
-    message.
-    """
-    if not isinstance(given, dict):
-        raise UserError(f"is not as gpvit.save writes it: {where} must be a mapping; got {given!r:.100}")
-    for key, value in given.items():
-        if key not in known:
-            raise UserError(
-                f"sets {key!r} in its {where}, which gpvit {__version__} takes from no file; it is of another version, "
-                "or not as gpvit.save writes it"
-            )
-        if not _is_like(value, known[key]):
-            raise UserError(
-                f"sets {key} in its {where} to {value!r:.100}; allowed are values such as {known[key]!r:.100}"
-            )
-
-
-def _is_like(value: Any, example: Any) -> bool:
-    if value is None or example is None:
-        return True
-    if isinstance(value, list | tuple) and not isinstance(example, str | dict):
-        element = (example or (None,))[0] if isinstance(example, tuple) else example
-        return all(each is not None and _is_like(each, element) for each in value)
-    return type(value) is type(example) or (type(value) is int and isinstance(example, float))
 
 
 def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False) -> None:

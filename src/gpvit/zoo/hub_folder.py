@@ -11,12 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from gpvit.data.images import read_image
 from gpvit.errors import UserError
 from gpvit.io import located, read_json, replacing, sha256
 from gpvit.models.variants import VARIANTS
+from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts
+from gpvit.runtime.images import read_image
 from gpvit.version import __version__
-from gpvit.zoo.files import PREPROCESSING_KEYS, Checkpoint, check_inputs, read_checkpoint, write_checkpoint
+from gpvit.zoo.files import Checkpoint, read_checkpoint, write_checkpoint
 from gpvit.zoo.huggingface import CARD, CONFIG, WEIGHTS
 from gpvit.zoo.model_card import CERTIFICATE, PICTURE, Card, render_card
 
@@ -154,7 +155,7 @@ def check_config(path: Path, checkpoint: Checkpoint) -> Checkpoint:
         raise UserError(f"{file} crops images by {cfg['crop_mode']!r}; gpvit knows center alone, so use timm itself")
     inputs = {key: value for key, value in {**config, **cfg}.items() if key in PREPROCESSING_KEYS}
     try:
-        check_inputs(inputs)
+        check_facts("inputs", inputs, PREPROCESSING_KEYS)
     except UserError as error:
         raise UserError(f"{file} {error}") from error
     return replace(checkpoint, name=name, kwargs={**arguments, "num_classes": classes}, inputs=inputs)

@@ -1,15 +1,19 @@
 """Object detection and instance segmentation, from files to batches: images with boxes, labels and masks."""
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={
-        "annotations": ["Annotations", "read_annotations"],
-        "categories": ["Categories"],
-        "coco": ["COCO", "CocoFolder"],
-        "digit_scenes": ["DigitScenes"],
-        "module": ["DetectionData", "Sample"],
-        "results": ["coco_results", "write_coco_results"],
+    {
+        "Annotations": ".annotations",
+        "read_annotations": ".annotations",
+        "Categories": ".categories",
+        "COCO": ".coco",
+        "CocoFolder": ".coco",
+        "DigitScenes": ".digit_scenes",
+        "DetectionData": ".module",
+        "Sample": ".module",
+        "coco_results": ".results",
+        "write_coco_results": ".results",
     },
 )

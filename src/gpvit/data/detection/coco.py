@@ -9,10 +9,10 @@ from gpvit.data.detection.annotations import Annotations, Objects, read_annotati
 from gpvit.data.detection.file_names import find_files
 from gpvit.data.detection.module import DetectionData, Sample, Samples
 from gpvit.data.detection.segmentations import rasterise
-from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
 from gpvit.errors import UserError
 from gpvit.io import located
+from gpvit.runtime.images import read_image
 
 
 class CocoFolder(DetectionData):
