@@ -35,7 +35,7 @@ def test_a_folder_is_written_measured_and_pushed(weights, tmp_path, capsys):
         assert main(["hub", "push", str(folder), "me/digits", "--private", "--revision", "v1"]) == 0
         assert f"{hub.address}/me/digits/commit/" in capsys.readouterr().out
         photo = tmp_path / "flower.png"
-        gpvit.data.images.Image.fromarray(load_sample_image("flower.jpg")).save(photo)
+        gpvit.runtime.images.Image.fromarray(load_sample_image("flower.jpg")).save(photo)
         answers = []
         for model in (str(weights), str(folder), "hf-hub:me/digits@v1"):
             assert main(["predict", model, str(photo), "--json"]) == 0

@@ -77,6 +77,10 @@ class ExportedModel(nn.Module):
             )
         return self
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedModel":
+        """Return itself: nothing in it changes, and a session has no copy."""
+        return self
+
     def run(self, images: torch.Tensor | np.ndarray) -> dict[str, torch.Tensor]:
         """Run the graph on images as it takes them; the outputs by name."""
         outputs = self.session.run(np.ascontiguousarray(images))
