@@ -202,8 +202,9 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     whole = replace(preprocessing, input_size=(channels, seen.height, seen.width), crop_pct=1.0)
     weight = next(model.parameters())
     images = whole.transform()(seen)[None].to(weight.device, weight.dtype)
-    exported = isinstance(model, ExportedModel)
-    maps, stride = (model.group_maps(images), STRIDE) if exported else _group_maps(model, images)
+    maps, stride = (
+        (model.group_maps(images), STRIDE) if isinstance(model, ExportedModel) else _group_maps(model, images)
+    )
     rows, columns = (math.ceil(side / stride) for side in (seen.height, seen.width))
     blocks = []
     for index, of_block in maps.items():

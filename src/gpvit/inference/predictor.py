@@ -76,22 +76,23 @@ class Predictor(Generic[R]):
         if precision not in ("float32", "bfloat16", "float16"):
             raise UserError(f"precision {precision!r}: choose float32, bfloat16 or float16")
         source = ""
-        if not isinstance(model, nn.Module):
-            name, model = model, place(open_model(model), device)
-            source = f"{name}: "
-            if is_untrained(name):
-                warnings.warn(f"{name} has no weights, so its predictions are arbitrary", stacklevel=2)
-        elif device is not None:
-            model = place(model, device)
-        if (task := task_of(model)) not in TASKS:
-            raise UserError(f"{type(model).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
+        if isinstance(model, nn.Module):
+            network = model if device is None else place(model, device)
+        else:
+            source, network = f"{model}: ", place(open_model(model), device)
+            if is_untrained(model):
+                warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
+        if (task := task_of(network)) not in TASKS:
+            raise UserError(f"{type(network).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
+        if precision != "float32" and isinstance(network, ExportedModel):
+            raise UserError(
+                f"{source}computes in {network.metadata.precision}, as it was exported; leave out precision"
+            )
         try:
-            self._task = TASKS[task](model.eval(), inferer)
+            self._task = TASKS[task](network.eval(), inferer)
         except UserError as error:
             raise UserError(f"{source}{error}") from error
-        if precision != "float32" and isinstance(model, ExportedModel):
-            raise UserError(f"{source}computes in {model.metadata.precision}, as it was exported; leave out precision")
-        self.model: nn.Module = model
+        self.model: nn.Module = network
         self.preprocessing = self._task.preprocessing
         self.class_names = self._task.class_names
         self.batch_size = self._task.batch_size if batch_size is None else batch_size

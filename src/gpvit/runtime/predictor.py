@@ -82,7 +82,7 @@ class Predictor:
         boxes, labels, scores = (outputs[name][0] for name in ("boxes", "labels", "scores"))
         if self.metadata.input == "float":
             seen, _ = fitted_sizes(size, self.metadata.preprocessing["max_size"], 1)
-            boxes = boxes * np.tile(np.float32(size[::-1]) / np.float32(seen[::-1]), 2)
+            boxes = boxes * np.tile(np.array(size[::-1], np.float32) / np.array(seen[::-1], np.float32), 2)
         found = labels > 0  # the other places are unused
         masks = outputs["masks"][0][found] if "masks" in outputs else None
         return Objects(boxes[found], labels[found], scores[found], self.class_names, size, masks)

@@ -78,8 +78,9 @@ class Objects:
         """Keep the objects from a minimum score up."""
         kept = self.scores >= score
         masks = None if self.mask_probabilities is None else self.mask_probabilities[kept]
-        parts = {"boxes": self.boxes[kept], "labels": self.labels[kept], "scores": self.scores[kept]}
-        return replace(self, **parts, mask_probabilities=masks)
+        return replace(
+            self, boxes=self.boxes[kept], labels=self.labels[kept], scores=self.scores[kept], mask_probabilities=masks
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the image's size, and the objects."""
