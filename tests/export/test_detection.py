@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import gpvit  # noqa: F401  timm learns the models
 from gpvit.export.detection import DetectionGraph, fitted_size_in_integers
-from gpvit.export.suppression import onnx_translations
+from gpvit.export.translations import onnx_translations
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.inputs import fitted_size
 from gpvit.models.detection.mask_rcnn import MaskRCNN

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ops.test_suppression import candidates
 
-from gpvit.export.suppression import onnx_translations
+from gpvit.export.translations import onnx_translations
 from gpvit.ops.suppression import ABSENT, suppress
 
 OVERLAPS = (0.5, 0.7)
