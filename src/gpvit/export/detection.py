@@ -73,7 +73,7 @@ class DetectionGraph(nn.Module):
         padded, size = fit_and_pad(images, fitted)
         features = list(self.model.backbone(padded).values())
         # Filled, not copied from a list, which would fix them in a graph.
-        sizes = _tiled(size), _tiled(torch.stack([size.new_full((), side) for side in given]))
+        sizes = _tiled(size), _tiled(torch.cat([size.new_full((1,), side) for side in given]))
         if isinstance(self.model, RetinaNet):
             return _detect_in_one_stage(self.model, features, *sizes)
         return _detect_in_two_stages(self.model, features, *sizes)
