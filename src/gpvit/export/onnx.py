@@ -13,7 +13,7 @@ import torch
 from onnxscript.optimizer import fold_constants
 from torch.export import ExportedProgram
 
-from gpvit.export.suppression import onnx_translations
+from gpvit.export.translations import onnx_translations
 from gpvit.runtime.sessions import INPUT
 
 
