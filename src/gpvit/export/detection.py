@@ -18,12 +18,14 @@ from torchvision.ops import roi_align
 
 from gpvit.errors import UserError
 from gpvit.models.detection.assign import bounded_deltas
-from gpvit.models.detection.inputs import DIVISOR, Maps, Size
+from gpvit.models.detection.fitting import fit_and_pad
+from gpvit.models.detection.inputs import Maps
 from gpvit.models.detection.mask_rcnn import MaskRCNN
 from gpvit.models.detection.retinanet import RetinaNet
 from gpvit.models.detection.roi_heads import AlignedPyramidPool
 from gpvit.ops.suppression import ABSENT, suppress
 
+Outputs = tuple[torch.Tensor, ...]
 _NOWHERE = (-1e4, -1e4, 1 - 1e4, 1 - 1e4)
 """A box beyond any image, all samples of which are zero; of an empty one OpenVINO makes not a number."""
 
@@ -56,76 +58,66 @@ class DetectionGraph(nn.Module):
         self.uint8 = uint8
         self.output_names = ["boxes", "labels", "scores", *(["masks"] if model.has_masks else [])]
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, images: torch.Tensor) -> Outputs:
         """Detect objects, best first; unused places have score 0, label 0 and an empty box.
 
         Returns:
             Boxes ``(B, M, 4)`` in pixels of the given image, labels ``(B, M)`` from 1 and scores ``(B, M)``; of Mask
             R-CNN also masks ``(B, M, 28, 28)``, probabilities within each box.
         """
-        given = (images.shape[1], images.shape[2]) if self.uint8 else (images.shape[2], images.shape[3])
-        if self.uint8:
-            images = self._prepared(images)
-        size = (images.shape[2], images.shape[3])
-        bottom, right = ((side + DIVISOR - 1) // DIVISOR * DIVISOR - side for side in size)
-        features = list(self.model.backbone(F.pad(images, (0, right, 0, bottom))).values())
-        if isinstance(self.model, RetinaNet):
-            return _detect_in_one_stage(self.model, features, size, given)
-        return _detect_in_two_stages(self.model, features, size, given)
-
-    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         transform = self.model.transform
-        normalised = transform.normalize(images.permute(0, 3, 1, 2).float() / 255)
-        size = fitted_size_in_integers((images.shape[1], images.shape[2]), transform.min_size[-1], transform.max_size)
-        return F.interpolate(normalised, size, mode="bilinear", align_corners=False)
+        given, fitted = images.shape[1:3] if self.uint8 else images.shape[2:], []
+        if self.uint8:
+            images = transform.normalize(images.permute(0, 3, 1, 2).float() / 255)
+            fitted = [transform.min_size[-1], transform.max_size]
+        padded, size = fit_and_pad(images, fitted)
+        features = list(self.model.backbone(padded).values())
+        # Filled, not copied from a list, which would fix them in a graph.
+        sizes = _tiled(size), _tiled(torch.cat([size.new_full((1,), side) for side in given]))
+        if isinstance(self.model, RetinaNet):
+            return _detect_in_one_stage(self.model, features, *sizes)
+        return _detect_in_two_stages(self.model, features, *sizes)
 
 
-def fitted_size_in_integers(size: Size, short: int, long: int) -> Size:
-    """Do as ``fitted_size`` in integers, which a graph may compute for every size and runtime alike.
-
-    Of ten thousand sizes less than one has a side that ends at half a pixel exactly, which is rounded up here and by
-    the rounding of floats sometimes down there.
-    """
-    least, most = torch.sym_min(*size), torch.sym_max(*size)
-    fits = (((2 * side * short + least) // (2 * least), (2 * side * long + most) // (2 * most)) for side in size)
-    height, width = (torch.sym_max(torch.sym_min(*both), 1) for both in fits)
-    return height, width
+def _tiled(size: torch.Tensor) -> torch.Tensor:
+    """Turn height and width into width, height, width, height."""
+    return size.flip(0).repeat(2)
 
 
-def _detect_in_one_stage(model: RetinaNet, features: Maps, size: Size, given: Size) -> tuple[torch.Tensor, ...]:
+def _detect_in_one_stage(model: RetinaNet, features: Maps, size: torch.Tensor, given: torch.Tensor) -> Outputs:
     logits, deltas = model.predict(features)
     anchors = model.anchor_generator(features)
     levels = _best_pairs(logits, deltas, anchors, model.box_coder, model.topk_candidates, model.score_thresh)
     boxes, scores, labels = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
-    boxes = _resized(_clipped(boxes, size), size, given)
+    boxes = _clipped(boxes, size) * (given / size)
     of_class = torch.arange(1, model.num_classes + 1, device=labels.device)[:, None] == labels[:, None]  # (B, K, N)
     kept = suppress(boxes, scores[:, None].where(of_class, ABSENT), model.nms_thresh).amax(dim=1)
     scores, index = _best(kept, model.detections_per_img)
     return _found(_take(boxes, index), labels.gather(1, index), scores)
 
 
-def _detect_in_two_stages(model: MaskRCNN, features: Maps, size: Size, given: Size) -> tuple[torch.Tensor, ...]:
+def _detect_in_two_stages(model: MaskRCNN, features: Maps, size: torch.Tensor, given: torch.Tensor) -> Outputs:
     heads = model.roi_heads
     proposals, exists = _propose(model, features, size)
     count = proposals.shape[1]
     logits, deltas = heads.box_predictor(heads.box_head(_pool(heads.box_roi_pool, features, proposals)))
     decoded = heads.box_coder.decode_single(bounded_deltas(deltas, heads.box_coder), proposals.flatten(0, 1))
     boxes = decoded.unflatten(1, (-1, 4)).unflatten(0, (-1, count)).transpose(1, 2)  # (B, K, N, 4)
-    boxes = _resized(_clipped(boxes, size), size, given)
+    boxes = _clipped(boxes, size) * (given / size)
     scores = logits.softmax(dim=1)[:, 1:].unflatten(0, (-1, count)).transpose(1, 2)  # (B, K, N)
     scores = scores.where((scores > heads.score_thresh) & exists[:, None], ABSENT)
     kept = suppress(boxes.flatten(0, 1), scores.flatten(0, 1)[:, None], heads.nms_thresh)
     scores, index = _best(kept.view(-1, model.num_classes * count), heads.detections_per_img)
     boxes, labels, scores = _found(_take(boxes.flatten(1, 2), index), index // count + 1, scores)
 
-    pooled = _pool(heads.mask_roi_pool, features, _resized(boxes, given, size))
+    pooled = _pool(heads.mask_roi_pool, features, boxes * (size / given))
     masks = heads.mask_predictor(heads.mask_head(pooled)).float()  # (B * M, K, 28, 28)
     own = (labels - 1).clamp(min=0).view(-1, 1, 1, 1).expand(-1, 1, *masks.shape[2:])
     masks = masks.gather(1, own).sigmoid().view(-1, scores.shape[1], *masks.shape[2:])
     return boxes, labels, scores, masks.where((labels > 0)[..., None, None], 0.0)
 
 
-def _propose(model: MaskRCNN, features: Maps, size: Size) -> tuple[torch.Tensor, torch.Tensor]:
+def _propose(model: MaskRCNN, features: Maps, size: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Propose boxes ``(B, N, 4)``, best first, and tell which of them exist, ``(B, N)``."""
     rpn = model.rpn
     logits, deltas = (
@@ -169,7 +161,7 @@ def _best(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]
     return best, index.where(best >= 0, 0)
 
 
-def _found(boxes: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _found(boxes: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor) -> Outputs:
     """Empty the places of boxes, labels and scores that hold none."""
     exists = scores >= 0
     return boxes.where(exists[..., None], 0.0), labels.where(exists, 0), scores.where(exists, 0.0)
@@ -180,18 +172,8 @@ def _take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
 
 
-def _clipped(boxes: torch.Tensor, size: Size) -> torch.Tensor:
-    return boxes.clamp(min=0).minimum(_sides(size, boxes))
-
-
-def _resized(boxes: torch.Tensor, size: Size, new_size: Size) -> torch.Tensor:
-    return boxes * (_sides(new_size, boxes) / _sides(size, boxes))
-
-
-def _sides(size: Size, boxes: torch.Tensor) -> torch.Tensor:
-    """Return width, height, width, height as a tensor that is filled, not copied from a list that fixes the size."""
-    height, width = (boxes.new_full((), side) for side in size)
-    return torch.stack([width, height, width, height])
+def _clipped(boxes: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    return boxes.clamp(min=0).minimum(size)
 
 
 def _pool(pool: AlignedPyramidPool, features: Maps, boxes: torch.Tensor) -> torch.Tensor:

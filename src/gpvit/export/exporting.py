@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
@@ -84,7 +84,8 @@ def export(
             f"{model.session.source} is an exported file already; export the checkpoint that it was made of"
         )
     model = _on_cpu(model.eval())
-    how, graph = FORMATS[format], build_graph(fold(model), uint8, groups)
+    how = FORMATS[format]
+    graph: Any = build_graph(fold(model), uint8, groups)
     metadata = describe(
         model,
         tuple(graph.output_names),
@@ -164,7 +165,7 @@ def _format(target: Path, format: str | None) -> Format:
         )
     if missing := [library for library in FORMATS[format].libraries if find_spec(library) is None]:
         raise UserError(f"to export to {format}, install {', '.join(missing)}: pip install 'gpvit[export]'")
-    return format
+    return cast(Format, format)
 
 
 def _check_settings(format: str, precision: str, fixed: tuple[int, int] | None, opset: int) -> None:

@@ -78,7 +78,7 @@ def _to_openvino(program: ExportedProgram, metadata: Metadata, change: Change | 
 
 def _save_openvino(path: Path, parts: Parts, metadata: Metadata) -> None:
     path.with_suffix(".bin").write_bytes(parts[1])
-    path.write_bytes(seal_openvino(*parts, metadata))
+    path.write_bytes(seal_openvino(parts[0], parts[1], metadata))
 
 
 def _to_pt2(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:

@@ -33,8 +33,8 @@ def calibration_images(model: Any, folder: str | Path, uint8: bool) -> Iterator[
             pixels = np.asarray(image)
             yield pixels[None] if pixels.ndim == 3 else pixels[None, ..., None]
         elif task_of(model) == "detection":
-            pixels = torch.from_numpy(np.array(image)).view(image.height, image.width, -1).permute(2, 0, 1)
-            batch, _ = model.transform([pixels / 255])
+            floats = torch.from_numpy(np.array(image)).view(image.height, image.width, -1).permute(2, 0, 1) / 255
+            batch, _ = model.transform([floats])
             yield batch.tensors.numpy()
         else:
             read = preprocessing_of if task_of(model) == "classification" else segmentation_preprocessing_of

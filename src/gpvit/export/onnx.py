@@ -13,23 +13,23 @@ import torch
 from onnxscript.optimizer import fold_constants
 from torch.export import ExportedProgram
 
-from gpvit.export.suppression import onnx_translations
+from gpvit.export.translations import onnx_translations
 from gpvit.runtime.sessions import INPUT
 
 
 def to_onnx(program: ExportedProgram, output_names: tuple[str, ...], opset: int) -> onnx.ModelProto:
     """Write a recorded graph in ONNX: one file, whose weights are inside."""
-    example, options = tuple(program.example_inputs[0]), {"input_names": [INPUT], "output_names": list(output_names)}
     with quietly():
         written = torch.onnx.export(
             program,
-            example,
+            tuple(program.example_inputs[0]),
+            input_names=[INPUT],
+            output_names=list(output_names),
             dynamo=True,
             opset_version=opset,
             optimize=False,
             verbose=False,
             custom_translation_table=onnx_translations(),
-            **options,
         )
         assert written is not None
         _tidy(written.model)

@@ -83,7 +83,7 @@ def _compare_objects(
 ) -> dict[str, dict[str, float]]:
     """Measure the outputs of a detector; differences of boxes are parts of the image's side."""
     limits = metadata.thresholds
-    own = {name: found[name] for name in ("boxes", "labels", "scores", "masks") if name in found}
+    own = {name: values for name, values in found.items() if name in ("boxes", "labels", "scores", "masks")}
     margin = 2 * tolerance.difference
     rows = compare_detections(own, expected, tolerance.overlap, margin, int(limits["detections"]), limits["score"])
     rows["boxes"]["difference"] /= side
@@ -133,7 +133,9 @@ def _batches(metadata: Metadata) -> Iterator[np.ndarray]:
     """Give batches of one and of three images, the last of these noise, of every size."""
     names, noise, taken = photograph_names(), np.random.default_rng(0), 0
     height, width = (min(side, _LARGEST) for side in metadata.preprocessing["input_size"][1:])
-    sizes = [(height, width), *_SIZES] if metadata.fixed_size is None else [tuple(metadata.fixed_size)] * 4
+    sizes = [(height, width), *_SIZES]
+    if metadata.fixed_size is not None:
+        sizes = [(metadata.fixed_size[0], metadata.fixed_size[1])] * 4
     for size in sizes:
         photographs = [_pixels(names[(taken + i) % len(names)], size, metadata.in_chans) for i in range(3)]
         taken += 3
