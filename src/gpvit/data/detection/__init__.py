@@ -5,10 +5,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "annotations": ["Annotations", "read_annotations"],
+        "annotations": ["Annotations"],
         "categories": ["Categories"],
-        "coco": ["COCO", "CocoFolder"],
+        "coco": ["read_annotations"],
         "digit_scenes": ["DigitScenes"],
+        "folders": ["COCO", "CocoFolder", "ObjectFolder", "VOCFolder", "YOLOFolder"],
         "module": ["DetectionData", "Sample"],
         "results": ["coco_results", "write_coco_results"],
     },
