@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
+    "data": "put a real dataset that a software package carries in place",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
     "convert": "turn an official checkpoint into a self-describing file",
 }

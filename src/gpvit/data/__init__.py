@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classification.digits": ["Digits"],
+        "classification.elpv": ["ELPV"],
+        "classification.fashion_mnist": ["FashionMNIST"],
         "classification.folders": ["ImageFolder"],
         "classification.module": ["ClassificationData"],
         "classification.shards": ["Shards"],

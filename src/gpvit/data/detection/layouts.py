@@ -85,7 +85,7 @@ class Part(NamedTuple):
             notes.add(f"annotation files without an image ({len(alone)}), left out", alone[0])
         if not any(name in texts for name in names):
             raise UserError(
-                f"{folder} holds no {extensions[0]} file of the name of an image of {self.images}; {_LAYOUTS}"
+                f"{folder} holds no {extensions[0]} file of the name of an image in {self.images}; {_LAYOUTS}"
             )
         for name in names:
             if name not in texts:
