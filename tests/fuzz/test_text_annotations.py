@@ -53,13 +53,6 @@ def test_wrong_xml(root, content, drop):
     holds(lambda: read_all(VOCFolder(root, masks=False, drop_invalid=drop)), root)
 
 
-PLACES = {
-    "val_annotations": "annotations/val",
-    "train_images": "images/train",
-    "train_annotations": "annotations/train",
-}
-
-
 @given(
     content=documents(LINES).map(lined) | files({"": YOLO}).map(lambda file: file[1]),
     drop=st.booleans(),
@@ -72,10 +65,7 @@ def test_wrong_lines(root, content, drop, masks):
     holds(lambda: read_all(YOLOFolder(root, masks, drop)), root)
 
 
-@given(
-    content=files({"": NAMES}).map(lambda file: file[1])
-    | st.sampled_from(TEXTS).map(lambda t: t.encode(errors="replace"))
-)
+@given(content=files({"": NAMES}).map(lambda file: file[1]) | st.sampled_from(TEXTS).map(encoded))
 def test_wrong_lists_of_classes(root, content):
     for part in ("train", "val"):
         text(root / "labels" / part / "1.txt", YOLO)
