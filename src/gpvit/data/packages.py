@@ -3,14 +3,15 @@
 import gzip
 import hashlib
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from typing import NamedTuple
+from zipfile import ZipFile
 
 from gpvit.data.classification.fashion_mnist import DEBIAN_FOLDER, FILES
 from gpvit.errors import UserError, nearest
@@ -24,25 +25,17 @@ _PHOTOGRAPHS = (
 )
 
 
-@dataclass(frozen=True)
-class Packaged:
-    """A dataset within a package.
-
-    Args:
-        title: What it is.
-        licence: Under which terms, and what they forbid.
-        source: Whose it is: the publication to cite.
-        package: Name and version of the package that carries it.
-        place: Writes it into a folder, from the package's file or folder.
-        digest: SHA-256 of the package's file; None where `place` compares those of the dataset's files.
-    """
+class Packaged(NamedTuple):
+    """A dataset within a package: what it is, under which licence, whose, and where it is found."""
 
     title: str
     licence: str
     source: str
     package: str
-    place: Callable[[Path, Path], None]
+    read: Callable[[Path], Iterator[tuple[str, bytes]]]
+    """Gives the dataset's files, by their paths, from the package's file or folder."""
     digest: str | None = None
+    """SHA-256 of the package's file; None where `read` compares those of the dataset's files."""
 
 
 def put_in_place(name: str, out: str | Path, package: str | Path | None = None) -> Packaged:
@@ -55,7 +48,7 @@ def put_in_place(name: str, out: str | Path, package: str | Path | None = None) 
             folder with its files. By default pip fetches it, without what it depends on.
 
     Raises:
-        FileNotFoundError: Fashion-MNIST's folder is not there.
+        FileNotFoundError: The package's file or folder is not there.
         UserError: There is no such dataset, the folder holds files, or the package cannot be fetched or is another one.
     """
     if name not in DATASETS:
@@ -66,19 +59,15 @@ def put_in_place(name: str, out: str | Path, package: str | Path | None = None) 
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".placing-") as temporary:
         work, ready = Path(temporary), Path(temporary, "ready")
-        ready.mkdir()
         if package is not None:
             source = located(package)
-            if not source.exists():
-                raise FileNotFoundError(f"{source}: no such file or folder; give the package's, or leave it out")
         else:
             source = Path(DEBIAN_FOLDER) if dataset.digest is None else _download(dataset, work)
-        if dataset.digest is not None and (not source.is_file() or sha256(source) != dataset.digest):
+        if dataset.digest is not None and sha256(source) != dataset.digest:
             raise UserError(f"{source} is not the file of {dataset.package}: its SHA-256 is not {dataset.digest}")
-        try:
-            dataset.place(source, ready)
-        except (BadZipFile, KeyError) as error:
-            raise UserError(f"{source} lacks what {dataset.package} holds: {error}") from error
+        for name, content in dataset.read(source):
+            (ready / name).parent.mkdir(parents=True, exist_ok=True)
+            (ready / name).write_bytes(content)
         for entry in ready.iterdir():
             os.replace(entry, out / entry.name)
     return dataset
@@ -105,38 +94,32 @@ def _download(dataset: Packaged, work: Path) -> Path:
     return next((work / "got").iterdir())
 
 
-def _place_elpv(wheel: Path, out: Path) -> None:
+def _elpv(wheel: Path) -> Iterator[tuple[str, bytes]]:
     with ZipFile(wheel) as archive:
         for member in archive.namelist():
-            folder, _, name = member.partition("/data/")
-            if folder == "elpv_dataset" and name:
-                _unpack(archive, member, out / name)
-        _unpack(archive, "elpv_dataset-1.0.0.post1.dist-info/licenses/LICENSE.md", out / "LICENSE.md")
+            if member.startswith("elpv_dataset/data/"):
+                yield member.removeprefix("elpv_dataset/data/"), archive.read(member)
+        yield "LICENSE.md", archive.read("elpv_dataset-1.0.0.post1.dist-info/licenses/LICENSE.md")
 
 
-def _place_trees(wheel: Path, out: Path) -> None:
-    """Write the photographs in Pascal VOC's layout: the last one is for validation, and the Nth is in lists of fold N.
+def _trees(wheel: Path) -> Iterator[tuple[str, bytes]]:
+    """Give the photographs in Pascal VOC's layout: the last one is for validation, and the Nth in the lists of fold N.
 
     Of the last the package tells dead trees from live ones; all are trees here.
     """
-    lists = out / "ImageSets" / "Main"
-    lists.mkdir(parents=True)
     with ZipFile(wheel) as archive:
         for name in _PHOTOGRAPHS:
-            _unpack(archive, f"deepforest/data/{name}.png", out / "JPEGImages" / f"{name}.png")
-            annotations = archive.read(f"deepforest/data/{name}.xml").decode()
-            for kind in ("Alive", "Dead"):
-                annotations = annotations.replace(f"<name>{kind}</name>", "<name>Tree</name>")
-            path = out / "Annotations" / f"{name}.xml"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(annotations)
-        _unpack(archive, "deepforest-2.1.0.dist-info/licenses/LICENSE", out / "LICENSE")
+            yield f"JPEGImages/{name}.png", archive.read(f"deepforest/data/{name}.png")
+            annotations = archive.read(f"deepforest/data/{name}.xml")
+            yield f"Annotations/{name}.xml", re.sub(b"<name>(Alive|Dead)<", b"<name>Tree<", annotations)
+        yield "LICENSE", archive.read("deepforest-2.1.0.dist-info/licenses/LICENSE")
     for fold, name in (*enumerate(_PHOTOGRAPHS, start=1), ("", _PHOTOGRAPHS[-1])):
-        (lists / f"val{fold}.txt").write_text(f"{name}\n")
-        (lists / f"train{fold}.txt").write_text("".join(f"{other}\n" for other in _PHOTOGRAPHS if other != name))
+        yield f"ImageSets/Main/val{fold}.txt", f"{name}\n".encode()
+        others = "".join(f"{other}\n" for other in _PHOTOGRAPHS if other != name)
+        yield f"ImageSets/Main/train{fold}.txt", others.encode()
 
 
-def _place_fashion_mnist(folder: Path, out: Path) -> None:
+def _fashion_mnist(folder: Path) -> Iterator[tuple[str, bytes]]:
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder; install Debian's package dataset-fashion-mnist (apt-get install "
@@ -145,20 +128,14 @@ def _place_fashion_mnist(folder: Path, out: Path) -> None:
         )
     for name, digest in FILES.items():
         path = next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), folder / name)
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            try:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            except (OSError, EOFError) as error:
-                raise UserError(f"{path} is damaged or cut short ({error}); fetch it again") from error
-        if found != digest:
-            raise UserError(f"{path} is not the published file: the SHA-256 of what it holds is {found}")
-        shutil.copyfile(path, out / path.name)
-
-
-def _unpack(archive: ZipFile, member: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, path.open("wb") as file:
-        shutil.copyfileobj(source, file)
+        content = path.read_bytes()
+        try:
+            plain = gzip.decompress(content) if path.suffix == ".gz" else content
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{path} is damaged or cut short ({error}); fetch it again") from error
+        if hashlib.sha256(plain).hexdigest() != digest:
+            raise UserError(f"{path} is not the published file: the SHA-256 of what it holds is not {digest}")
+        yield path.name, content
 
 
 DATASETS = {
@@ -168,7 +145,7 @@ DATASETS = {
         "Deitsch et al., Automatic classification of defective photovoltaic module cells in electroluminescence "
         "images, Solar Energy 185, 2019; Buerhop-Lutz et al., EU PVSEC 2018",
         "elpv-dataset==1.0.0.post1",
-        _place_elpv,
+        _elpv,
         "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c",
     ),
     "fashion-mnist": Packaged(
@@ -176,7 +153,7 @@ DATASETS = {
         "MIT, Zalando SE",
         "Xiao et al., Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms, 2017",
         "Debian's dataset-fashion-mnist",
-        _place_fashion_mnist,
+        _fashion_mnist,
     ),
     "trees": Packaged(
         "Trees from above: four photographs with 951 boxes, in Pascal VOC's layout, dead trees and live ones as one "
@@ -185,7 +162,7 @@ DATASETS = {
         "Weinstein et al., DeepForest: a Python package for RGB deep learning tree crown delineation, 2020; images of "
         "the National Ecological Observatory Network",
         "deepforest==2.1.0",
-        _place_trees,
+        _trees,
         "8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54",
     ),
 }
