@@ -73,6 +73,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/gpvit benchmark --suite field --out bench
+	$(BIN)/python -m benchmarks.prepared
 	$(BIN)/python -m benchmarks.deformable
 	$(BIN)/python -m benchmarks.train_overhead
 	$(BIN)/python -m benchmarks.activation_checkpointing

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gpvit.data.colors import distinct_colours
-from gpvit.data.images import ImageError, read_image
 from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.errors import UserError
 from gpvit.inference.groups import BlockGroups, GroupImage, draw_groups
+from gpvit.runtime.images import ImageError, read_image
 from gpvit.zoo.factory import is_untrained, open_model
 
 FIGURE_6_MODELS = ("gpvit_l1.in1k", "mask_rcnn_gpvit_l1.coco_1x", "upernet_gpvit_l1.ade20k")

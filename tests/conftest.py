@@ -1,4 +1,4 @@
-"""Settings for all tests."""
+"""Settings for all tests, and what several folders of them share."""
 
 import os
 
@@ -16,3 +16,13 @@ def _seed(monkeypatch) -> None:
     # Loader processes that an error or a cycle of references left are waited for at their collection, 5 s each.
     torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # that of a run in an earlier test
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """The path of a tiny export of each task, by its name."""
+    from runtime.metadata import CLASSIFIER, DETECTOR, SEGMENTER
+    from runtime.tiny import write
+
+    folder = tmp_path_factory.mktemp("exported")
+    return {kind["task"]: write(kind, folder / f"{kind['task']}.onnx") for kind in (CLASSIFIER, SEGMENTER, DETECTOR)}

@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from golden import official
+from hub_server import serve_hub
 from shapes import write_crops, write_masks, write_objects
 from test_readme import blocks, run
 
@@ -91,3 +94,26 @@ def test_the_small_recipe_tells_photographs_apart_within_seconds(tmp_path):
     options = ["--data.root", str(tmp_path / "own"), "--out", str(tmp_path / "run"), *size]
     _, summary = train_recipe(["recipes/folder/small/classify.yaml", *options])
     assert summary["best"]["val/top1"] > 0.6  # chance is a third
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub
+def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_crops(Path("my_images"), train=1, val=1)
+    for split in ("train", "val"):
+        Path("my_images", split, "astronaut").rename(Path("my_images", split, "apple"))
+    next(Path("my_images/val/apple").iterdir()).rename("my_images/val/apple/0.jpg")
+    names = sorted(path.name for path in Path("my_images/val").iterdir())
+    Path("runs/fruit").mkdir(parents=True)
+    model = gpvit.create_model("gpvit_nano", num_classes=len(names), img_size=32)
+    gpvit.save(model, "runs/fruit/best.safetensors", class_names=names)
+    torch.save({"meta": {}, "state_dict": official.state_dict("cls_L1")}, "epoch_300.pth")
+    text = (ROOT / "docs/hub.md").read_text(encoding="utf-8")
+    shown = blocks("bash", text)
+    shown[0] = shown[0].replace("--expect 0.9", "--expect 0.5 --tolerance 1")  # it has learned nothing
+    with serve_hub(tmp_path / "cache"):
+        for commands in shown:
+            run(commands, at_least=2)
+        (code,) = blocks("python", text)
+        exec(compile(code, "hub.md", "exec"), {})
+    assert "![fruit](picture.png)" in Path("fruit/README.md").read_text()

@@ -24,6 +24,7 @@ def test_public_names_are_frozen():
         "__version__",
         "create_model",
         "load",
+        "optimize",
         "register_adapter",
         "register_block",
         "register_decoder",

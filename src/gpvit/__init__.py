@@ -4,15 +4,21 @@ Public names, listed in ``__init__.pyi``, load on first use, so that importing t
 the models whenever it is imported, before or after this package.
 """
 
+import ast
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_bytes())
+_IMPORTS = [line for line in _STUB.body if isinstance(line, ast.ImportFrom)]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, {alias.name: f".{line.module}" for line in _IMPORTS for alias in line.names}
+)
 
 
 def _register_names() -> None:

@@ -10,6 +10,7 @@ from .models.adapter import ViTAdapter as ViTAdapter
 from .models.backbone import GPViT as GPViT
 from .models.detection.mask_rcnn import MaskRCNN as MaskRCNN
 from .models.detection.retinanet import RetinaNet as RetinaNet
+from .models.prepared import optimize as optimize
 from .models.segmenter import Segmenter as Segmenter
 from .models.variants import register_block as register_block
 from .version import __version__ as __version__
@@ -17,4 +18,4 @@ from .zoo.adapters import register_adapter as register_adapter
 from .zoo.build import register_decoder as register_decoder
 from .zoo.factory import create_model as create_model
 from .zoo.factory import load as load
-from .zoo.files import save as save
+from .zoo.hub_folder import save as save

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +27,13 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch built without a device's support asserts
         reason = str(error).splitlines()[0]
         raise UserError(f"device {str(device)!r} cannot be used here: {reason}; choose 'cpu'") from error
+
+
+def place(model: Any, device: str | torch.device | None = None) -> Any:
+    """Move a model to the device asked for, or else to this machine's accelerator, if it can leave the CPU at all."""
+    if device is None and getattr(model, "stays_on_cpu", False):
+        return model
+    return model.to(choose_device(device))
 
 
 def peak_memory(device: torch.device) -> int | None:
@@ -78,7 +86,7 @@ class Machine:
 def describe_machine() -> Machine:
     """Return the description of the machine and versions this process runs on."""
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -90,7 +98,8 @@ def describe_machine() -> Machine:
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the processor's name, as its maker writes it."""
     # platform.processor() names the architecture only on Linux and macOS.
     if sys.platform == "linux":
         if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):

@@ -12,9 +12,9 @@ from PIL import Image
 from gpvit.data.classification.folders import ImageFolder
 from gpvit.data.detection import CocoFolder
 from gpvit.data.files import IMAGE_EXTENSIONS
-from gpvit.data.images import read_image
 from gpvit.data.segmentation import MaskFolder
 from gpvit.data.segmentation.masks import CLASSES_YAML
+from gpvit.runtime.images import read_image
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data-formats.md").read_text(encoding="utf-8")
 QUOTED = dict(re.findall(r"### (\d+)\. .*\n\n```text\n([^`]*)\n```", PAGE))

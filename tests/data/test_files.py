@@ -6,10 +6,10 @@ import pytest
 
 from gpvit.data.classification.folders import ImageFolder, class_files
 from gpvit.data.files import list_images
-from gpvit.data.images import read_image
 from gpvit.data.segmentation import MaskFolder
 from gpvit.data.write_shards import write_shards
 from gpvit.inference.inputs import Images
+from gpvit.runtime.images import read_image
 
 IMAGE = bytes.fromhex(  # a PNG of one pixel
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63600000000200014873d71d"

@@ -10,7 +10,7 @@ import gpvit.data
 def test_every_public_name_is_there():
     assert set(gpvit.data.__all__) <= set(dir(gpvit.data))
     for name in gpvit.data.__all__:
-        assert getattr(gpvit.data, name).__module__.startswith("gpvit.data.")
+        assert getattr(gpvit.data, name).__module__.startswith(("gpvit.data.", "gpvit.runtime."))
     with pytest.raises(AttributeError, match="Digit"):
         gpvit.data.Digit  # noqa: B018
 

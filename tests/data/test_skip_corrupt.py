@@ -1,8 +1,8 @@
 import pytest
 from torch.utils.data import Dataset
 
-from gpvit.data.images import ImageError
 from gpvit.data.skip_corrupt import SkipCorrupt
+from gpvit.runtime.images import ImageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:skipped")
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from gpvit.data.classification.shards import Shards
-from gpvit.data.images import ImageError
 from gpvit.data.transforms.classification import Preprocessing
 from gpvit.data.write_shards import write_shards
+from gpvit.runtime.images import ImageError
 
 CLASSES = ("blue.tit", "crow")
 

@@ -16,7 +16,7 @@ from hypothesis import currently_in_test_context, event
 from gpvit.devices import status_bytes
 from gpvit.errors import UserError
 
-SECONDS = 20  # an example, on a busy machine
+SECONDS = 20  # of this process's work, an example
 BYTES = 3 * 2**30  # that an example may add: a Pillow image of the largest size, and what converts it
 
 
@@ -62,19 +62,19 @@ def _in_bounds():
 
     measured = sys.platform == "linux"
     start = restart_peak() if measured else 0
-    handler = signal.signal(signal.SIGALRM, stop)
+    handler = signal.signal(signal.SIGPROF, stop)
     limits = resource.getrlimit(resource.RLIMIT_AS)
     try:
         if measured:  # far beyond the bound, to spare the machine
             resource.setrlimit(resource.RLIMIT_AS, (status_bytes("VmSize") + 4 * BYTES, limits[1]))
-        faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=sys.__stderr__)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        faulthandler.dump_traceback_later(30 * SECONDS, exit=True, file=sys.__stderr__)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
         faulthandler.cancel_dump_traceback_later()
         resource.setrlimit(resource.RLIMIT_AS, limits)
     added = status_bytes("VmHWM") - start if measured else 0

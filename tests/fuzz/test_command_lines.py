@@ -12,13 +12,24 @@ from fuzz.test_recipes import CLASSIFY
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from runtime.metadata import CLASSIFIER
+from runtime.tiny import write
 
 import gpvit
 from gpvit.cli import PARSE_THEMSELVES, VERBS, CommandError, main
 
 ELSEWHERE = ("devices", "ray", "workers", "num_workers")  # would start processes
 PLAIN = ["3", "1,2", "32", "64x64", "-1", "published", "cpu", "toaster", "digits", "gpvit_nano", "segformer_gpvit_nano"]
-FILES = ["weights.safetensors", "image.png", "notes.txt", "recipe.yaml", "photos", "new.safetensors", "nowhere"]
+FILES = [
+    "weights.safetensors",
+    "model.onnx",
+    "image.png",
+    "notes.txt",
+    "recipe.yaml",
+    "photos",
+    "new.safetensors",
+    "nowhere",
+]
 NEVER = {"/", "..", "~", "$HOME", "a\0b", "\ud800"}  # whose files are not for tests, or which no shell can give
 WORDS = st.sampled_from([*PLAIN, *FILES, *FILES, *sorted({*TEXTS} - NEVER)])
 
@@ -32,6 +43,7 @@ def folder(tmp_path_factory):
     for name in ("image.png", "photos/a.png", "photos/val/cat/1.png", "photos/val/dog/2.png"):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (9, 99, 199)).save(path / name)
+    write(CLASSIFIER, path / "model.onnx")
     (path / "notes.txt").write_text("mine")
     (path / "recipe.yaml").write_text(yaml.safe_dump(CLASSIFY))
     return path

@@ -8,7 +8,7 @@ from fuzz.property import holds
 from hypothesis import given
 from PIL import ExifTags, Image
 
-from gpvit.data.images import open_image, read_image
+from gpvit.runtime.images import open_image, read_image
 
 MODES = ("RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "I", "I;16", "F")
 

@@ -11,11 +11,15 @@ from fuzz.property import holds
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from timm.models import save_for_hf
 
 import gpvit
 from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Predictor
+from gpvit.io import sha256
 from gpvit.zoo.hub import convert_file
+from gpvit.zoo.hub_folder import save_folder
+from gpvit.zoo.model_card import Card
 
 IMAGE = Image.linear_gradient("L").resize((32, 32))
 LOCAL, GROUP = {"kind": "local", "num_heads": 2}, {"kind": "group", "num_groups": 2, "num_heads": 2}
@@ -27,10 +31,14 @@ MODELS = {
 }
 
 
+class Sound(dict):  # of megabytes: a failed test must not print them
+    __repr__ = object.__repr__
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """A small file of ours for each task: its length and the header, what it says of itself, and the tensors."""
-    found = {}
+    found = Sound()
     for name, arguments in MODELS.items():
         path = tmp_path_factory.mktemp(name) / "sound.safetensors"
         gpvit.save(gpvit.create_model(name, num_classes=2, **arguments), path, ["cat", "dog"])
@@ -81,6 +89,13 @@ def test_found_metadata(sound, tmp_path, inputs):
     assert holds(lambda: predict(path), tmp_path) is None
 
 
+def test_what_is_null_is_not_said(sound, tmp_path):
+    header, description, tensors = sound["segformer_gpvit_nano"]
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(written(header, {**description, "inputs": None, "version": None}, tensors))
+    assert predict(path).class_names == ("class 0", "class 1")
+
+
 def test_a_position_embedding_is_not_resized_without_bound(sound, tmp_path):
     header, description, tensors = sound["gpvit_nano"]
     path = tmp_path / "weights.safetensors"
@@ -116,3 +131,43 @@ def test_damaged_official_files(tmp_path, content):
     path.write_bytes(content)
     holds(lambda: gpvit.create_model("gpvit_nano", weights=path), tmp_path)
     holds(lambda: convert_file(path, tmp_path / "new.safetensors"), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def hub_folder(tmp_path_factory):
+    """A folder that timm wrote, of which only the configuration says what it holds; beside it, a file of ours."""
+    folder = tmp_path_factory.mktemp("hub") / "theirs"
+    model = gpvit.create_model("gpvit_nano", num_classes=2, **MODELS["gpvit_nano"])
+    save_for_hf(model, folder, safe_serialization=True, model_config={"label_names": ["cat", "dog"]})
+    gpvit.save(model, folder.parent / "ours.safetensors")
+    return folder, (folder / "config.json").read_bytes()
+
+
+@given(data=st.data())
+def test_a_wrong_configuration_of_a_hub_folder(hub_folder, data):
+    folder, content = hub_folder
+    damaged = files({"": content}).map(lambda file: file[1])
+    wrong = documents(json.loads(content)).map(lambda config: json.dumps(config).encode())
+    (folder / "config.json").write_bytes(data.draw(damaged | wrong))
+    holds(lambda: predict(folder), folder, "weights may be damaged")
+
+
+@given(
+    certificate=documents(
+        {
+            "verdict": "pass",
+            "scores": {"top1": 0.5},
+            "weights": {"sha256": ""},
+            "data": {"path": "digits", "images": 3},
+            "versions": {"gpvit": "0.1.0", "torch": "2.15.0"},
+            "date": "2026-12-01",
+        }
+    )
+)
+def test_a_wrong_certificate(hub_folder, tmp_path, certificate):
+    weights = hub_folder[0].parent / "ours.safetensors"
+    if isinstance(certificate, dict) and isinstance(certificate.get("weights"), dict):
+        certificate["weights"]["sha256"] = sha256(weights)
+    (tmp_path / "certificate.json").write_text(json.dumps(certificate))
+    card, out = Card(certificate=tmp_path / "certificate.json"), hub_folder[0].parent / "new"
+    holds(lambda: save_folder(gpvit.load(weights), out, card, weights), tmp_path)

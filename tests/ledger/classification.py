@@ -13,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 import gpvit
-from gpvit.data.images import decode_image
 from gpvit.data.transforms.classification import Preprocessing, RandomErasing, training_transform
 from gpvit.data.write_shards import write_shards
 from gpvit.layers.pooling import AttentionPool, AveragePool
 from gpvit.ops.deformable import deformable_sample
+from gpvit.runtime.images import decode_image
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from gpvit.tasks.optim import OptimConfig, lr_factor
 from gpvit.tasks.param_groups import NO_DECAY

@@ -15,8 +15,8 @@ import gpvit
 from gpvit.data.samplers import EpochOrder, ResumableBatchSampler
 from gpvit.data.transforms.segmentation import PhotometricDistort, SegmentationAugmentation
 from gpvit.inference.groups import draw_groups
-from gpvit.layers.convolutions import ConvNorm
 from gpvit.layers.local_attention import CrossShapedAttention
+from gpvit.models.folding import fold
 from gpvit.tasks import ClassificationTask, OptimConfig
 from gpvit.tasks.detection import detect
 from gpvit.zoo.official import convert_official
@@ -82,19 +82,17 @@ def _(entry: Entry) -> None:
     assert converted["blocks.0.attn.vertical.qkv.weight"].shape == (3 * 108, 216)
 
 
-@check("Batch norm in evaluation")
+@check("Folds in inference")
 def _(entry: Entry) -> None:
-    layer, x = ConvNorm(3, 8, kernel_size=3), tokens(2, 3, 9, 9)
-    layer.train()(x)
-    layer.eval()
-    expected = layer.norm(layer.conv(x))
+    model, x = timm.create_model("gpvit_nano", num_classes=3).eval(), tokens(2, 3, 64, 64)
+    folded = fold(model)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-6)
     with torch.profiler.profile() as profile:
-        torch.testing.assert_close(layer(x), expected)
+        folded(x)
     assert not [event for event in profile.events() if "batch_norm" in event.name]
-    calls = []
-    layer.norm.register_forward_hook(lambda *_: calls.append(1))
-    assert torch.equal(layer(x), expected)
-    assert calls
+    assert sum(p.numel() for p in folded.parameters()) < sum(p.numel() for p in model.parameters())
+    model.stem.first.norm.register_forward_hook(lambda *_: None)
+    assert isinstance(fold(model).stem.first.norm, nn.BatchNorm2d)
     entry.says("hooks")
 
 

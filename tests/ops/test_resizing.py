@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpvit.ops.resizing import resize_rows, source_rows
+from gpvit.ops import resizing
+from gpvit.ops.resizing import resize_pos_embed, resize_rows, source_rows
 
 
 def sizes(count: int, largest: int) -> list[tuple[int, int, int, int]]:
@@ -51,3 +52,13 @@ def test_the_source_stays_as_it_was():
     before = maps.clone()
     resize_rows(maps, (5, 6), range(5))
     assert torch.equal(maps, before)
+
+
+@pytest.mark.parametrize("grid", [(28, 28), (9, 13), (32, 44), (100, 160), (3, 2), (1, 1)])
+@pytest.mark.parametrize("own", [(28, 28), (7, 9), (4, 4)])
+def test_positions_in_a_graph_for_every_size_are_those_of_interpolation(own, grid, monkeypatch):
+    pos_embed = torch.randn(1, *own, 8)
+    expected = F.interpolate(pos_embed.permute(0, 3, 1, 2), grid, mode="bicubic", align_corners=False)
+    monkeypatch.setattr(resizing, "is_for_any_size", lambda x: True)
+    actual = resize_pos_embed(pos_embed, grid).permute(0, 3, 1, 2)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6 * float(expected.abs().max()))

@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import nn
 
+from gpvit.profile import workload
 from gpvit.profile.workload import Case, create_for_size, format_size, parse_size
 
 
@@ -75,6 +76,30 @@ def test_systems_are_cases_too(mode):
     )
     with pytest.raises(ValueError, match="segformer_gpvit_nano is no backbone; for its features name gpvit_nano"):
         create_for_size("segformer_gpvit_nano", (64, 64), features=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "prepared"),
+    [
+        ("gpvit_nano", {}, True),
+        ("segformer_gpvit_nano", {}, True),
+        ("test_resnet", {}, False),
+        ("gpvit_nano", {"mode": "train"}, False),
+        ("gpvit_nano", {"compiled": True}, False),
+        ("gpvit_nano", {"dtype": "bfloat16"}, False),
+    ],
+)
+def test_our_models_are_prepared_for_inference_where_asked(model, setting, prepared):
+    assert not Case(model, **setting).runs_prepared
+    assert Case(model, prepared=True, **setting).runs_prepared == prepared
+
+
+def test_a_prepared_copy_is_timed(monkeypatch):
+    seen = []
+    monkeypatch.setattr(workload, "Prepared", lambda model: lambda: seen.append(model) or model)
+    Case("gpvit_nano", (32, 32), 1, prepared=True).build()()
+    Case("gpvit_nano", (32, 32), 1).build()()
+    assert len(seen) == 1
 
 
 class Probe(nn.Module):

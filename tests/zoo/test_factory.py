@@ -78,9 +78,9 @@ def test_a_run_folder_stands_for_its_best_weights(tmp_path, checkpoint, names, m
 
 
 def test_a_folder_without_weights_says_what_is_looked_for(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds neither best\.safetensors nor last\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"holds none of best\.safetensors, last\.safetensors"):
         open_model(tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds neither"):
+    with pytest.raises(FileNotFoundError, match="holds none of"):
         gpvit.create_model("gpvit_nano", tmp_path)
 
 

@@ -36,11 +36,20 @@ def test_weights_that_timm_is_told_of_are_loaded_and_nothing_is_fetched(name, tm
     x = torch.rand(1, 3, 64, 64)
     mine = timm.create_model(name, num_classes=3).eval()
     torch.save(mine.state_dict(), tmp_path / "mine.pth")
-    config = {"num_classes": 3, "classifier": "head", "first_conv": "stem.first.conv"}
-    given = {**config, "file": str(tmp_path / "mine.pth")}
-    named = timm.create_model(name, pretrained=True, num_classes=3, pretrained_cfg=given).eval()
-    assert torch.equal(named(x), mine(x))
     save_for_hf(mine, tmp_path / "hub")
-    published = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()
+    config = {"num_classes": 3, "classifier": "head", "first_conv": "stem.first.conv"}
+    file, folder = str(tmp_path / "mine.pth"), str(tmp_path / "hub")
+    for given in (
+        {"pretrained_cfg": {**config, "file": file}},
+        {"pretrained_cfg": {**config, "state_dict": mine.state_dict()}},
+        {"pretrained_cfg": {**config, "file": folder, "source": "local-dir"}},
+        {"pretrained_cfg_overlay": {**config, "file": file}},
+        {"pretrained_cfg_overlay": {**config, "file": folder, "source": "local-dir"}},
+    ):
+        named = timm.create_model(name, pretrained=True, num_classes=3, **given).eval()
+        assert torch.equal(named(x), mine(x))
+    published = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     assert torch.equal(published(x), mine(x))
     assert published.gpvit_config["name"] == name
+    with pytest.raises(RuntimeError, match="not a directory"):  # as timm says it
+        timm.create_model(name, pretrained=True, pretrained_cfg={"file": file, "source": "local-dir"})

@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "models": "list the models, their size and their published scores",
     "train": "train from a recipe (YAML), any setting overridable",
     "sanity": "try a recipe out in minutes: check shapes and labels, overfit one batch, estimate time and memory",
+    "export": "write a model as a file for ONNX Runtime, OpenVINO or torch, compared with the model",
     "evaluate": "score a checkpoint on a dataset, and compare with the published score",
     "predict": "classify or segment images, or detect objects in them",
     "groups": "draw what the groups of each group propagation block look at",
@@ -29,11 +30,12 @@ VERBS: dict[str, str] = {
     "benchmark": "measure speed and memory beside timm's models",
     "data": "put a real dataset that a software package carries in place",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
-    "convert": "turn an official checkpoint into a self-describing file",
+    "convert": "turn a checkpoint of the authors' code into a self-describing file",
+    "hub": "write a model as a folder that timm and transformers read, and push it to the Hugging Face hub",
 }
 
-PARSE_THEMSELVES = ("train", "sanity")
-"""Verbs whose options are those of a recipe: functions of the list of arguments."""
+PARSE_THEMSELVES = ("train", "sanity", "hub")
+"""Verbs whose options are those of a recipe, or of an action: functions of the list of arguments."""
 
 
 class CommandError(Exception):
@@ -110,7 +112,9 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
     documentation = parse_docstring(inspect.getdoc(function) or "")
     help_of = {p.arg_name: p.description for p in documentation.params}
     parser = ArgumentParser(
-        prog=f"gpvit {function.__name__}", description=documentation.short_description, allow_abbrev=False
+        prog=f"gpvit {function.__name__.replace('_', ' ')}",
+        description=documentation.short_description,
+        allow_abbrev=False,
     )
     parameters = dict(inspect.signature(function, eval_str=True).parameters)
     settings: dict[str, str] = {}

@@ -20,6 +20,7 @@ def benchmark(
     mode: Mode = "forward",
     features: bool = False,
     compile: bool = False,
+    plain: bool = False,
     dtype: Precision = "float32",
     device: str = "cpu",
     baseline: str | None = None,
@@ -32,12 +33,15 @@ def benchmark(
     """Measure time and memory of models side by side, in interleaved rounds.
 
     Args:
-        models: Names of the models; any timm name will do.
+        models: Names of the models; any timm name will do. Exported files run on the CPU, in their own runtime and
+            precision, with as many threads as torch.
         size: Image height x width in pixels; several, separated by commas, are all measured.
         batch_size: Images per step; several, separated by commas, are all measured.
         mode: Inference, or a training step: forward, backward and AdamW.
         features: Run the models as backbones that return their feature maps, as a detector would use them.
         compile: Compile the models with torch.compile first; needs a C++ compiler.
+        plain: Run this package's models as they are. By default they are prepared for inference as for prediction
+            (gpvit.optimize), and models of timm are not.
         dtype: Precision; bfloat16 is autocast over float32 weights.
         device: `cpu` or `cuda`.
         baseline: One of the models; the others' time and memory are printed as multiples of its own.
@@ -64,7 +68,7 @@ def benchmark(
             raise UserError(f"leave out {', '.join(given)}: suite {suite!r} fixes models and settings")
     else:
         raise UserError(f"no suite is called {suite!r}; there is {', '.join(SUITES)}")
-    cases = [replace(case, dtype=dtype, device=device) for case in cases]
+    cases = [replace(case, prepared=not plain, dtype=dtype, device=device) for case in cases]
     report = measure(cases, rounds, warmup, memory=not no_memory, progress=True)
     Console().print(report)
     for path in report.write(out) if out is not None else []:

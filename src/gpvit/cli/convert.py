@@ -6,10 +6,10 @@ from gpvit.zoo.hub import convert_file
 
 
 def convert(official: str, out: str, model: str | None = None, force: bool = False) -> None:
-    """Turn an official checkpoint into a self-describing file, strictly: every weight in, every weight used.
+    """Turn a checkpoint of the authors' code into a self-describing file, strictly: every weight in, every weight used.
 
     Args:
-        official: The .pth file of the paper's authors.
+        official: A .pth file that the paper's authors released, or that their code (mmcls, mmseg, mmdet) trained.
         out: Where to write, ending in .safetensors.
         model: Name of the model; found by the shapes of the weights if left out.
         force: Write over a file that is there.

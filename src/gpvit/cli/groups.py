@@ -5,10 +5,10 @@ from pathlib import Path
 
 from gpvit.cli import CommandError
 from gpvit.data.files import list_images
-from gpvit.data.images import ImageError, read_image
-from gpvit.devices import choose_device
+from gpvit.devices import place
 from gpvit.inference.groups import draw_groups
 from gpvit.inference.inputs import image_names
+from gpvit.runtime.images import ImageError, read_image
 from gpvit.zoo.factory import is_untrained, open_model
 
 
@@ -23,7 +23,8 @@ def groups(
     """Draw, for each group propagation block, which group each part of an image belongs to.
 
     Args:
-        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or folder of a run.
+        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or of a file that was exported with
+            --groups, or folder of a run.
         images: Files, folders and patterns such as 'photos/*.jpg'.
         out: Folder for the drawings, one PNG for each image.
         size: Shorter side in pixels that images are resized to (default that of the training, at most 512).
@@ -31,7 +32,7 @@ def groups(
         device: Where to compute, such as cpu or cuda; default an accelerator if there is one.
     """
     paths = list_images(images)
-    network = open_model(model, weights).to(choose_device(device))
+    network = place(open_model(model, weights), device)
     if is_untrained(model, weights):
         print("no weights: groups are untrained", file=sys.stderr)
     failures = 0

@@ -11,7 +11,6 @@ from rich.console import Console
 from gpvit.cli import CommandError
 from gpvit.cli.render import heading, table
 from gpvit.data.detection.results import write_coco_results
-from gpvit.devices import choose_device
 from gpvit.errors import UserError
 from gpvit.inference.batch import BatchPredictor, Plan
 from gpvit.inference.inputs import Images
@@ -54,8 +53,8 @@ def predict(
     """Classify or segment images or find objects: what is in each, how much of it, and how sure the model is.
 
     Args:
-        model: Name of a model such as gpvit_l1.in1k or mask_rcnn_gpvit_l1.coco_3x, path of a checkpoint, or folder of
-            a run.
+        model: Name of a model such as gpvit_l1.in1k or mask_rcnn_gpvit_l1.coco_3x, path of a checkpoint or of
+            an exported file such as model.onnx, or folder of a run.
         images: Files, folders, patterns such as 'photos/*.jpg', folders of shards, and addresses such as
             s3://bucket/photos; frames of a video come in the order of their numbers.
         weights: Tag or file of the weights, for a name without tag.
@@ -88,8 +87,7 @@ def predict(
     options = {**given, **plain, "flip": flip, "coco": coco is not None}
     plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
     listed = Images(images)
-    where = choose_device(device) if devices is None and ray is None else "cpu"
-    batches = BatchPredictor(plan, str(where), listed)
+    batches = BatchPredictor(plan, device if devices is None and ray is None else "cpu", listed)
     _refuse_others(task_of(batches.predictor.model), given)
     if is_untrained(model, weights):
         print("no weights: predictions are arbitrary", file=sys.stderr)

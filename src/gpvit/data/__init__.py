@@ -1,21 +1,28 @@
 """From bytes to tensors: images, preprocessing, data modules and the real data that ships with the dependencies."""
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={
-        "classification.digits": ["Digits"],
-        "classification.elpv": ["ELPV"],
-        "classification.fashion_mnist": ["FashionMNIST"],
-        "classification.folders": ["ImageFolder"],
-        "classification.module": ["ClassificationData"],
-        "classification.shards": ["Shards"],
-        "files": ["list_images"],
-        "images": ["ImageError", "open_image", "read_image"],
-        "synthetic.digits": ["digits_split"],
-        "synthetic.photographs": ["load_photograph", "photograph_credit", "photograph_names"],
-        "synthetic.scenes": ["Scene", "digit_scene"],
-        "transforms.classification": ["Augmentation", "Preprocessing", "training_transform"],
+    {
+        "Digits": ".classification.digits",
+        "ELPV": ".classification.elpv",
+        "FashionMNIST": ".classification.fashion_mnist",
+        "ImageFolder": ".classification.folders",
+        "ClassificationData": ".classification.module",
+        "Shards": ".classification.shards",
+        "list_images": ".files",
+        "ImageError": "..runtime.images",
+        "open_image": "..runtime.images",
+        "read_image": "..runtime.images",
+        "digits_split": ".synthetic.digits",
+        "load_photograph": ".synthetic.photographs",
+        "photograph_credit": ".synthetic.photographs",
+        "photograph_names": ".synthetic.photographs",
+        "Scene": ".synthetic.scenes",
+        "digit_scene": ".synthetic.scenes",
+        "Augmentation": ".transforms.classification",
+        "Preprocessing": ".transforms.classification",
+        "training_transform": ".transforms.classification",
     },
 )

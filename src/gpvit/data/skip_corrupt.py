@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from gpvit.data.images import ImageError
+from gpvit.runtime.images import ImageError
 
 
 class SkipCorrupt(Dataset[Any]):

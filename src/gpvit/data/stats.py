@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gpvit.data.images import ImageError
 from gpvit.errors import UserError
+from gpvit.runtime.images import ImageError
 
 _SHOWN = 5  # classes or faults in a message
 

@@ -19,10 +19,10 @@ from gpvit.data.classification.folders import class_files, same_classes
 from gpvit.data.classification.shard_index import index_shard
 from gpvit.data.classification.shards import INFO
 from gpvit.data.files import require_folder, subfolders
-from gpvit.data.images import ImageError, decode_image
 from gpvit.data.synthetic.digits import digits_split
 from gpvit.errors import UserError
 from gpvit.io import located, read_json, replacing, write_text
+from gpvit.runtime.images import ImageError, decode_image
 
 SOURCE = "_source.json"
 """Tells what the shards beside it are made from, so that no others are mixed with them."""

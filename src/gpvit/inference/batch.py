@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpvit.data.workers import usable_cores
+from gpvit.devices import place
 from gpvit.errors import UserError
 from gpvit.inference.inferers import choose_inferer
 from gpvit.inference.inputs import Images, image_names
@@ -75,10 +76,10 @@ class BatchPredictor:
     def __init__(self, plan: Plan, device: str | None = None, images: Images | None = None) -> None:
         self.plan = plan
         self.images = images or Images(plan.images)
-        model = open_model(plan.model, plan.weights)
+        model = place(open_model(plan.model, plan.weights), device)
         segments = task_of(model) == "segmentation"
         inferer = choose_inferer(plan.window, plan.overlap, plan.flip, plan.scales) if segments else None
-        self.predictor = Predictor(model, device, plan.batch_size, inferer, plan.precision)
+        self.predictor = Predictor(model, None, plan.batch_size, inferer, plan.precision)
         names = self.predictor.class_names
         self.classes = None if plan.classes is None else split_names(plan.classes, names)
         labels_named(self.classes or (), names)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from gpvit.errors import UserError
+from gpvit.models.images import require_finite
 
 
 @torch.inference_mode()
@@ -20,9 +20,3 @@ def forward_logits(
     logits = (forward or model)(images.to(weight.device, weight.dtype, non_blocking=True)).float()
     require_finite(logits, weight.dtype)
     return logits
-
-
-def require_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
-    """Refuse NaN or infinity, from which any prediction would be arbitrary, of a model with weights of a dtype."""
-    if not values.isfinite().all():
-        raise UserError(f"the model's outputs are not finite: its weights may be damaged, or {dtype} too narrow for it")

@@ -27,13 +27,14 @@ from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
 from gpvit.data.colors import distinct_colours
-from gpvit.data.images import ImageError, ImageSource, read_image
 from gpvit.errors import UserError
 from gpvit.inference.metadata import preprocessing_of
 from gpvit.io import replacing
-from gpvit.layers.group_propagation import GroupPropagationBlock
+from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
+from gpvit.runtime.images import ImageError, ImageSource, read_image
+from gpvit.zoo.exported import ExportedModel
 
 _ALPHA = 0.6  # of a token's colour; the rest shows the image
 _MAX_ASPECT = 20  # of sides; the shorter one sets the scale, so a strip would become a huge drawing
@@ -188,12 +189,6 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     Example:
         >>> draw_groups(model, "cat.jpg").save("cat_groups.png")
     """
-    backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
-    if backbone is None:
-        name = type(model).__name__
-        raise UserError(f"{name} has no group propagation blocks; give a GPViT, or a segmenter or detector on one")
-    if model.training:
-        raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
     preprocessing = preprocessing_of(model)
     size = min(*preprocessing.input_size[1:], _LARGEST_DEFAULT) if size is None else size
     if size < MIN_SIDE:
@@ -202,25 +197,42 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     if max(image.size) > _MAX_ASPECT * min(image.size):
         raise ImageError(f"{title or 'image'}: {image.width} x {image.height} pixels are too long to be drawn; crop it")
     seen = v2.functional.resize(image, [size], InterpolationMode(preprocessing.interpolation))
-    seen = seen.convert("L") if backbone.in_chans == 1 else seen
-    whole = replace(preprocessing, input_size=(backbone.in_chans, seen.height, seen.width), crop_pct=1.0)
-    weight = backbone.stem.first.conv.weight
-    blocks: list[BlockGroups] = []
-    rows, columns = (math.ceil(side / backbone.stride) for side in (seen.height, seen.width))
-
-    def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
-        maps = block.forward_with_maps(*inputs)[1]
-        inside = (each[0, ..., :rows, :columns] for each in (maps.grouping, maps.ungrouping))  # without padding
+    channels = preprocessing.input_size[0]
+    seen = seen.convert("L") if channels == 1 else seen
+    whole = replace(preprocessing, input_size=(channels, seen.height, seen.width), crop_pct=1.0)
+    weight = next(model.parameters())
+    images = whole.transform()(seen)[None].to(weight.device, weight.dtype)
+    maps, stride = (
+        (model.group_maps(images), STRIDE) if isinstance(model, ExportedModel) else _group_maps(model, images)
+    )
+    rows, columns = (math.ceil(side / stride) for side in (seen.height, seen.width))
+    blocks = []
+    for index, of_block in maps.items():
+        inside = (each[0, ..., :rows, :columns] for each in (of_block.grouping, of_block.ungrouping))  # without padding
         shares, answers = (each.float().mean(dim=0).cpu() for each in inside)  # (M, H, W)
         blocks.append(BlockGroups(index, (shares * shares[0].numel()).numpy(), answers.numpy()))
+    return GroupImage(seen, tuple(blocks), title, stride)
+
+
+def _group_maps(model: nn.Module, images: torch.Tensor) -> tuple[dict[int, GroupMaps], int]:
+    """Compute the attention maps of the group propagation blocks within the whole model, by index, and their stride."""
+    backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
+    if backbone is None:
+        name = type(model).__name__
+        raise UserError(f"{name} has no group propagation blocks; give a GPViT, or a segmenter or detector on one")
+    if model.training:
+        raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
+    maps: dict[int, GroupMaps] = {}
+
+    def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
+        maps[index] = block.forward_with_maps(*inputs)[1]
 
     with ExitStack() as hooks:
         for index, block in enumerate(backbone.blocks):
             if isinstance(block, GroupPropagationBlock):
                 hooks.enter_context(block.register_forward_pre_hook(partial(keep, index)))
         # A detector would resize the images once more; its adapter takes them as they are.
-        whole_model = next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)
-        whole_model(whole.transform()(seen)[None].to(weight.device, weight.dtype))
-    if not blocks:
+        next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)(images)
+    if not maps:
         raise UserError("this model's layout has no group propagation block, so there are no groups to draw")
-    return GroupImage(seen, tuple(blocks), title, backbone.stride)
+    return maps, backbone.stride

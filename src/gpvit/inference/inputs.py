@@ -8,8 +8,8 @@ from typing import Any
 import fsspec
 
 from gpvit.data.files import IMAGE_EXTENSIONS, is_left_behind, list_images
-from gpvit.data.images import ImageSource, decode_image
 from gpvit.io import located, natural_key
+from gpvit.runtime.images import ImageSource, decode_image
 
 
 class Images:

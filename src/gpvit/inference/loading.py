@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from gpvit.data.images import ImageError, ImageSource, read_image
 from gpvit.errors import UserError
 from gpvit.inference.results.base import Failure
+from gpvit.runtime.images import ImageError, ImageSource, read_image
 
 
 class Loaded(NamedTuple):

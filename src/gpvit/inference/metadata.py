@@ -33,9 +33,13 @@ def class_names_of(model: Any) -> tuple[str, ...]:
     A classifier of 1,000 classes is taken to know ImageNet-1k, a segmenter of 150 ADE20K, a detector of 80 COCO.
     A detector's numbers are its labels, which begin with 1.
     """
-    if names := _cfg(model).get("label_names"):
-        return tuple(names)
-    match task_of(model), model.num_classes:
+    names = _cfg(model).get("label_names")
+    return tuple(names) if names else usual_class_names(task_of(model), model.num_classes)
+
+
+def usual_class_names(task: str, num_classes: int) -> tuple[str, ...]:
+    """Name so many classes where nobody does: as the task's usual data set, or by number."""
+    match task, num_classes:
         case "classification", 1000:
             return tuple(synonyms.split(", ")[0] for synonyms in ImageNetInfo().label_descriptions())
         case "segmentation", 150:
@@ -44,7 +48,7 @@ def class_names_of(model: Any) -> tuple[str, ...]:
             return ade20k_classes()
         case "detection", 80:
             return coco_categories().names
-        case task, num_classes:
+        case _:
             first = int(task == "detection")
             return tuple(f"class {index}" for index in range(first, first + num_classes))
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from typing_extensions import TypeVar
 
-from gpvit.data.images import ImageSource
-from gpvit.devices import choose_device
+from gpvit.devices import place
 from gpvit.errors import UserError
 from gpvit.inference.inferers import Inferer
 from gpvit.inference.loading import ImageLoader, Loaded, in_batches, load_batches
@@ -21,6 +20,9 @@ from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
 from gpvit.inference.task_predictors import TASKS
+from gpvit.models.prepared import Prepared
+from gpvit.runtime.images import ImageSource
+from gpvit.zoo.exported import ExportedModel
 from gpvit.zoo.factory import is_untrained, open_model
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult
@@ -35,14 +37,17 @@ class Predictor(Generic[R]):
 
     Args:
         model: A classifier, segmenter or detector; a name of the catalog such as ``"gpvit_l1.in1k"``; or the path of a
-            checkpoint that describes itself, or of a run's folder. A module is put into evaluation mode.
+            checkpoint that describes itself, of an exported file, or of a run's folder. A module is put into evaluation
+            mode. On a CPU in float32 a prepared copy of it runs (:func:`gpvit.optimize`), which follows changes of its
+            weights; a module with hooks runs itself.
         device: Where to compute. By default a module stays where it is, and any other model goes to this machine's
             accelerator, if it has one.
         batch_size: Images that go through the model at once: by default 16 through a classifier and 1 through others,
             which take only images of equal size together.
         inferer: How a segmenter labels an image: :class:`~gpvit.inference.inferers.WholeImage` by default, or
             :class:`~gpvit.inference.inferers.SlidingWindow` for images too large for that.
-        precision: With ``"bfloat16"`` or ``"float16"`` the network runs under autocast, which is faster on GPUs.
+        precision: With ``"bfloat16"`` or ``"float16"`` the network runs under autocast, which is faster on GPUs; an
+            exported file has a precision of its own.
 
     Raises:
         FileNotFoundError: If a checkpoint's path leads nowhere.
@@ -73,20 +78,24 @@ class Predictor(Generic[R]):
         if precision not in ("float32", "bfloat16", "float16"):
             raise UserError(f"precision {precision!r}: choose float32, bfloat16 or float16")
         source = ""
-        if not isinstance(model, nn.Module):
-            name, model, device = model, open_model(model), choose_device(device)
-            source = f"{name}: "
-            if is_untrained(name):
-                warnings.warn(f"{name} has no weights, so its predictions are arbitrary", stacklevel=2)
-        elif device is not None:
-            device = choose_device(device)
-        if (task := task_of(model)) not in TASKS:
-            raise UserError(f"{type(model).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
+        if isinstance(model, nn.Module):
+            network = model if device is None else place(model, device)
+        else:
+            source, network = f"{model}: ", place(open_model(model), device)
+            if is_untrained(model):
+                warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
+        if (task := task_of(network)) not in TASKS:
+            raise UserError(f"{type(network).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
+        if precision != "float32" and isinstance(network, ExportedModel):
+            raise UserError(
+                f"{source}computes in {network.metadata.precision}, as it was exported; leave out precision"
+            )
         try:
-            self._task = TASKS[task](model.to(device).eval(), inferer)
+            self._task = TASKS[task](network.eval(), inferer)
         except UserError as error:
             raise UserError(f"{source}{error}") from error
-        self.model: nn.Module = model
+        self.model: nn.Module = network
+        self._prepared = Prepared(network)
         self.preprocessing = self._task.preprocessing
         self.class_names = self._task.class_names
         self.batch_size = self._task.batch_size if batch_size is None else batch_size
@@ -156,6 +165,7 @@ class Predictor(Generic[R]):
         if not images:
             return []
         device, dtype = next(self.model.parameters()).device, getattr(torch, self.precision)
+        self._task.model = self._prepared() if dtype == torch.float32 else self.model
         try:
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 return cast(list[R | Failure], self._task.infer(images))

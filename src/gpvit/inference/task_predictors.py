@@ -1,7 +1,6 @@
 """How each task predicts: what a loader prepares of an image, and what the network and a result make of a batch."""
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from functools import partial
 from itertools import groupby
 from typing import Any, cast
@@ -12,10 +11,9 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 
-from gpvit.data.images import ImageSource, read_image
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.errors import UserError
-from gpvit.inference.forward import forward_logits, require_finite
+from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, SlidingWindow, WholeImage
 from gpvit.inference.loading import Loaded
 from gpvit.inference.metadata import (
@@ -28,7 +26,7 @@ from gpvit.inference.metadata import (
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
-from gpvit.models.detection.mask_rcnn import MaskRCNN
+from gpvit.runtime.images import ImageSource, read_image
 
 LARGEST_WHOLE = 178_956_970
 """Pixels of the largest image that is segmented whole; Pillow warns of larger ones. They are segmented by windows."""
@@ -117,15 +115,12 @@ class Detection(TaskPredictor):
         self.prepare = partial(_prepare_detection, "L" if self.model.in_chans == 1 else "RGB")
 
     def infer(self, images: Sequence[Loaded]) -> list[DetectionResult]:
-        """Find objects; refuses features that are not finite, in which none would be found."""
-        weight, model = next(self.model.parameters()), copy(self.model)
-        if isinstance(model, MaskRCNN):
-            model.mask_format = "box"  # of the copy alone; pasted masks would take some thousand times the memory
+        """Find objects."""
+        weight = next(self.model.parameters())
         found: list[dict[str, torch.Tensor]] = []
-        with model.backbone.register_forward_hook(_require_finite_features):
-            for _, group in groupby((image.inputs for image in images), lambda inputs: inputs.shape):
-                scaled = (F.to_dtype(image.to(weight.device), torch.float32, scale=True) for image in group)
-                found += model([image.to(weight.dtype) for image in scaled])
+        for _, group in groupby((image.inputs for image in images), lambda inputs: inputs.shape):
+            scaled = (F.to_dtype(image.to(weight.device), torch.float32, scale=True) for image in group)
+            found += self.model.find([image.to(weight.dtype) for image in scaled])
         return [
             DetectionResult(
                 boxes=each["boxes"].float().cpu(),
@@ -155,8 +150,3 @@ def _prepare_segmentation(
 
 def _prepare_detection(mode: str, image: Image.Image) -> torch.Tensor:
     return cast(torch.Tensor, F.pil_to_tensor(image.convert(mode)))
-
-
-def _require_finite_features(backbone: nn.Module, images: object, features: dict[str, torch.Tensor]) -> None:
-    for feature in features.values():
-        require_finite(feature, next(backbone.parameters()).dtype)

@@ -6,17 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpvit.ops.tracing import is_recorded
-
 
 class ConvNorm(nn.Module):
-    """Convolution without bias and batch norm; in evaluation the norm is folded into the convolution's weights.
-
-    Folding gives the same numbers up to rounding and saves a pass over the map. Where there is more to the two than
-    their numbers (hooks, a pruned or parametrised weight, another module in the place of one), or where the forward
-    pass is recorded as a graph, in which tools look for convolutions, both are called. `conv` are arguments of
-    ``nn.Conv2d``.
-    """
+    """Convolution without bias and batch norm. `conv` are arguments of ``nn.Conv2d``."""
 
     def __init__(self, in_chans: int, out_chans: int, **conv: Any):
         super().__init__()
@@ -25,23 +17,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve and normalise ``(B, in_chans, height, width)``."""
-        conv, norm = self.conv, self.norm
-        if is_recorded(x) or norm.training or not (_is_plain(conv, nn.Conv2d) and _is_plain(norm, nn.BatchNorm2d)):
-            return norm(conv(x))
-        if conv.bias is not None or conv.padding_mode != "zeros" or norm.weight is None or norm.running_var is None:
-            return norm(conv(x))
-        assert norm.running_mean is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
-        weight = conv.weight * scale.view(-1, 1, 1, 1)
-        return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
-
-
-def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Tell whether calling a layer does no more than its class does with its numbers."""
-    own = vars(layer)
-    hooked = "forward" in own or any(hooks for name, hooks in own.items() if name.endswith("_hooks"))
-    return type(layer) is kind and not hooked and type(layer.weight) in (nn.Parameter, torch.Tensor)
+        return self.norm(self.conv(x))
 
 
 class ConvNormReLU(ConvNorm):

@@ -32,14 +32,15 @@ class StripeAttention(nn.Module):
     def forward(self, x: torch.Tensor, stripe: tuple[int, int]) -> torch.Tensor:
         """Attend within stripes of a size in tokens, ``(B, H, W, C)`` to ``(B, H, W, D)``."""
         grid = (x.shape[1], x.shape[2])
-        qkv = self.qkv(partition(x, stripe)).unflatten(-1, (3, -1))  # (S, h, w, 3, D)
+        # Stripes of one image may be a view that is not contiguous, of which a Linear makes many small products.
+        qkv = self.qkv(partition(x, stripe).contiguous()).unflatten(-1, (3, -1))  # (S, h, w, 3, D)
         heads = qkv.flatten(1, 2).unflatten(-1, (self.num_heads, -1))  # (S, h*w, 3, heads, d)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (S, heads, h*w, d) each
         # LePE is added after the softmax, so the fused kernel still applies.
         out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         if torch.compiler.is_exporting():  # the memory that a kernel leaves is not that of another device's kernel
             out = out.clone(memory_format=torch.contiguous_format)
-        return merge(out.flatten(2).unflatten(1, stripe) + on_grid(self.lepe, qkv[..., 2, :]), grid)
+        return merge(on_grid(self.lepe, qkv[..., 2, :]).add_(out.flatten(2).unflatten(1, stripe)), grid)
 
 
 class CrossShapedAttention(nn.Module):

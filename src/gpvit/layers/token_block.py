@@ -1,7 +1,6 @@
 """What blocks that keep a token grid have in common: a way to exchange information, an MLP, a convolution."""
 
 import torch
-import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import nn
 
@@ -20,6 +19,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=eps)
         self.fc1 = nn.Linear(dim, int(ratio * dim))
+        self.act: nn.Module = nn.GELU()
         self.fc2 = nn.Linear(int(ratio * dim), dim)
         self.drop_path = DropPath(drop_path)
 
@@ -28,11 +28,14 @@ class FeedForward(nn.Module):
         if self.training or torch.is_grad_enabled() or is_recorded(x) or x.device.type != "cpu":
             return x + self.drop_path(self._branch(x))
         tokens = x.flatten(0, -2)
-        parts = tokens.chunk(round(len(tokens) / TOKENS_AT_ONCE) or 1)
-        return torch.cat([part + self._branch(part) for part in parts]).view_as(x)
+        updated = torch.empty_like(tokens)
+        parts = round(len(tokens) / TOKENS_AT_ONCE) or 1
+        for part, place in zip(tokens.chunk(parts), updated.chunk(parts), strict=True):
+            torch.add(part, self._branch(part), out=place)
+        return updated.view_as(x)
 
     def _branch(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return self.fc2(self.act(self.fc1(self.norm(x))))
 
 
 class TokenBlock(nn.Module):

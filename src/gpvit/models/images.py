@@ -1,4 +1,4 @@
-"""What a batch of images for a network must be."""
+"""What a network takes and gives: batches of images, and values that are finite."""
 
 from typing import Any
 
@@ -22,3 +22,9 @@ def check_images(x: Any, in_chans: int, min_side: int = 1) -> None:
         raise UserError(
             f"expected images of at least {min_side} pixels a side, got {x.shape[2]}x{x.shape[3]}; enlarge them"
         )
+
+
+def require_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
+    """Refuse NaN or infinity, from which any prediction would be arbitrary, of a model with weights of a dtype."""
+    if not values.isfinite().all():
+        raise UserError(f"the model's outputs are not finite: its weights may be damaged, or {dtype} too narrow for it")

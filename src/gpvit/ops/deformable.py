@@ -56,23 +56,20 @@ def deformable_sample(
 
 def _sample_level(value: torch.Tensor, shape: Grid, locations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sample one level, values ``(B, H*W, h, d)`` at locations ``(B, Q, h, P, 2)``, to ``(B, Q, h * d)``."""
-    # A weighted sum of table rows needs no tensor of samples, but exists on these devices and in no exchange format.
-    if value.device.type not in ("cpu", "cuda") or torch.compiler.is_exporting():
-        return _sum_grid_samples(value, shape, locations, weights)
-    if not torch.is_grad_enabled() or locations.numel() <= FEW:
-        return _sum_table_rows(value, shape, locations, weights)
+    if torch.compiler.is_exporting() or not torch.is_grad_enabled() or locations.numel() <= FEW:
+        return _sum_neighbours(value, shape, locations, weights)
     parts = zip(*(t.chunk(PARTS, dim=2) for t in (value, locations, weights)), strict=True)
     return torch.cat(
         [
-            checkpoint(_sum_table_rows, v, shape, where, share, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(_sum_neighbours, v, shape, where, share, use_reentrant=False, preserve_rng_state=False)
             for v, where, share in parts
         ],
         dim=-1,
     )
 
 
-def _sum_table_rows(value: torch.Tensor, shape: Grid, locations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sample with the four neighbours of every location as rows of a table, summed by an embedding bag."""
+def _sum_neighbours(value: torch.Tensor, shape: Grid, locations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sample with the four neighbours of every location as rows of a table."""
     H, W = shape
     B, _, h, d = value.shape
     table = F.pad(value.unflatten(1, shape), (0, 0, 0, 0, 1, 1, 1, 1))  # (B, H+2, W+2, h, d), zeros all around
@@ -81,7 +78,7 @@ def _sum_table_rows(value: torch.Tensor, shape: Grid, locations: torch.Tensor, w
     y = (locations[..., 1] * H - 0.5).clamp(-1, H)
     left, top = x.detach().floor().clamp(max=W - 1), y.detach().floor().clamp(max=H - 1)
     x, y = x - left, y - top  # not a number stays so here; as an index it would be no row of the table
-    left, top = left.nan_to_num(-1).int() + 1, top.nan_to_num(-1).int() + 1
+    left, top = (corner.where(corner >= -1, -1).int() + 1 for corner in (left, top))
 
     image = torch.arange(B, dtype=torch.int32, device=value.device).view(B, 1, 1, 1)
     head = torch.arange(h, dtype=torch.int32, device=value.device).view(h, 1)
@@ -90,17 +87,14 @@ def _sum_table_rows(value: torch.Tensor, shape: Grid, locations: torch.Tensor, w
     rows = torch.stack([row, row + h, row + below, row + below + h], dim=-1)
     upper, lower = weights * (1 - y), weights * y
     shares = torch.stack([upper * (1 - x), upper * x, lower * (1 - x), lower * x], dim=-1)
-    sums = F.embedding_bag(
-        rows.flatten(0, 2).flatten(1), table.view(-1, d), mode="sum", per_sample_weights=shares.flatten(0, 2).flatten(1)
-    )
+    sums = _sum_rows(table.view(-1, d), rows.flatten(0, 2).flatten(1), shares.flatten(0, 2).flatten(1))
     return sums.view(B, -1, h * d)
 
 
-def _sum_grid_samples(value: torch.Tensor, shape: Grid, locations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sample with ``grid_sample``, which every device and exporter knows."""
-    B, _, h, d = value.shape
-    maps = value.permute(0, 2, 3, 1).reshape(B * h, d, *shape)
-    where = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # (B*h, Q, P, 2)
-    samples = F.grid_sample(maps, where, mode="bilinear", padding_mode="zeros", align_corners=False)
-    sums = (samples * weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)).sum(-1)  # (B*h, d, Q)
-    return sums.unflatten(0, (B, h)).permute(0, 3, 1, 2).flatten(2)
+def _sum_rows(table: torch.Tensor, rows: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Sum some rows of a table ``(R, d)`` for each of n places, rows and shares ``(n, k)``, to ``(n, d)``."""
+    # An embedding bag needs no tensor of rows, but exists on these devices and in no exchange format. GridSample does,
+    # but TensorRT and WebGPU get it wrong.
+    if table.device.type not in ("cpu", "cuda") or torch.compiler.is_exporting():
+        return (shares[:, None] @ F.embedding(rows, table))[:, 0]
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares)

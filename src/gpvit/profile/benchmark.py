@@ -49,7 +49,7 @@ class Report:
             cells = ["" if row[key] is None else format(row[key], spec) for key, (_, spec) in _COLUMNS.items()]
             if row["out_of_memory"]:
                 cells[0] = "out of memory"
-            tables[title].add_row(row["model"], *cells)
+            tables[title].add_row(row["subject"], *cells)
         return Group(str(self.machine), *tables.values(), *filter(None, self.notes))
 
     def write(self, directory: str | Path) -> list[Path]:
@@ -94,6 +94,7 @@ def benchmark(
     notes = [
         f"Median and interquartile range (IQR) of {rounds} interleaved rounds after {warmup} warm-up "
         "steps; memory is the peak over the idle process; x is the multiple of the baseline.",
+        "Models of this package run as a Predictor runs them, prepared." if any(c.runs_prepared for c in cases) else "",
         limit_note(runs, rounds),
     ]
     settings = {"rounds": rounds, "warmup": warmup, "time_limit_s": time_limit_s}
@@ -120,6 +121,7 @@ def _rows(runs: list[Measurement]) -> list[dict[str, Any]]:
         rows[run.case] = asdict(run.case) | {
             "size": format_size(run.case.size),
             "setting": run.case.setting,
+            "subject": run.case.subject,
             "out_of_memory": run.out_of_memory,
             "median_ms": median and 1e3 * median,
             "iqr_ms": 1e3 * float(np.subtract(*np.percentile(seconds, [75, 25]))) if len(seconds) > 1 else None,

@@ -4,8 +4,11 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+import numpy as np
 import timm
 import torch
 from torch import nn
@@ -13,23 +16,31 @@ from torch import nn
 import gpvit
 from gpvit.devices import choose_device, require_compiler
 from gpvit.errors import UserError
+from gpvit.io import located
+from gpvit.models.prepared import Prepared
+from gpvit.models.variants import VARIANTS
 from gpvit.profile.measure import Memory, Step, measure_memory
 from gpvit.zoo.catalog import find, split_system
+from gpvit.zoo.exported import open_any
+from gpvit.zoo.files import EXPORTED
 
 Mode = Literal["forward", "train"]
 Precision = Literal["float32", "bfloat16"]
+RUNTIMES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".pt2": "torch.export"}
+"""What computes an exported file, by the ending of its name."""
 
 
 @dataclass(frozen=True)
 class Case:
     """One model in one setting."""
 
-    model: str  # any timm model name, or one of this package
+    model: str  # any timm model name, one of this package, or the path of an exported file
     size: tuple[int, int] = (224, 224)  # height and width in pixels
     batch_size: int = 8
     mode: Mode = "forward"  # inference, or `train`: forward, backward and one AdamW step
     features: bool = False  # as a backbone that returns its feature maps (timm's ``features_only``)
     compiled: bool = False  # for this one shape
+    prepared: bool = False  # models of this package, in inference in float32, as a Predictor runs them
     dtype: Precision = "float32"  # bfloat16 is autocast over float32 weights
     device: str = "cpu"
     baseline: str | None = None  # the model that this one is compared with in the same setting
@@ -50,15 +61,40 @@ class Case:
         kernels = "compiled" if self.compiled else "eager"
         return f"{format_size(self.size)}, batch {self.batch_size}, {task}, {kernels}, {self.dtype}, {self.device}"
 
+    @property
+    def runs_prepared(self) -> bool:
+        """Whether a prepared copy is measured: models of timm, compiled ones and training run as they are."""
+        applies = self.mode == "forward" and self.dtype == "float32" and not self.compiled
+        return self.prepared and applies and (bool(split_system(self.model)[0]) or self.model in VARIANTS)
+
     def __str__(self) -> str:
         return f"{self.model} ({self.setting})"
 
+    @property
+    def subject(self) -> str:
+        """The model, and of an exported file what computes it, how exactly, and with how many threads."""
+        if not _is_exported(self.model):
+            return self.model
+        facts = open_any(located(self.model)).metadata
+        runtime = RUNTIMES[located(self.model).suffix]
+        return f"{Path(self.model).name} ({runtime}, {facts.precision}, {torch.get_num_threads()} threads)"
+
     def check(self) -> None:
         """Refuse a model, a device or a compilation that there is not here, which is quick to tell."""
+        if _is_exported(self.model):
+            self._check_exported()
+            return
         _require_model(self.model)
         choose_device(self.device)
         if self.compiled:
             require_compiler()
+
+    def _check_exported(self) -> None:
+        if self.features or self.mode == "train":
+            raise UserError(f"{self.model} is exported, and gives answers alone: leave out features and training")
+        if self.device != "cpu":
+            raise UserError(f"{self.model} is exported, and computes on the CPU: leave out {self.device}")
+        open_any(located(self.model))
 
     def memory(self) -> Memory:
         """Measure the memory of the case in a process of its own."""
@@ -67,11 +103,14 @@ class Case:
 
     def build(self) -> Step:
         """Create model and images from random numbers, and return the function that runs one step."""
+        if _is_exported(self.model):
+            return exported_step(self.model, self.size, self.batch_size)
         device = torch.device(self.device)
         torch.manual_seed(0)
         model = create_for_size(self.model, self.size, features=self.features).train(self.mode == "train")
         with _memory_errors():
             model.to(device)
+            model = Prepared(model)() if self.runs_prepared else model
             # A static shape: otherwise the second size of an architecture would run kernels made for any size.
             run = torch.compile(model, dynamic=False) if self.compiled else model
             images = torch.randn(self.batch_size, 3, *self.size, device=device)
@@ -102,6 +141,21 @@ def forward_step(run: Callable[..., Any], inputs: torch.Tensor, dtype: Precision
             run(inputs)
 
     return step
+
+
+def exported_step(path: str, size: tuple[int, int], batch_size: int) -> Step:
+    """Open an exported file, and return the function that runs it once on random images of a size."""
+    session = open_any(located(path))
+    facts, generator = session.metadata, np.random.default_rng(0)
+    if facts.input == "float":
+        images = generator.standard_normal((batch_size, facts.in_chans, *size), np.float32)
+    else:
+        images = generator.integers(0, 256, (batch_size, *size, facts.in_chans), np.uint8)
+    return partial(session.run, images)
+
+
+def _is_exported(name: str) -> bool:
+    return located(name).suffix in EXPORTED
 
 
 @contextlib.contextmanager

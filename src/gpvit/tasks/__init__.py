@@ -1,13 +1,13 @@
 """Model, loss, optimiser and metric together: what a training step and an evaluation mean."""
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={
-        "classification": ["ClassificationTask"],
-        "detection": ["DetectionTask"],
-        "optim": ["OptimConfig"],
-        "segmentation": ["SegmentationTask"],
+    {
+        "ClassificationTask": ".classification",
+        "DetectionTask": ".detection",
+        "OptimConfig": ".optim",
+        "SegmentationTask": ".segmentation",
     },
 )

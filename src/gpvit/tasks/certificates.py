@@ -11,7 +11,7 @@ import torch
 
 from gpvit.devices import describe_machine
 from gpvit.errors import UserError
-from gpvit.io import located, sha256
+from gpvit.io import sha256
 from gpvit.zoo import files
 from gpvit.zoo.catalog import find_weights
 from gpvit.zoo.hub import published_weights
@@ -28,7 +28,7 @@ _BENCHMARKS = {"in1k": 50_000, "ade20k": 2_000, "coco_1x": 5_000, "coco_3x": 5_0
 
 def published_scores(name: str) -> tuple[dict[str, float], int | None]:
     """Look up what published weights score, from 0 to 1, and on how many images; None for any number."""
-    if located(name).exists():
+    if files.weights_file(name).exists():  # a path, or a model of the hub
         raise UserError(f"nothing is published for {name}; say what it should score: --expect 0.81")
     model, _, tag = name.partition(".")
     tag, weights = find_weights(model, tag)

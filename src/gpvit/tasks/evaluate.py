@@ -18,12 +18,13 @@ from gpvit.data.detection import COCO, Categories, ObjectFolder, write_coco_resu
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.module import ImageData
 from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder
-from gpvit.devices import choose_device
+from gpvit.devices import place
 from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, WholeImage
-from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
+from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of, usual_class_names
 from gpvit.io import located
+from gpvit.models.prepared import Prepared
 from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.detection import detect
 from gpvit.tasks.metrics import ClassificationScores, SegmentationScores
@@ -106,7 +107,7 @@ def evaluate(
         if value is not None and task != own:
             raise UserError(f"leave out {option}: it is for {own}, and the model is for {task}")
     labels = _matched_labels(model, data)
-    model = model.eval().to(choose_device(device))
+    model = Prepared(place(model.eval(), device))()
     data.setup("validate")
     predict, metric, batches = _parts(model, data, inferer or WholeImage(), labels)
     images = 0
@@ -175,6 +176,8 @@ def _matched_labels(model: Any, data: Any) -> list[int] | None:
             f"the model tells {model.num_classes} classes apart, the data have {data.num_classes}; "
             "evaluate it on data with its own classes, or train it on these"
         )
+    if tuple(names) == usual_class_names(task_of(model), model.num_classes):
+        return None  # an exported file names its classes though nobody else did
     for i, (own, given) in enumerate(zip(names, data.class_names, strict=False)):
         if own != given:
             raise UserError(

@@ -1,8 +1,12 @@
 """How a run runs: recipes, the training loop, checkpoints, logs."""
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={"config": ["TrainConfig"], "loop": ["fit"], "recipes": ["train_recipe"]},
+    {
+        "TrainConfig": ".config",
+        "fit": ".loop",
+        "train_recipe": ".recipes",
+    },
 )

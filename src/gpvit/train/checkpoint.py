@@ -20,7 +20,7 @@ from gpvit.errors import UserError
 from gpvit.io import replacing, write_text
 from gpvit.train.composition import walk
 from gpvit.train.logging import best
-from gpvit.zoo.files import save
+from gpvit.zoo.files import write_checkpoint
 
 CONFIG, LAST, PREVIOUS = "config.yaml", "last.ckpt", "previous.ckpt"
 _MARK = "# Written by gpvit train, for --resume.\n"
@@ -152,7 +152,7 @@ def save_weights(run: Any) -> None:
         for name in ("last", "best") if is_best else ("last",):
             path = run.folder / f"{prefix}{name}.safetensors"
             with _explained(path, sum(tensor.nbytes for tensor in network.state_dict().values())):
-                save(network, path, data.class_names, inputs)
+                write_checkpoint(network, path, data.class_names, inputs)
 
 
 def find_checkpoint(place: Path) -> Path | None:

@@ -12,7 +12,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from gpvit.errors import UserError
-from gpvit.io import located, read_yaml
+from gpvit.io import located
+from gpvit.yaml import read_yaml
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLE = "recipes/digits/classify.yaml"

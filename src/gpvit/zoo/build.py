@@ -11,8 +11,8 @@ from torch import nn
 from gpvit.errors import UserError, nearest
 from gpvit.models.segmenter import DECODERS
 from gpvit.models.variants import check_new_name
+from gpvit.runtime.facts import check_values
 from gpvit.zoo.catalog import MODELS, SYSTEMS, CatalogEntry, find
-from gpvit.zoo.files import check_values
 
 # Imported when a model of theirs is built: a classifier needs no detector.
 _CLASSES = {

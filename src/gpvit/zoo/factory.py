@@ -14,8 +14,10 @@ from gpvit.io import located
 from gpvit.models.backbone import GPViT
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
-from gpvit.zoo.files import Checkpoint, load_weights, read_checkpoint, weights_file
+from gpvit.zoo.exported import open_exported
+from gpvit.zoo.files import EXPORTED, Checkpoint, load_weights, read_checkpoint, weights_file
 from gpvit.zoo.hub import published_weights
+from gpvit.zoo.hub_folder import check_config
 
 _OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
 _CLASSIFIER = ("head.", "pool.")
@@ -65,9 +67,13 @@ def create_model(
     if weights is None:
         return build(entry, **kwargs)
     path = published_weights(name, tag) if tag else _weights_file(name, weights)
-    checkpoint = read_checkpoint(path)
+    checkpoint = check_config(path, read_checkpoint(path))
     if checkpoint.name and checkpoint.name != name:
         raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
+    if entry.task == "detection" and not checkpoint.name:  # of mmdet: here the network itself normalises images
+        kwargs = {
+            f"image_{key}": checkpoint.inputs[key] for key in ("mean", "std") if key in checkpoint.inputs
+        } | kwargs
     return _from_checkpoint(entry, checkpoint, path, kwargs, new_head)
 
 
@@ -78,14 +84,15 @@ def load(path: str | Path) -> nn.Module:
     data: it chooses among the arguments of the model's own class, and names nothing that is fetched, opened or run.
 
     Args:
-        path: The file, or the folder of a run, whose best weights are taken.
+        path: The file; the folder of a run, whose best weights are taken; a hub's folder; or the id of a model of the
+            Hugging Face hub, ``"hf-hub:USER/NAME"`` or ``"hf-hub:USER/NAME@REVISION"``, which is fetched.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file does not say what model it holds, is not as it should be, or does not fit it.
     """
     path = weights_file(path)
-    checkpoint = read_checkpoint(path)
+    checkpoint = check_config(path, read_checkpoint(path))
     if not checkpoint.name:
         raise UserError(
             f"{path} does not say which model it holds; use gpvit.create_model(NAME, weights={str(path)!r}), "
@@ -105,14 +112,15 @@ def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Modu
     """Create or load a model by whatever names it, in evaluation mode.
 
     That is a name of the catalog, with a tag of published weights (``"gpvit_l1.in1k"``) or without, and then maybe with
-    `weights` as :func:`gpvit.create_model` takes them; the path of a self-describing file; or the folder of a run.
+    `weights` as :func:`gpvit.create_model` takes them; the path of an exported file (see
+    :class:`gpvit.zoo.exported.ExportedModel`); or what :func:`gpvit.load` takes.
     """
     path = _file_of(source)
     if path is None:
         return create_model(str(source), weights).eval()
     if weights is not None:
         raise UserError(f"{source} brings its own weights; leave out {str(weights)!r}, or name a model of the catalog")
-    return load(path)
+    return open_exported(path) if path.suffix in EXPORTED else load(path)
 
 
 def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
@@ -123,7 +131,9 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
 def _file_of(source: str | Path) -> Path | None:
     """Return the file that a source stands for, or None if it is a name of the catalog."""
     path = located(source)
-    is_path = isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt") or len(path.parts) > 1
+    is_path = (
+        isinstance(source, Path) or path.suffix in (".safetensors", ".pth", ".ckpt", *EXPORTED) or len(path.parts) > 1
+    )
     is_run = path.is_dir() and str(source).partition(".")[0] not in MODELS
     return weights_file(path) if is_path or is_run or path.is_file() else None
 

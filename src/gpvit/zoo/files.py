@@ -7,12 +7,14 @@ ever unpickled but tensors and plain data.
 
 import argparse
 import json
-import math
+import pickle
+import re
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -24,49 +26,17 @@ from gpvit.errors import UserError
 from gpvit.io import located, replacing
 from gpvit.models.variants import BLOCKS
 from gpvit.ops.resizing import resize_pos_embed
+from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts, check_values
 from gpvit.version import __version__
+from gpvit.zoo.huggingface import CONFIG, SCHEME, WEIGHTS, fetch
 from gpvit.zoo.official import convert_official, is_official
+from gpvit.zoo.openmmlab import HARMLESS, inputs_of, without_averages
 
-
-class Fact(NamedTuple):
-    """What a file may say under a key: values such as the example, and of these the ones that are accepted."""
-
-    example: Any
-    accepted: str = "any"
-    accepts: Callable[[Any], bool] = lambda value: True
-
-
-_SIDE = 32  # of the smallest input that a GPViT takes
-_PIXELS = 2**24  # of an input that a file asks for; a larger one would exhaust the memory
-
-PREPROCESSING_KEYS: dict[str, Fact] = {
-    "input_size": Fact(
-        (3, 224, 224),
-        f"channels, height and width, {_SIDE} pixels or more a side, of at most {_PIXELS:,} pixels",
-        lambda value: len(value) == 3 and value[0] > 0 and min(value[1:]) >= _SIDE and value[1] * value[2] <= _PIXELS,
-    ),
-    "mean": Fact((0.5,), "a number for each channel", lambda value: value and all(map(math.isfinite, value))),
-    "std": Fact((0.5,), "numbers above 0", lambda value: value and all(0 < each < math.inf for each in value)),
-    "interpolation": Fact("bicubic"),
-    "crop_pct": Fact(0.875, "a part of 1", lambda value: 0 < value <= 1),
-    "max_size": Fact(
-        (2048, 512),
-        f"a long and a short side, of at most {_PIXELS:,} pixels",
-        lambda value: len(value) == 2 and value[0] >= value[1] > 0 and value[0] * value[1] <= _PIXELS,
-    ),
-    "size_divisor": Fact(32, "1 to 1024", lambda value: 1 <= value <= 1024),
-    "label_names": Fact(("cat",), "names", bool),
-    "label_colors": Fact(
-        ((0, 0, 0),),
-        "red, green and blue from 0 to 255",
-        lambda value: all(len(color) == 3 and min(color) >= 0 and max(color) <= 255 for color in value),
-    ),
-    "category_ids": Fact((1,), "numbers, each once", lambda value: len({*value}) == len(value)),
-}
-"""What a file may tell of images and classes, named as in timm's ``pretrained_cfg``."""
-
+EXPORTED = (".onnx", ".xml", ".pt2")
+"""What the names of exported files end in, which hold a graph."""
 _PARTS = ("state_dict_ema", "model_ema", "state_dict")
 """Where timm and the authors keep weights in a file, the averaged ones first, as timm does."""
+_IN_FOLDERS = ("best.safetensors", "last.safetensors", WEIGHTS)
 _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": "", "source": ""}
 
 
@@ -74,8 +44,8 @@ _METADATA: dict[str, Any] = {"name": "", "kwargs": {}, "inputs": {}, "version": 
 class Checkpoint:
     """Weights under this package's names, and what their file says about them.
 
-    A file that :func:`save` did not write does not say its model's `name`. `kwargs` are the arguments that the model
-    was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
+    A file that :func:`write_checkpoint` did not write does not say its model's `name`. `kwargs` are the arguments that
+    the model was created with, and `inputs` how its images were prepared (``PREPROCESSING_KEYS``).
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -86,26 +56,14 @@ class Checkpoint:
     source: str = ""
 
 
-def save(
+def write_checkpoint(
     model: nn.Module,
-    path: str | Path,
+    path: Path,
     class_names: Sequence[str] | None = None,
     inputs: dict[str, Any] | None = None,
     source: str = "",
 ) -> None:
-    """Write a model's weights and all that is needed to use them, whole or not at all.
-
-    Args:
-        model: A model from :func:`gpvit.create_model` or timm.
-        path: Where to write, ending in ``.safetensors``.
-        class_names: Names of the classes, in the order of the logits.
-        inputs: What replaces the ``PREPROCESSING_KEYS`` in the model's ``pretrained_cfg``.
-        source: Where the weights came from, if they were converted.
-
-    Raises:
-        ValueError: If the ending is another, the model is not from the catalog, or the names do not match the head.
-    """
-    path = located(path)
+    """Write a file that :func:`read_checkpoint` reads; the arguments are those of :func:`gpvit.save`."""
     if path.suffix != ".safetensors":
         raise UserError(f"weights are written as .safetensors; got {path}")
     config = getattr(model, "gpvit_config", None)
@@ -151,17 +109,30 @@ def _preprocessing(model: Any) -> dict[str, Any]:
 
 
 def weights_file(path: str | Path) -> Path:
-    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded: of a run folder, its best weights."""
+    """Return the file that a path stands for, ``~`` and ``$NAME`` expanded.
+
+    That is the best one of a run folder, and the only one of a hub's folder or of a model of the hub, which is fetched.
+    """
+    if str(path).startswith(SCHEME):
+        return fetch(str(path))
     path = located(path)
-    return next((file for name in ("best", "last") if (file := path / f"{name}.safetensors").is_file()), path)
+    file = next((file for name in _IN_FOLDERS if (file := path / name).is_file()), path)
+    if file.name == WEIGHTS and file != path and not (path / CONFIG).is_file():
+        raise UserError(f"{path} holds {WEIGHTS} but no {CONFIG}, as a hub's folder does; name a file, or save it anew")
+    return file
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file of ours, of a run folder the best, an official one, converted, or one of timm; none may hold code."""
     path = weights_file(path)
     if not path.is_file():
-        lacking = ", which holds neither best.safetensors nor last.safetensors" if path.is_dir() else ""
+        lacking = f", which holds none of {', '.join(_IN_FOLDERS)}" if path.is_dir() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{lacking}")
+    if path.suffix in EXPORTED:
+        raise UserError(
+            f"{path} is an exported file: a graph, and no weights that a model could be built with; give it to "
+            f"gpvit.Predictor, or to `gpvit predict {path} photo.jpg`"
+        )
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except UserError as error:
@@ -173,8 +144,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _read_pickle(path: Path) -> Checkpoint:
-    with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training keeps its arguments as one
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace, *HARMLESS]):  # timm's training keeps one
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if (unknown := re.search(r"GLOBAL (mm(cv|engine|cls|det|seg)\.[\w.]+)", str(error))) is None:
+            raise
+        keep = (
+            f'import torch; c = torch.load({json.dumps(path.name)}, weights_only=False, map_location="cpu"); '
+            'torch.save({k: c[k] for k in ("meta", "state_dict") if k in c}, "plain.pth")'
+        )
+        raise UserError(
+            f"holds more than tensors and plain data, {unknown[1]}, and is not opened further, as that may run code. "
+            f"Where it was trained, if you trust it, keep the weights alone: {shlex.join(['python', '-c', keep])}"
+        ) from error
     plain = content if isinstance(content, dict) else {}
     state_dict = next((plain[key] for key in _PARTS if isinstance(plain.get(key), dict)), plain)
     if not state_dict or not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
@@ -182,12 +165,13 @@ def _read_pickle(path: Path) -> Checkpoint:
             "holds no weights: neither names with tensors nor those as its 'state_dict'; a training run's weights are "
             "in its best.safetensors"
         )
-    return Checkpoint(with_our_names(state_dict))
+    return Checkpoint(with_our_names(state_dict), inputs=inputs_of(plain))
 
 
 def with_our_names(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Give tensors the names that they have here, in place of the authors' or those that wrappers gave."""
-    return convert_official(state_dict) if is_official(state_dict) else clean_state_dict(state_dict)
+    cleaned = without_averages(clean_state_dict(state_dict))
+    return convert_official(cleaned) if is_official(cleaned) else cleaned
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -199,41 +183,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
         return Checkpoint(tensors)
     description = json.loads(metadata["gpvit"])
     check_values("metadata", description, _METADATA)
-    inputs = description.get("inputs") or {}
-    check_values("inputs", inputs, {key: fact.example for key, fact in PREPROCESSING_KEYS.items()})
-    for key, value in inputs.items():
-        if value is not None and not PREPROCESSING_KEYS[key].accepts(value):
-            raise UserError(f"sets {key} in its inputs to {value!r:.100}; it takes {PREPROCESSING_KEYS[key].accepted}")
-    return Checkpoint(tensors, **description)
-
-
-def check_values(where: str, given: Any, known: dict[str, Any]) -> None:
-    """Refuse plain data that are no mapping, or a key whose value is unlike its example, a part of a file's metadata.
-
-    An example of None allows anything, and a tuple's element stands for all. The file's name is to stand before the
-    message.
-    """
-    if not isinstance(given, dict):
-        raise UserError(f"is not as gpvit.save writes it: {where} must be a mapping; got {given!r:.100}")
-    for key, value in given.items():
-        if key not in known:
-            raise UserError(
-                f"sets {key!r} in its {where}, which gpvit {__version__} takes from no file; it is of another version, "
-                "or not as gpvit.save writes it"
-            )
-        if not _is_like(value, known[key]):
-            raise UserError(
-                f"sets {key} in its {where} to {value!r:.100}; allowed are values such as {known[key]!r:.100}"
-            )
-
-
-def _is_like(value: Any, example: Any) -> bool:
-    if value is None or example is None:
-        return True
-    if isinstance(value, list | tuple) and not isinstance(example, str | dict):
-        element = (example or (None,))[0] if isinstance(example, tuple) else example
-        return all(each is not None and _is_like(each, element) for each in value)
-    return type(value) is type(example) or (type(value) is int and isinstance(example, float))
+    check_facts("inputs", description.get("inputs") or {}, PREPROCESSING_KEYS)
+    return Checkpoint(tensors, **{key: value for key, value in description.items() if value is not None})
 
 
 def load_weights(model: nn.Module, state_dict: dict[str, torch.Tensor], *, source: str, new_head: bool = False) -> None:

@@ -8,6 +8,7 @@ import http.client
 import os
 import re
 import shutil
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -18,12 +19,12 @@ import torch
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import sha256, write_text
+from gpvit.io import located, sha256, write_text
 from gpvit.models.backbone import STRIDE
 from gpvit.models.variants import VARIANTS
 from gpvit.zoo.build import build
 from gpvit.zoo.catalog import RELEASE, find, find_weights
-from gpvit.zoo.files import load_weights, read_checkpoint, save
+from gpvit.zoo.files import load_weights, read_checkpoint, write_checkpoint
 
 ADDRESS_VARIABLE = "GPVIT_WEIGHTS_URL"
 TIMEOUT_S = 30
@@ -93,9 +94,11 @@ def _fetch(address: str, path: Path, by_hand: Path) -> Path:
 
 
 def convert_file(official: str | Path, out: str | Path, name: str | None = None) -> tuple[str, nn.Module]:
-    """Convert an official ``.pth`` and write it with all that is needed to use it; no weight is left out or made up.
+    """Convert a ``.pth`` of the authors' code and write it with all that is needed to use it; no weight is made up.
 
-    Without a name the shapes of the weights tell the model. Its name and the model, in evaluation mode, are returned.
+    It may be released or trained by anybody, for any classes, whose names and colours come along where it tells them,
+    as does how images are normalised. Without a name the shapes of the weights tell the model. Its name and the model,
+    in evaluation mode, are returned.
     """
     checkpoint = read_checkpoint(official)
     if checkpoint.name:
@@ -104,11 +107,25 @@ def convert_file(official: str | Path, out: str | Path, name: str | None = None)
     if not any(each.endswith("pos_embed") for each in weights):
         raise UserError(f"{official} is no official GPViT checkpoint; a training run's weights are in best.safetensors")
     entry = find(name or identify(weights, source=str(official)))
+    arguments = _arguments(weights, entry.task, source=str(official))
+    stems = [tensor for each, tensor in weights.items() if each.endswith("stem.first.conv.weight") and tensor.ndim == 4]
+    channels = (stems[0].shape[1] if stems else 0) or 3  # without a sound one, what is wrong is told below
+    lengths = {"mean": channels, "std": channels}
+    inputs = {k: v for k, v in checkpoint.inputs.items() if _fits(k, v, lengths.get(k, arguments["num_classes"]))}
+    if entry.task == "detection":  # which normalises images itself
+        arguments |= {f"image_{key}": inputs[key] for key in lengths if key in inputs}
     with torch.device("meta"):
-        model = build(entry, **_arguments(weights, entry.task, source=str(official)))
+        model = build(entry, in_chans=channels, **arguments)
     load_weights(model, weights, source=str(official))
-    save(model, out, source=f"{Path(official).name} sha256:{sha256(official)}")
+    write_checkpoint(model, located(out), inputs=inputs, source=f"{Path(official).name} sha256:{sha256(official)}")
     return entry.name, model.eval()
+
+
+def _fits(key: str, value: Any, length: int) -> bool:
+    """Tell whether a list has an element for each class or channel; of one that is left out it says so."""
+    if len(value) != length:
+        print(f"left out: {key} of {len(value)} in the file's meta, for {length}", file=sys.stderr)
+    return len(value) == length
 
 
 def identify(state_dict: dict[str, torch.Tensor], source: str) -> str:

@@ -4,8 +4,8 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from gpvit.data.classification.digits import Digits, random_affine
-from gpvit.data.images import read_image
 from gpvit.data.synthetic.digits import digits_split
+from gpvit.runtime.images import read_image
 
 
 @pytest.fixture(scope="module")

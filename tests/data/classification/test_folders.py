@@ -6,8 +6,8 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from PIL import Image
 
 from gpvit.data.classification.folders import ImageFolder
-from gpvit.data.images import ImageError
 from gpvit.data.transforms.classification import Augmentation, Preprocessing
+from gpvit.runtime.images import ImageError
 
 SMALL = Preprocessing((3, 16, 24))
 

@@ -10,8 +10,8 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from PIL import Image
 
 from gpvit.data.classification.shards import ShardOrder, Shards
-from gpvit.data.images import ImageError
 from gpvit.data.transforms.classification import Augmentation, Preprocessing
+from gpvit.runtime.images import ImageError
 
 SMALL = Preprocessing((3, 16, 16), (0.0,) * 3, (1.0,) * 3)
 PLAIN = Augmentation((1, 1), (1, 1), 0, 0, None, 0)

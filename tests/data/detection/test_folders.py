@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from gpvit.data.detection import COCO, CocoFolder
-from gpvit.data.images import ImageError
 from gpvit.data.stats import count_objects
 from gpvit.data.transforms.detection import DetectionAugmentation
+from gpvit.runtime.images import ImageError
 
 SMALL = DetectionAugmentation(short_sides=(48, 64), long_side=120)
 COLORS = {1: (40, 200, 40), 2: (40, 40, 200), 3: (200, 40, 40)}  # of square, bar and disc

@@ -3,8 +3,8 @@ import pytest
 from data.segmentation.folders import COLORS, draw_pair, write_mask, write_pairs
 from PIL import Image
 
-from gpvit.data.images import ImageError
 from gpvit.data.segmentation.folders import ADE20K, MaskFolder, ade20k_classes
+from gpvit.runtime.images import ImageError
 
 
 @pytest.fixture

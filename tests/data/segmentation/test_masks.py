@@ -3,8 +3,8 @@ import pytest
 from data.segmentation.folders import COLORS, draw_pair, write_mask
 from PIL import Image
 
-from gpvit.data.images import ImageError
 from gpvit.data.segmentation.masks import read_mask
+from gpvit.runtime.images import ImageError
 
 MASK = draw_pair(0)[1]
 

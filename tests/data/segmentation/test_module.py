@@ -4,12 +4,12 @@ import torch
 from data.segmentation.folders import draw_pair, write_pairs
 from PIL import Image
 
-from gpvit.data.images import ImageError
 from gpvit.data.segmentation.folders import MaskFolder
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.segmentation.module import SegmentationData
 from gpvit.data.stats import count_pixels
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.runtime.images import ImageError
 
 SMALL = SegmentationPreprocessing((3, 32, 48), max_size=None, size_divisor=16)
 

@@ -9,11 +9,11 @@ from torch.utils.data import Dataset
 
 from gpvit.data.classification.module import ClassificationData
 from gpvit.data.files import image_files, no_images, require_folder, subfolders
-from gpvit.data.images import read_image
 from gpvit.data.subsets import per_class_subset
 from gpvit.data.transforms.classification import Transform, training_transform
 from gpvit.errors import UserError
 from gpvit.io import located
+from gpvit.runtime.images import read_image
 
 _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train' and 'val' in lower case"
 

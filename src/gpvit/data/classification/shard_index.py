@@ -14,9 +14,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from gpvit.data.files import IMAGE_EXTENSIONS
-from gpvit.data.images import decode_image
 from gpvit.errors import UserError
 from gpvit.io import replacing
+from gpvit.runtime.images import decode_image
 
 _FORMAT = 2  # of the index files; another number makes them anew
 _MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")  # WebDataset's key and extension: up to the name's first dot

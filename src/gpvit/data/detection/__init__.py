@@ -1,16 +1,22 @@
 """Object detection and instance segmentation, from files to batches: images with boxes, labels and masks."""
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={
-        "annotations": ["Annotations"],
-        "categories": ["Categories"],
-        "coco": ["read_annotations"],
-        "digit_scenes": ["DigitScenes"],
-        "folders": ["COCO", "CocoFolder", "ObjectFolder", "VOCFolder", "YOLOFolder"],
-        "module": ["DetectionData", "Sample"],
-        "results": ["coco_results", "write_coco_results"],
+    {
+        "Annotations": ".annotations",
+        "read_annotations": ".coco",
+        "Categories": ".categories",
+        "COCO": ".folders",
+        "CocoFolder": ".folders",
+        "ObjectFolder": ".folders",
+        "VOCFolder": ".folders",
+        "YOLOFolder": ".folders",
+        "DigitScenes": ".digit_scenes",
+        "DetectionData": ".module",
+        "Sample": ".module",
+        "coco_results": ".results",
+        "write_coco_results": ".results",
     },
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpvit.data.files import read_lines
 from gpvit.errors import UserError
-from gpvit.io import read_yaml
+from gpvit.yaml import read_yaml
 
 CLASS_FILES = ("data.yaml", "data.yml", "classes.txt", "obj.names", "_darknet.labels")
 """The files that name the classes of YOLO's format, by the tools that write them."""

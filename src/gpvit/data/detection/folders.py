@@ -14,10 +14,10 @@ from gpvit.data.detection.module import DetectionData, Sample, Samples
 from gpvit.data.detection.segmentations import rasterise
 from gpvit.data.detection.voc import class_names, read_voc
 from gpvit.data.detection.yolo import read_yolo
-from gpvit.data.images import read_image
 from gpvit.data.subsets import class_covering_subset
 from gpvit.errors import UserError
 from gpvit.io import located
+from gpvit.runtime.images import read_image
 
 
 class ObjectFolder(DetectionData):

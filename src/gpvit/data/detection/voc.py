@@ -18,8 +18,8 @@ from gpvit.data.detection.boxes import cut_box, require_order
 from gpvit.data.detection.fields import VOC, Notes, read_entry
 from gpvit.data.detection.layouts import Part
 from gpvit.data.files import image_files
-from gpvit.data.images import open_image
 from gpvit.errors import UserError, nearest
+from gpvit.runtime.images import open_image
 
 
 def read_voc(part: Part, names: Sequence[str], masks: bool = False, drop_invalid: bool = False) -> Annotations:

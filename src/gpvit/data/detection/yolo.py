@@ -15,9 +15,9 @@ from gpvit.data.detection.fields import Notes, number
 from gpvit.data.detection.layouts import Part
 from gpvit.data.detection.segmentations import read_segmentation
 from gpvit.data.files import read_lines
-from gpvit.data.images import open_image
 from gpvit.data.workers import usable_cores
 from gpvit.errors import UserError
+from gpvit.runtime.images import open_image
 
 _CENTRE = "centre, width and height"
 _PART = 1.1  # largest coordinate of a line in parts of the image: a box may reach over the border a little

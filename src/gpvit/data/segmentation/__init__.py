@@ -1,14 +1,18 @@
 """Semantic segmentation, from files to batches: images with a class for each pixel."""
 
-import lazy_loader
+from gpvit import lazy
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={
-        "classes": ["MaskClasses", "read_classes"],
-        "folders": ["ADE20K", "MaskFolder"],
-        "masks": ["IGNORE", "read_mask"],
-        "module": ["Sample", "SegmentationData"],
-        "scenes": ["DigitScenes"],
+    {
+        "MaskClasses": ".classes",
+        "read_classes": ".classes",
+        "ADE20K": ".folders",
+        "MaskFolder": ".folders",
+        "IGNORE": ".masks",
+        "read_mask": ".masks",
+        "Sample": ".module",
+        "SegmentationData": ".module",
+        "DigitScenes": ".scenes",
     },
 )

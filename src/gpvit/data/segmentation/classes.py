@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from gpvit.data.colors import Color, checked_colors
-from gpvit.data.images import ImageError
 from gpvit.data.segmentation.masks import CLASSES_YAML, IGNORE, Palette, open_mask, read_mask, require_same_palette
 from gpvit.errors import UserError
-from gpvit.io import located, read_yaml
+from gpvit.io import located
+from gpvit.runtime.images import ImageError
+from gpvit.yaml import read_yaml
 
 _ENOUGH = 100  # masks whose palettes are compared before training
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from gpvit.data.files import by_name, list_images, require_folder
-from gpvit.data.images import read_image
 from gpvit.data.segmentation.classes import MaskClasses, check_masks, find_classes, read_classes
 from gpvit.data.segmentation.masks import Palette, turn_as
 from gpvit.data.segmentation.module import Sample, SegmentationData
 from gpvit.data.subsets import random_subset
 from gpvit.errors import UserError
 from gpvit.io import located
+from gpvit.runtime.images import read_image
 
 _LAYOUT = (
     "images belong into ROOT/images/train/ and ROOT/images/val/, masks under the same names into ROOT/masks/train/ "

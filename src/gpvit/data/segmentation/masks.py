@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageSequence
 
-from gpvit.data.images import decoding, identify, upright
 from gpvit.errors import UserError
 from gpvit.io import located
+from gpvit.runtime.images import decoding, identify, upright
 
 IGNORE = 255  # the label of pixels that no loss and no score counts
 CLASSES_YAML = """  names: [background, cat, dog]

@@ -5,8 +5,8 @@ from importlib.resources.abc import Traversable
 
 from PIL import Image
 
-from gpvit.data.images import read_image
 from gpvit.errors import UserError
+from gpvit.runtime.images import read_image
 
 _PHOTOGRAPHS = {  # file in an installed package; credit
     "china": ("sklearn/datasets/images/china.jpg", "danielbuechele on Flickr, CC BY 2.0"),

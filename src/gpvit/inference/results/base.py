@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gpvit.data.images import read_image
 from gpvit.io import replacing
+from gpvit.runtime.images import read_image
 
 
 class Result:

@@ -5,6 +5,7 @@ Shape letters: B batch, N detections, M objects, K classes, H W image size.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import timm
@@ -17,6 +18,8 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyrami
 from gpvit.errors import UserError
 from gpvit.models.adapter import ViTAdapter
 from gpvit.models.detection.inputs import Detections, Maps, RoundedResize, Size, Target, check_images, check_targets
+from gpvit.models.detection.masks import MaskFormat
+from gpvit.models.images import require_finite
 
 
 class Detector(nn.Module):
@@ -133,6 +136,20 @@ class Detector(nn.Module):
             return self.losses(features, batch.image_sizes, resized)
         return self.detect(features, batch.image_sizes, sizes)
 
+    def find(self, images: Sequence[torch.Tensor], masks: MaskFormat = "box") -> list[Detections]:
+        """Detect objects as in evaluation; refuses features that are not finite, in which none would be found.
+
+        Args:
+            images: As of :meth:`forward`.
+            masks: Of Mask R-CNN its ``mask_format``, for this call alone. Masks within their boxes take some thousandth
+                of the memory of pasted ones.
+        """
+        model: Any = copy(self)
+        model.mask_format = masks  # of the copy alone
+        with model.backbone.register_forward_hook(_require_finite_maps):
+            found: list[Detections] = model(images)
+        return found
+
     def losses(self, features: Maps, image_sizes: list[Size], targets: list[Target]) -> dict[str, torch.Tensor]:
         """Compute the losses by name from the pyramid of resized images, of these sizes before padding."""
         raise NotImplementedError
@@ -166,6 +183,11 @@ class PyramidBackbone(nn.Module):
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute the maps ``(B, channels, h_i, w_i)`` of images ``(B, C, H, W)``."""
         return self.fpn(OrderedDict((str(i), feature) for i, feature in enumerate(self.body(images))))
+
+
+def _require_finite_maps(backbone: nn.Module, images: object, maps: dict[str, torch.Tensor]) -> None:
+    for each in maps.values():
+        require_finite(each, next(backbone.parameters()).dtype)
 
 
 def _by_channel(given: Sequence[float] | None, colour: Sequence[float], in_chans: int, name: str) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Mask R-CNN on a ViT-Adapter (paper Section 4.3)."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -8,11 +8,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from gpvit.errors import UserError
 from gpvit.models.detection.detector import Detector
 from gpvit.models.detection.inputs import Detections, Maps, Size, Target
-from gpvit.models.detection.masks import paste_masks
+from gpvit.models.detection.masks import MaskFormat, paste_masks
 from gpvit.models.detection.proposals import L1RegionProposalNetwork
 from gpvit.models.detection.roi_heads import L1RoIHeads
-
-MaskFormat = Literal["probability", "binary", "box"]
 
 _STRIDES = (4, 8, 16, 32, 64)
 

@@ -1,9 +1,12 @@
 """Masks between the frame of a box, 28x28, and the image."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torchvision.ops import roi_align
 
+MaskFormat = Literal["probability", "binary", "box"]
 THRESHOLD = 0.5
 
 

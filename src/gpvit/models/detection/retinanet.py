@@ -85,7 +85,7 @@ class RetinaNet(Detector):
 
         Both are sums over the batch, divided by its anchors that are to find an object, at least one for each image.
         """
-        logits, deltas = self._predict(features)
+        logits, deltas = self.predict(features)
         anchors = torch.cat(self.anchor_generator(features))
         classification, regression = logits.new_zeros(()), logits.new_zeros(())
         objects = 0
@@ -103,7 +103,7 @@ class RetinaNet(Detector):
 
     def detect(self, features: Maps, image_sizes: list[Size], original_sizes: list[Size]) -> list[Detections]:
         """Detect objects; see :meth:`Detector.detect`."""
-        logits, deltas = self._predict(features)
+        logits, deltas = self.predict(features)
         anchors = self.anchor_generator(features)
         counts = [len(level) for level in anchors]
         detections = []
@@ -117,7 +117,7 @@ class RetinaNet(Detector):
             )
         return detections
 
-    def _predict(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute logits ``(B, anchors, K)`` and deltas ``(B, anchors, 4)``, in float32."""
         outputs = self.head(features)
         return outputs["cls_logits"].float(), outputs["bbox_regression"].float()

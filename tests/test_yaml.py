@@ -3,7 +3,7 @@ import math
 import pytest
 
 from gpvit.errors import UserError
-from gpvit.io import read_yaml
+from gpvit.yaml import read_yaml
 
 WORDS = ["no", "off", "Yes", "08", "010", "0x1F", "1_000", "2024-01-01", "12:30:45", "<<", "="]
 NUMBERS = {"1e-4": 1e-4, "1E5": 1e5, ".5": 0.5, "1.": 1.0, "-3": -3, "+7": 7, "0": 0, "1.0": 1.0, "-.inf": -math.inf}

@@ -1,21 +1,24 @@
-"""Any image a user has, as 8-bit RGB."""
+"""Any image a user has, as 8-bit RGB; tensors are taken where torch is there."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Union
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps
 
 from gpvit.errors import UserError
 from gpvit.io import located
 
-ImageSource = str | Path | Image.Image | np.ndarray | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+ImageSource = Union[str, Path, Image.Image, np.ndarray, "torch.Tensor"]
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, right and bottom exclusive."""
 
@@ -95,13 +98,14 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _in_memory(source: Image.Image | np.ndarray | torch.Tensor) -> tuple[Image.Image, str]:
+def _in_memory(source: "Image.Image | np.ndarray | torch.Tensor") -> tuple[Image.Image, str]:
     """Make a PIL image of what is no file; give what messages call it as well."""
     if isinstance(source, Image.Image):
         return source, str(getattr(source, "filename", "")) or f"PIL image of mode {source.mode}"
-    if isinstance(source, np.ndarray | torch.Tensor):
-        name = "array" if isinstance(source, np.ndarray) else "tensor"
-        return _from_array(source, name), name
+    if isinstance(source, np.ndarray):
+        return _from_array(source, "array"), "array"
+    if (torch := sys.modules.get("torch")) is not None and isinstance(source, torch.Tensor):
+        return _from_array(source, "tensor"), "tensor"
     raise TypeError(f"an image is a path, a PIL image, a numpy array or a tensor; got {type(source).__name__}")
 
 
@@ -165,7 +169,7 @@ def _to_rgb(image: Image.Image, name: str, box: Box | None = None) -> Image.Imag
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _from_array(source: np.ndarray | torch.Tensor, name: str) -> Image.Image:
+def _from_array(source: "np.ndarray | torch.Tensor", name: str) -> Image.Image:
     if isinstance(source, np.ndarray):
         layout, array = "(H, W) or (H, W, 1 | 3 | 4), channels last", source
     else:

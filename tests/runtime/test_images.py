@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gpvit.data.images import ImageError, decode_image, open_image, read_image
+from gpvit.runtime.images import ImageError, decode_image, open_image, read_image
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
