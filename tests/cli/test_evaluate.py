@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data.detection.folders import write_voc, write_yolo, xml
 from PIL import Image
 
 import gpvit
@@ -417,6 +418,18 @@ def test_data_are_said_as_to_train(objects, tmp_path, capsys):
     assert "drop_invalid: true" in capsys.readouterr().err
     with pytest.warns(UserWarning, match="left out"):
         assert scores_of([*command, "--data", objects, *places, "--data.drop_invalid", "true"], capsys)["images"] == 3
+
+
+@pytest.mark.parametrize("layout", ["voc", "yolo"])
+def test_the_format_of_objects_is_found_by_looking(layout, tmp_path, capsys):
+    if layout == "voc":
+        write_voc(tmp_path / "own", xml(("cat", 8, 8, 40, 40), ("dog", 30, 20, 50, 40)))
+    else:
+        write_yolo(tmp_path / "own", "0 0.25 0.5 0.25 0.5\n1 0.5 0.5 0.2 0.2")
+    path = detector(tmp_path / "animals.safetensors", "retinanet", ["cat", "dog"], [1, 2])
+    scores = scores_of(["evaluate", path, "--data", tmp_path / "own", "--num-workers", "0"], capsys)
+    assert scores["images"] == 1
+    assert all(isinstance(score["box_ap"], float) for score in scores["classes"].values())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gpvit.data.classification.folders import ImageFolder, LabelledFiles
+from gpvit.data.classification.folders import ImageFolder, class_files
 from gpvit.data.files import list_images
 from gpvit.data.segmentation import MaskFolder
 from gpvit.data.write_shards import write_shards
@@ -93,7 +93,7 @@ def test_what_systems_leave_behind_is_passed_over_everywhere(dataset):
     assert len(list_images("data/train/**/?.png")) == len(list_images("d*/**/a/*")) == 6
     assert len(Images([f"file://{dataset.resolve()}"])) == 12
     assert ImageFolder(dataset).class_names == ("a", "b")
-    assert len(LabelledFiles(dataset / "train")) == 6
+    assert len(class_files(dataset / "train")) == 6
     splits = write_shards(dataset, "shards").splits
     assert {name: split["num_samples"] for name, split in splits.items()} == {"train": 6, "validation": 6}
 
@@ -115,7 +115,7 @@ def test_links_are_followed_but_no_circle(dataset, tmp_path):
     expected = ["0.png", "2.png", "deeper/1.png", "gone.png"]
     assert [path.relative_to("pool").as_posix() for path in list_images("pool")] == expected
     assert ImageFolder(dataset).class_names == ("a", "b", "c")
-    assert len(LabelledFiles(dataset / "train")) == 6 + len(expected)
+    assert len(class_files(dataset / "train")) == 6 + len(expected)
     Path("pool/pipe.png").unlink()
     assert len(list_images("pool/**/*.png")) == 4
     with pytest.raises(FileNotFoundError, match=r"gone\.png links to /nowhere/gone\.png, which is not there"):
@@ -142,7 +142,7 @@ def test_unicode_forms_commas_and_other_names(dataset):
         ImageFolder(dataset)
     touch(os.fsdecode(b"data/val/M\xfcller/1.png"))
     with pytest.raises(ValueError, match=r"M\\udcfcller' has a name that is not UTF-8"):
-        LabelledFiles(dataset / "val")
+        class_files(dataset / "val")
     for kind, name in (("images", f"{composed}.png"), ("masks", f"{decomposed}.PNG")):
         touch(f"seg/{kind}/val/{name}")
     assert len(MaskFolder("seg", classes=["a", "b"]).samples("val")) == 1

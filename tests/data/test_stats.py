@@ -8,7 +8,7 @@ from PIL import Image
 from gpvit.data import Digits, ImageFolder, Preprocessing
 from gpvit.data.detection.annotations import Annotations, ImageEntry, Objects
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.coco import AnnotatedFiles
+from gpvit.data.detection.folders import AnnotatedFiles
 from gpvit.data.segmentation import MaskFolder
 from gpvit.data.stats import count_labels, count_objects, count_pixels
 

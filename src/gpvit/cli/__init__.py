@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",
+    "data": "put a real dataset that a software package carries in place",
     "shards": "write a folder of classes as WebDataset shards, for training at scale",
     "convert": "turn a checkpoint of the authors' code into a self-describing file",
     "hub": "write a model as a folder that timm and transformers read, and push it to the Hugging Face hub",

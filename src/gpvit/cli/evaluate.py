@@ -51,7 +51,8 @@ def evaluate(
         checkpoint: A .safetensors file of a run, or published weights such as `gpvit_l1.in1k`.
         data: For a classifier `digits`, the default, a folder with val/CLASS/ images, or a folder of WebDataset shards;
             for a segmenter `digit_scenes`, the default, ADE20K's folder, or one with images/val/ and masks/val/; for a
-            detector `digit_scenes`, the default, COCO's folder, or one with val/ and annotations/val.json.
+            detector `digit_scenes`, the default, or a folder of COCO, or of one's own in the layout of COCO, Pascal VOC
+            or YOLO, which is found by looking.
         batch_size: Images that a classifier computes at once, by default 64, or that a detector does where all are of
             one size, by default 1; a segmenter takes them one by one.
         num_workers: Processes that load images.

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "Digits": ".classification.digits",
+        "ELPV": ".classification.elpv",
+        "FashionMNIST": ".classification.fashion_mnist",
         "ImageFolder": ".classification.folders",
         "ClassificationData": ".classification.module",
         "Shards": ".classification.shards",

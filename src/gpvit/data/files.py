@@ -1,9 +1,11 @@
 """Finds image files: below folders, by patterns and through links, past what systems leave behind."""
 
+import codecs
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -45,13 +47,43 @@ def list_images(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def image_files(folder: Path) -> Iterator[Path]:
-    """Give the images at any depth below a folder, by extension, through links; one that leads nowhere is given too."""
+def image_files(folder: Path, extensions: tuple[str, ...] = IMAGE_EXTENSIONS) -> Iterator[Path]:
+    """Give the images, or the files of other extensions, at any depth below a folder.
+
+    Links are followed; one that leads nowhere is given too.
+    """
     for each, entries in _walk(folder):
         for entry in entries:
             is_file = entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not os.path.isdir(entry))
-            if is_file and entry.name.lower().endswith(IMAGE_EXTENSIONS):
+            if is_file and entry.name.lower().endswith(extensions):
                 yield each / entry.name
+
+
+def by_name(folder: Path, files: Iterable[Path], suffix: str = "") -> dict[str, Path]:
+    """Give files by their path in a folder, in Unicode's composed form, without extension and suffix.
+
+    Files that do not end with the suffix are passed over; two of one name are refused by a UserError.
+    """
+    named: dict[str, Path] = {}
+    for path in files:
+        name = normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+        if not name.endswith(suffix):
+            continue
+        name = name.removesuffix(suffix)
+        if name in named:
+            raise UserError(f"{named[name]} and {path} have the same name; files are paired by it: rename one")
+        named[name] = path
+    return named
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text in UTF-8, or in UTF-16 with its mark, without the spaces around them."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return [line.strip() for line in content.decode(encoding).splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8 or UTF-16; save it as UTF-8 ({error})") from None
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from gpvit.data.classification.folders import LabelledFiles, same_classes
+from gpvit.data.classification.folders import class_files, same_classes
 from gpvit.data.classification.shard_index import index_shard
 from gpvit.data.classification.shards import INFO
 from gpvit.data.files import require_folder, subfolders
@@ -123,7 +123,7 @@ def _folders(root: Path) -> tuple[list[str], dict[str, list[_Item]]]:
     splits: dict[str, list[_Item]] = {}
     for folder in folders:
         items = splits["validation" if folder.name == "val" else folder.name] = []
-        for number, (name, label) in enumerate(files := LabelledFiles(folder).samples):
+        for number, (name, label) in enumerate(files := class_files(folder)):
             path = Path(name)
             # The number makes keys unique, and a dot would end the key; the rest is for people who look for the file.
             key = f"{number:0{len(str(len(files)))}}_{path.stem.replace('.', '_')}"

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gpvit.data import Digits, ImageFolder, Shards
-from gpvit.data.detection import COCO, Categories, CocoFolder, write_coco_results
+from gpvit.data.detection import COCO, Categories, ObjectFolder, write_coco_results
 from gpvit.data.detection import DigitScenes as DetectionScenes
 from gpvit.data.module import ImageData
 from gpvit.data.segmentation import ADE20K, DigitScenes, MaskFolder
@@ -48,7 +48,7 @@ SOURCES = {
         "digit_scenes", DigitScenes, "annotations/validation", ADE20K, MaskFolder, 1, segmentation_preprocessing_of
     ),
     "detection": Source(
-        "digit_scenes", DetectionScenes, "annotations/instances_val2017.json", COCO, CocoFolder, 1, None
+        "digit_scenes", DetectionScenes, "annotations/instances_val2017.json", COCO, ObjectFolder, 1, None
     ),
 }
 
@@ -71,7 +71,7 @@ def open_data(kind: type, model: nn.Module, **options: Any) -> ImageData:
     if source.prepare is not None and "preprocessing" in options:
         raise UserError("leave out data.preprocessing: images are prepared as the checkpoint says")
     usual = {"batch_size": source.batch_size, **({"masks": model.has_masks} if task == "detection" else {})}
-    ours = kind in (source.own, source.dataset, source.folder)
+    ours = kind.__module__.startswith("gpvit.")
     data: ImageData = kind(**{**(usual if ours else {}), **options})
     if source.prepare is not None:
         data.preprocessing = source.prepare(model)

@@ -8,7 +8,7 @@ import warnings
 import pytest
 from PIL import Image
 
-from gpvit.data.detection.annotations import read_annotations
+from gpvit.data.detection.coco import read_annotations
 from gpvit.data.detection.fields import FIELDS
 from gpvit.data.detection.file_names import find_files
 from gpvit.data.detection.segmentations import rasterise

@@ -7,8 +7,8 @@ import torch
 from pycocotools.coco import COCO
 
 from gpvit.data.detection.categories import Categories
-from gpvit.data.detection.coco import rasterise
 from gpvit.data.detection.results import coco_results, run_lengths, write_coco_results
+from gpvit.data.detection.segmentations import rasterise
 from gpvit.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools

@@ -19,17 +19,10 @@ _LAYOUT = "images belong into ROOT/train/CLASS/ and ROOT/val/CLASS/, with 'train
 
 
 class LabelledFiles(Dataset[tuple[Any, int]]):
-    """Images of one folder for each class, at any depth below: `samples` are their files, each with its label."""
+    """Images, each with its label: `samples` are their files, with the labels."""
 
-    def __init__(self, folder: Path, transform: Transform | None = None) -> None:
-        require_folder(folder, _LAYOUT)
-        folders = class_folders(folder)
-        files = [sorted(image_files(each)) for each in folders.values()]
-        if empty := [name for name, found in zip(folders, files, strict=True) if not found]:
-            raise FileNotFoundError(
-                f"{no_images(folders[empty[0]])}. Add images or remove the class folders without any: {empty}"
-            )
-        self.samples = [(str(path), label) for label, found in enumerate(files) for path in found]
+    def __init__(self, samples: list[tuple[str, int]], transform: Transform | None = None) -> None:
+        self.samples = samples
         self.transform = transform
 
     @property
@@ -78,15 +71,28 @@ class ImageFolder(ClassificationData):
 
     def training_samples(self) -> LabelledFiles:
         """List the images of `train`, or of the subset of it."""
-        samples = LabelledFiles(self.root / "train", training_transform(self.preprocessing, self.augmentation))
+        samples = class_files(self.root / "train")
         if self.per_class is not None:
-            chosen = per_class_subset(samples.targets, self.class_names, self.per_class, self.subset_seed)
-            samples.samples = [samples.samples[i] for i in chosen]
-        return samples
+            labels = [label for _, label in samples]
+            chosen = per_class_subset(labels, self.class_names, self.per_class, self.subset_seed)
+            samples = [samples[i] for i in chosen]
+        return LabelledFiles(samples, training_transform(self.preprocessing, self.augmentation))
 
     def validation_samples(self) -> LabelledFiles:
         """List the images of `val`."""
-        return LabelledFiles(self.root / "val", self.preprocessing.transform())
+        return LabelledFiles(class_files(self.root / "val"), self.preprocessing.transform())
+
+
+def class_files(folder: Path) -> list[tuple[str, int]]:
+    """List the images of one folder for each class, at any depth below, with their labels."""
+    require_folder(folder, _LAYOUT)
+    folders = class_folders(folder)
+    files = [sorted(image_files(each)) for each in folders.values()]
+    if empty := [name for name, found in zip(folders, files, strict=True) if not found]:
+        raise FileNotFoundError(
+            f"{no_images(folders[empty[0]])}. Add images or remove the class folders without any: {empty}"
+        )
+    return [(str(path), label) for label, found in enumerate(files) for path in found]
 
 
 def class_folders(folder: Path) -> dict[str, Path]:

@@ -4,8 +4,16 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Any
 
+from gpvit.data.files import read_lines
 from gpvit.errors import UserError
+from gpvit.yaml import read_yaml
+
+CLASS_FILES = ("data.yaml", "data.yml", "classes.txt", "obj.names", "_darknet.labels")
+"""The files that name the classes of YOLO's format, by the tools that write them."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +75,47 @@ class Categories:
             stacklevel=2,
         )
         return [other.names.index(each) + 1 for each in self.names]
+
+
+def read_class_names(folders: Sequence[Path]) -> list[str]:
+    """Read the classes that folders list in `data.yaml`, `classes.txt` or the like.
+
+    Raises:
+        UserError: None does, or several do in other words.
+    """
+    listed: dict[Path, list[str]] = {}
+    for path in (folder / name for folder in folders for name in CLASS_FILES):
+        if path.is_file():
+            is_yaml = path.suffix in (".yaml", ".yml")
+            listed[path] = _names_of_yaml(path) if is_yaml else list(filter(None, read_lines(path)))
+    if not any(listed.values()):
+        raise UserError(
+            f"{folders[0]} lists no classes: write their names, in the order of their numbers, into "
+            f"{folders[0] / 'classes.txt'}, one a line, or as names: [...] into data.yaml"
+        )
+    first, *others = listed
+    for other in others:
+        if listed[other] != listed[first]:
+            raise UserError(
+                f"{first} and {other} list other classes, {shortened(listed[first])} and {shortened(listed[other])}; "
+                "numbers mean one list: correct or remove the other"
+            )
+    return listed[first]
+
+
+def _names_of_yaml(path: Path) -> list[str]:
+    document = read_yaml(path)
+    document = document if isinstance(document, dict) else {}
+    names: Any = document.get("names")
+    if isinstance(names, dict):
+        numbered = {int(key): name for key, name in names.items() if str(key).isdecimal()}
+        names = [numbered[key] for key in sorted(numbered)] if set(numbered) == set(range(len(names))) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise UserError(f"{path}: names is {shortened(document.get('names'))}; give a list, or a name of each number")
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: names {names}: give each once")
+    if "kpt_shape" in document:
+        raise UserError(f"{path}: kpt_shape says that the labels are of poses; export boxes or polygons")
+    if (count := document.get("nc", len(names))) != len(names):
+        raise UserError(f"{path}: nc is {count!r} and there are {len(names)} names; correct either")
+    return names

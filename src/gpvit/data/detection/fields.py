@@ -1,4 +1,4 @@
-"""The fields of COCO's format, in one table: what each accepts, and how it is read."""
+"""The fields of COCO's format and of Pascal VOC's, in one table each: what each accepts, and how it is read."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from gpvit.errors import UserError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"(0|-?[1-9]\d{0,18})(\.0+)?", re.ASCII)
-_FLAGS = {**dict.fromkeys(("0", "false", "no", "off"), 0), **dict.fromkeys(("1", "true", "yes", "on"), 1)}
+_FLAGS = dict.fromkeys(("0", "false", "no", "off", "unspecified"), 0) | dict.fromkeys(("1", "true", "yes", "on"), 1)
 
 
 class Notes:
@@ -105,9 +105,9 @@ def _flag(value: Any) -> int:
 
 
 class Field(NamedTuple):
-    """What a field of a COCO file accepts, in words, and what reads it, by a ValueError or TypeError if it does not.
+    """What a field of an annotation file accepts, in words, and what reads it.
 
-    With a default, it may be missing, null or an empty text.
+    What is not accepted is a ValueError or a TypeError. With a default, it may be missing, null or an empty text.
     """
 
     accepted: str
@@ -139,10 +139,21 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
 }
 """What is read of each entry; the forms of `segmentation` are those of `read_segmentation`."""
 
+_EDGE = Field("a finite number of pixels", number)
+
+VOC: Mapping[str, Mapping[str, Field]] = {
+    "size": {"width": Field(_SIDE.accepted, _side, None), "height": Field(_SIDE.accepted, _side, None)},
+    "object": {"name": Field("a text", _text), "difficult": _FLAG, "truncated": _FLAG},
+    "bndbox": {"xmin": _EDGE, "ymin": _EDGE, "xmax": _EDGE, "ymax": _EDGE},
+}
+"""What is read of the elements of a file of Pascal VOC's, whose values are texts."""
+
+_ALL = {**FIELDS, **VOC}
+
 
 def read_entry(kind: str, entry: Any, notes: Notes) -> dict[str, Any]:
     """Read the fields of an entry; a UserError names the first that is not accepted."""
-    fields = FIELDS[kind]
+    fields = _ALL[kind]
     if not isinstance(entry, dict):
         needed = ", ".join(name for name, field in fields.items() if field.default is ...)
         raise UserError(f"{shortened(entry)} stands for an object with {needed}")
@@ -156,7 +167,7 @@ def entry_name(kind: str, place: int, entry: Any) -> str:
 
 def read_field(kind: str, name: str, value: Any, notes: Notes) -> Any:
     """Read one field as the table says; a note tells of a value that is not as COCO has it."""
-    field = FIELDS[kind][name]
+    field = _ALL[kind][name]
     if field.default is not ... and (value is None or value == ""):
         return field.default
     try:

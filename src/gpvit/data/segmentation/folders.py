@@ -1,13 +1,12 @@
 """Segmentation of a folder of images and a folder of masks: one's own, and ADE20K itself."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from gpvit.data.files import list_images, require_folder
+from gpvit.data.files import by_name, list_images, require_folder
 from gpvit.data.segmentation.classes import MaskClasses, check_masks, find_classes, read_classes
 from gpvit.data.segmentation.masks import Palette, turn_as
 from gpvit.data.segmentation.module import Sample, SegmentationData
@@ -168,17 +167,7 @@ class FolderSamples(Sequence[Sample]):
 def _named_files(folder: Path, suffix: str) -> dict[str, Path]:
     """Give the images of a folder by their path in it, without extension and suffix."""
     require_folder(folder, _LAYOUT)
-    named: dict[str, Path] = {}
-    for path in list_images(folder):
-        name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
-        if not name.endswith(suffix):
-            continue
-        name = name.removesuffix(suffix)
-        if name in named:
-            raise UserError(
-                f"{named[name]} and {path} have the same name; images and masks are paired by it: rename one"
-            )
-        named[name] = path
+    named = by_name(folder, list_images(folder), suffix)
     if not named:
         raise FileNotFoundError(f"{folder}: no image has a name that ends with {suffix!r}; correct the suffix")
     return named
