@@ -1,6 +1,6 @@
 """GPViT and its peers in the runtimes that people deploy in, side by side: torch, ONNX Runtime, OpenVINO.
 
-`python -m benchmarks.runtimes --out docs/results` measures all. Weights are random, so that graphs are not held to their
+`python -m benchmarks.runtimes --out docs/results` measures all. Weights are random, so graphs are not held to their
 models here as `gpvit export` holds files, and int8 is calibrated on noise.
 """
 
@@ -53,9 +53,11 @@ COLUMNS = [
 class Features(nn.Module):
     """A backbone's maps as a graph."""
 
+    model: Any
+
     def __init__(self, name: str):
         super().__init__()
-        self.model: Any = fold(timm.create_model(name, features_only=True).eval())
+        self.model = fold(timm.create_model(name, features_only=True).eval())
         self.output_names = tuple(f"map_{i}" for i in range(len(self.model.feature_info.channels())))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -82,9 +84,10 @@ def onnx_model(name: str, setting: str, size: tuple[int, int]) -> tuple[Any, set
 def in_torch(prepare: Callable[[nn.Module], Any], name: str, setting: str, size: tuple[int, int]) -> Step:
     """Run a model in torch: a detector on a list of images, a segmenter to logits of low resolution."""
     model = network(name, setting, size)
-    images: Any = torch.rand(1, 3, *size)
+    images = torch.rand(1, 3, *size)
     run = prepare(build_graph(model) if setting == "segmentation" else model)
-    return forward_step(run, list(images) if setting == "detection" else images, "float32")
+    step = (lambda batch: run(list(batch))) if setting == "detection" else run
+    return forward_step(step, images, "float32")
 
 
 def in_onnxruntime(is_int8: bool, name: str, setting: str, size: tuple[int, int]) -> Step:
