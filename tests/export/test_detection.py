@@ -123,6 +123,7 @@ def onnx_file(model: Detector, uint8: bool, path):
         custom_translation_table=onnx_translations(),
         opset_version=20,
         external_data=False,
+        optimize=False,  # which takes twice as long as the rest
         verbose=False,
     )
     return path
@@ -153,3 +154,15 @@ def test_one_onnx_file_serves_every_batch_and_size(exported, runtime, size):
     model, uint8, run = exported
     images = given(*size, uint8)
     assert_agree(run[runtime](images), detected(model, images), least=50)
+
+
+@pytest.mark.slow
+def test_a_program_serves_every_batch_and_size(tmp_path):
+    model = build(RetinaNet)
+    graph = DetectionGraph(model, uint8=True).eval()
+    program = torch.export.export(graph, (given(*EXAMPLE, True),), dynamic_shapes=(FREE[True],), strict=False)
+    torch.export.save(program, tmp_path / "model.pt2")
+    loaded = torch.export.load(tmp_path / "model.pt2").module()
+    for size in UNSEEN:
+        images = given(*size, True)
+        assert_agree(loaded(images), detected(model, images), least=50)
