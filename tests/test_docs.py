@@ -96,9 +96,8 @@ def test_the_small_recipe_tells_photographs_apart_within_seconds(tmp_path):
     assert summary["best"]["val/top1"] > 0.6  # chance is a third
 
 
-@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub
-def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def write_fruit() -> None:
+    """Write two images of each class, and the run folder of a classifier that has learned nothing."""
     write_crops(Path("my_images"), train=1, val=1)
     for split in ("train", "val"):
         Path("my_images", split, "astronaut").rename(Path("my_images", split, "apple"))
@@ -107,6 +106,12 @@ def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
     Path("runs/fruit").mkdir(parents=True)
     model = gpvit.create_model("gpvit_nano", num_classes=len(names), img_size=32)
     gpvit.save(model, "runs/fruit/best.safetensors", class_names=names)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of huggingface_hub
+def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_fruit()
     torch.save({"meta": {}, "state_dict": official.state_dict("cls_L1")}, "epoch_300.pth")
     text = (ROOT / "docs/hub.md").read_text(encoding="utf-8")
     shown = blocks("bash", text)
@@ -117,3 +122,18 @@ def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
         (code,) = blocks("python", text)
         exec(compile(code, "hub.md", "exec"), {})
     assert "![fruit](picture.png)" in Path("fruit/README.md").read_text()
+
+
+@pytest.mark.slow  # seven files are exported: about 2 minutes
+@pytest.mark.filterwarnings("default::UserWarning")  # of a model without weights
+def test_the_page_on_exports_runs_as_shown(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_fruit()
+    text = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    for commands in blocks("bash", text):
+        run(commands, at_least=1)
+    for code in blocks("python", text):
+        exec(compile(code, "export.md", "exec"), {})
+    assert Path("groups/0_groups.png").is_file()
+    said = capfd.readouterr().out
+    assert all(f"{name}: gpvit_nano in" in said for name in ("fruit.onnx", "fruit.xml", "fruit.pt2", "small.onnx"))

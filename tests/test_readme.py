@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,10 @@ def run(commands: str, at_least: int, epochs: str = "") -> None:
     assert len(lines) >= at_least
     for program, *arguments in lines:
         if program == "python":
-            assert arguments[:2] == ["-m", "studies"]
-            assert studies(arguments[2:]) == 0, arguments
+            if arguments[1] == "studies":
+                assert studies(arguments[2:]) == 0, arguments
+            else:
+                subprocess.run([sys.executable, *arguments], check=True)
             continue
         assert program == "gpvit"
         shorter = ["--train.epochs", epochs] if epochs and arguments[0] == "train" else []
