@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from data.detection.folders import write_voc, write_yolo, xml
 from PIL import Image
 
 from gpvit.data.classification.folders import ImageFolder
-from gpvit.data.detection import CocoFolder
+from gpvit.data.detection import CocoFolder, ObjectFolder
 from gpvit.data.files import IMAGE_EXTENSIONS
 from gpvit.data.segmentation import MaskFolder
 from gpvit.data.segmentation.masks import CLASSES_YAML
+from gpvit.errors import UserError
 from gpvit.runtime.images import read_image
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data-formats.md").read_text(encoding="utf-8")
@@ -130,6 +132,32 @@ def test_a_coco_file_is_refused_in_the_words_that_are_quoted(what, tmp_path, mon
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         coco(COCO_MISTAKES[what])
     parts = [part.strip() for part in quoted[what].split("...")]
+    assert re.search(".*".join(map(re.escape, parts)), " ".join(str(error.value).split())), str(error.value)
+
+
+BOX = ("cat", 8, 8, 24, 24)
+TEXT_MISTAKES = {
+    "a DOCTYPE, which may declare entities without end": "<!DOCTYPE a>" + xml(BOX),
+    "cut short, empty, or other XML": "",
+    "a corner that is none": xml(("cat", 8, 8, "nan", 24)),
+    "no width, outside, or parts of the image": xml(BOX, ("cat", 8, 8, 8, 24)),
+    "another order of the numbers": xml(("cat", 30, 30, 20, 17), ("cat", 40, 5, 20, 9), ("cat", 2, 2, 6, 5)),
+    "coordinates that may be pixels in several ways, or are none": "0 32 24 8 8",
+    "pixels among parts of the image": "0 0.5 0.5 0.25 0.5\n0 32 24 16 24",
+    "another number of columns": "\n0 0.5 0.5 0.25",
+    "predictions": "0 0.5 0.5 0.25 0.5 0.9",
+    "a class beyond the list": "2 0.5 0.5 0.25 0.5",
+}
+
+
+@pytest.mark.parametrize("what", TEXT_MISTAKES)
+def test_objects_of_voc_and_yolo_are_refused_in_the_words_that_are_quoted(what, tmp_path):
+    (quoted,) = re.findall(rf"^\| {re.escape(what)} \| `([^`]+)` \|$", PAGE, re.MULTILINE)
+    content = TEXT_MISTAKES[what]
+    write = write_yolo if content[:1].strip().isdigit() or content.startswith("\n") else write_voc
+    with pytest.raises(UserError) as error:
+        ObjectFolder(write(tmp_path, content), masks=False)
+    parts = [part.strip() for part in quoted.split("...")]
     assert re.search(".*".join(map(re.escape, parts)), " ".join(str(error.value).split())), str(error.value)
 
 

@@ -74,7 +74,7 @@ BOMB = "<!DOCTYPE annotation [<!ENTITY a '1234'><!ENTITY b '&a;&a;&a;'>]>"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (BOMB + xml(("&b;", 8, 8, 24, 24)), "1.xml.*has a DOCTYPE, which may declare entities; remove it"),
+        (BOMB + xml(("&b;", 8, 8, 24, 24)), "1.xml: has a DOCTYPE, which may declare entities; remove it"),
         ("", "1.xml is no XML, or is cut short; it is empty"),
         (xml(CAT)[:90], "1.xml is no XML, or is cut short: "),
         (b"<?xml version='1.0' encoding='nothing'?><annotation/>", "1.xml is no XML"),

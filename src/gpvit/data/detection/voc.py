@@ -82,6 +82,8 @@ def parse(path: Path) -> ElementTree.Element:
     """Read an XML file in any encoding that it declares; one that declares entities is refused, whatever they are."""
     try:
         root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Plain()))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         empty = "" if path.stat().st_size else "; it is empty"
         raise UserError(f"{path} is no XML, or is cut short{empty}: {error}") from None
