@@ -15,9 +15,14 @@ def onnx_translations() -> dict[Any, Callable[..., Any]]:
     return {torch.ops.gpvit.suppress.default: _suppress, torch.ops.gpvit.fit_and_pad.default: _fit_and_pad}
 
 
-def _suppress(boxes: Any, scores: Any, overlap: float) -> Any:
-    from onnxscript import opset18 as op
+def _operators() -> Any:  # whose types say of each the dozens of tensors that it may be
+    from onnxscript import opset18
 
+    return opset18
+
+
+def _suppress(boxes: Any, scores: Any, overlap: float) -> Any:
+    op = _operators()
     # Suppressed are overlaps above the limit in ONNX Runtime and torchvision, but from the limit on in OpenVINO. With
     # the next larger number, boxes that overlap by 1/2 or 7/10 to the last bit are kept everywhere.
     limit = np.nextafter(np.float32(overlap), np.float32(2))
@@ -34,8 +39,8 @@ def _suppress(boxes: Any, scores: Any, overlap: float) -> Any:
 
 def _fit_and_pad(images: Any, sides: Sequence[int]) -> Any:
     from onnxscript import FLOAT
-    from onnxscript import opset18 as op
 
+    op = _operators()
     size = op.Shape(images, start=2)
     if sides:
         size = _fitted_size(size, *sides)
@@ -47,13 +52,13 @@ def _fit_and_pad(images: Any, sides: Sequence[int]) -> Any:
     return padded, op.Cast(size, to=FLOAT.dtype)
 
 
-def _fitted_size(size: Any, short: int, long: int) -> Any:
+def _fitted_size(size: Any, *sides: int) -> Any:
     """Do as ``fitted_size``, in float64 as it does, but where OpenVINO gets float64 wrong."""
     from onnxscript import DOUBLE, INT64
-    from onnxscript import opset18 as op
 
+    op = _operators()
     least, most = op.ReduceMin(size, keepdims=1), op.ReduceMax(size, keepdims=1)
-    short, long, one = (op.Constant(value_ints=[side]) for side in (short, long, 1))
+    short, long, one = (op.Constant(value_ints=[side]) for side in (*sides, 1))
     fits_short = op.LessOrEqual(op.Mul(short, most), op.Mul(long, least))
     wanted, given = op.Where(fits_short, short, long), op.Where(fits_short, least, most)
     size, wanted, given = (op.Cast(x, to=DOUBLE.dtype) for x in (size, wanted, given))
