@@ -157,6 +157,7 @@ def test_one_onnx_file_serves_every_batch_and_size(exported, runtime, size):
 
 
 @pytest.mark.slow
+@torch.no_grad()
 def test_a_program_serves_every_batch_and_size(tmp_path):
     model = build(RetinaNet)
     graph = DetectionGraph(model, uint8=True).eval()

@@ -9,16 +9,14 @@ import torch
 from gpvit.models.detection.fitting import DIVISOR, fit_and_pad  # noqa: F401  torch learns the operator
 from gpvit.ops.suppression import ABSENT, suppress  # noqa: F401  torch learns the operator
 
-_FLOAT, _INT64, _DOUBLE = 1, 7, 11  # as ONNX numbers its types
-
 
 def onnx_translations() -> dict[Any, Callable[..., Any]]:
     """Return what ``torch.onnx.export`` takes as ``custom_translation_table``."""
     return {torch.ops.gpvit.suppress.default: _suppress, torch.ops.gpvit.fit_and_pad.default: _fit_and_pad}
 
 
-def _operators() -> Any:
-    from onnxscript import opset18  # an extra brings it
+def _operators() -> Any:  # whose types say of each the dozens of tensors that it may be
+    from onnxscript import opset18
 
     return opset18
 
@@ -40,8 +38,10 @@ def _suppress(boxes: Any, scores: Any, overlap: float) -> Any:
 
 
 def _fit_and_pad(images: Any, sides: Sequence[int]) -> Any:
+    from onnxscript import FLOAT
+
     op = _operators()
-    size: Any = op.Shape(images, start=2)
+    size = op.Shape(images, start=2)
     if sides:
         size = _fitted_size(size, *sides)
         shape = op.Concat(op.Shape(images, end=2), size, axis=0)
@@ -49,17 +49,19 @@ def _fit_and_pad(images: Any, sides: Sequence[int]) -> Any:
     divisor = op.Constant(value_ints=[DIVISOR])
     pads = op.Mod(op.Sub(divisor, op.Mod(size, divisor)), divisor)
     padded = op.Pad(images, op.Concat(op.Constant(value_ints=[0] * 6), pads, axis=0))
-    return padded, op.Cast(size, to=_FLOAT)
+    return padded, op.Cast(size, to=FLOAT.dtype)
 
 
-def _fitted_size(size: Any, short: int, long: int) -> Any:
+def _fitted_size(size: Any, *sides: int) -> Any:
     """Do as ``fitted_size``, in float64 as it does, but where OpenVINO gets float64 wrong."""
+    from onnxscript import DOUBLE, INT64
+
     op = _operators()
     least, most = op.ReduceMin(size, keepdims=1), op.ReduceMax(size, keepdims=1)
-    lower, upper, one = (op.Constant(value_ints=[side]) for side in (short, long, 1))
-    fits_short = op.LessOrEqual(op.Mul(lower, most), op.Mul(upper, least))
-    wanted, given = op.Where(fits_short, lower, upper), op.Where(fits_short, least, most)
-    size, wanted, given = (op.Cast(x, to=_DOUBLE) for x in (size, wanted, given))
-    half = op.Cast(op.Constant(value_float=0.5), to=_DOUBLE)
+    short, long, one = (op.Constant(value_ints=[side]) for side in (*sides, 1))
+    fits_short = op.LessOrEqual(op.Mul(short, most), op.Mul(long, least))
+    wanted, given = op.Where(fits_short, short, long), op.Where(fits_short, least, most)
+    size, wanted, given = (op.Cast(x, to=DOUBLE.dtype) for x in (size, wanted, given))
+    half = op.Cast(op.Constant(value_float=0.5), to=DOUBLE.dtype)
     rounded = op.Floor(op.Add(op.Mul(size, op.Div(wanted, given)), half))
-    return op.Max(op.Cast(rounded, to=_INT64), one)
+    return op.Max(op.Cast(rounded, to=INT64.dtype), one)
