@@ -13,9 +13,10 @@ from gpvit.ops.tracing import is_for_any_size
 
 def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Interpolate a position embedding ``(1, H, W, C)`` to another token grid: bicubic, corners not aligned."""
-    if is_for_any_size(pos_embed):
+    if torch.compiler.is_exporting():
         return _resize_by_products(pos_embed, grid)
-    if tuple(pos_embed.shape[1:3]) == grid:
+    # Interpolating to the same size changes nothing, so a graph for every size may do it always.
+    if not is_for_any_size(pos_embed) and tuple(pos_embed.shape[1:3]) == grid:
         return pos_embed
     resized = F.interpolate(pos_embed.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1)
