@@ -4,6 +4,8 @@ import logging
 import warnings
 
 import numpy as np
+import onnxruntime
+import openvino
 import pytest
 import timm
 import torch
@@ -17,12 +19,10 @@ logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
 
 def onnx_session(model, example, dynamic, path):
-    pytest.importorskip("onnxscript", reason="make test-tools installs it")
-    runtime = pytest.importorskip("onnxruntime", reason="make test-tools installs it")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=(dynamic,), verbose=False)
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: [torch.from_numpy(np.array(out)) for out in session.run(None, {name: x.numpy()})]
 
@@ -37,6 +37,7 @@ def check(run, model, batches=(1,), sizes=SIZES, tolerance=1e-5):
                 assert difference(theirs, ours) < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpvit_nano", "segformer_gpvit_nano"])
 def test_a_graph_from_one_image_serves_any_batch(name, tmp_path):
     model = gpvit.create_model(name, num_classes=3).eval()
@@ -44,6 +45,7 @@ def test_a_graph_from_one_image_serves_any_batch(name, tmp_path):
     check(run, model, batches=(1, 2, 5), sizes=((64, 64),) * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpvit_nano", "upernet_gpvit_nano"])
 def test_a_graph_serves_any_size(name, tmp_path):
     model = gpvit.create_model(name, num_classes=3).eval()
@@ -59,7 +61,6 @@ def test_an_adapters_maps_keep_their_size(name, tmp_path):
 
 @pytest.mark.slow
 def test_openvino_converts_an_exported_adapter():
-    openvino = pytest.importorskip("openvino", reason="make test-tools installs it")
     model = gpvit.ViTAdapter(timm.create_model("gpvit_nano")).eval()
     program = torch.export.export(model, (images(2, 128, 96),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC, **ANY},))
     compiled = openvino.compile_model(openvino.convert_model(program))

@@ -189,7 +189,7 @@ def test_weights_that_find_no_room_leave_the_run_whole(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "write_checkpoint", full)
     with pytest.raises(OSError, match=r"last\.safetensors could not be written.* bytes, .* free.*: last\.ckpt"):
         run(tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")} == before

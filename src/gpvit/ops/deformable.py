@@ -95,6 +95,6 @@ def _sum_rows(table: torch.Tensor, rows: torch.Tensor, shares: torch.Tensor) -> 
     """Sum some rows of a table ``(R, d)`` for each of n places, rows and shares ``(n, k)``, to ``(n, d)``."""
     # An embedding bag needs no tensor of rows, but exists on these devices and in no exchange format. GridSample does,
     # but TensorRT and WebGPU get it wrong.
-    if table.device.type not in ("cpu", "cuda") or torch.compiler.is_exporting():
+    if table.device.type not in ("cpu", "cuda", "meta") or torch.compiler.is_exporting():
         return (shares[:, None] @ F.embedding(rows, table))[:, 0]
     return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares)

@@ -91,8 +91,10 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
     parts.refuse_unknown(composition, known)
     given = {group: dict(settings) for group, settings in composition.settings.items()}
     classes = {group: {"class": given[group].pop("class")} for group in ("model", "data") if "class" in given[group]}
-    if "data.masks" in known and hasattr(task, "finds_masks") and not task.finds_masks(str(given["model"].get("name"))):
-        given["data"] = {"masks": False, **given["data"]}
+    if "data.masks" in known and hasattr(task, "finds_masks"):
+        name = str(given["model"].get("name"))
+        if not _create(composition, ("model",), partial(task.finds_masks, name)):
+            given["data"] = {"masks": False, **given["data"]}
     if hasattr(task, "default_optim"):
         given["optim"] = merge(asdict(task.default_optim), given.get("optim", {}))
     checked = parts.check_types(parser, given, composition)
