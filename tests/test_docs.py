@@ -87,6 +87,7 @@ def test_the_small_recipes_learn(recipe, write, scores, seed, tmp_path):
     assert all(each.get("iou", 1) > 0.5 for each in measured.get("classes", {}).values()), measured
 
 
+@pytest.mark.slow
 def test_the_small_recipe_tells_photographs_apart_within_seconds(tmp_path):
     """The same on smaller images, in fewer steps."""
     write_crops(tmp_path / "own", train=24, val=10)

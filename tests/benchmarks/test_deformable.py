@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from benchmarks import deformable
@@ -12,6 +13,7 @@ def test_both_ways_compute_the_same():
     torch.testing.assert_close(ours, textbook)
 
 
+@pytest.mark.slow
 def test_every_way_of_every_attention_is_measured(monkeypatch, capsys):
     monkeypatch.setattr(deformable, "LEVELS", {"smallest": ([(4, 5)], [(4, 5), (2, 3)])})
     deformable.main()

@@ -40,7 +40,9 @@ def test_every_model_with_the_authors_exact_figures(capsys):
     assert listed["gpvit_nano"]["weights"] == {}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.endswith(("l2", "l3"))) for n in MODELS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * n.endswith(("l2", "l3", "l4"))) for n in MODELS]
+)
 def test_the_figures_are_those_that_profile_counts(name, capsys):
     with torch.device("meta"):
         model = create_model(name)

@@ -25,7 +25,7 @@ class FitAndPad(torch.nn.Module):
         return *fit_and_pad(images, [64, 128]), *fit_and_pad(images, [])
 
 
-@pytest.fixture(params=["onnxruntime", "openvino"])
+@pytest.fixture(params=["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def export(request, tmp_path):
     """Return what exports a module and returns a function that runs it."""
 

@@ -226,6 +226,7 @@ def test_a_fold_is_made_with_the_statistics_of_training():
     assert difference(layer.eval()(x), folded(x)) < 1e-12
 
 
+@pytest.mark.slow
 def test_a_folded_network_is_exported_for_all_sizes_and_traced():
     model = fold(
         drawn(

@@ -41,10 +41,9 @@ def assert_same(reference, folder, summary):
     ("kind", "stop", "workers"),
     [
         ("epochs", (3, "train"), 0),  # between two batches that are accumulated
-        pytest.param(
-            "epochs", (0, "val"), 0, marks=SLOW
-        ),  # at the first validation, before which a checkpoint is written
-        ("epochs", (9, "train"), 2),  # within the second epoch
+        # at the first validation, before which a checkpoint is written
+        pytest.param("epochs", (0, "val"), 0, marks=SLOW),
+        pytest.param("epochs", (9, "train"), 2, marks=SLOW),  # within the second epoch
         ("steps", (5, "train"), 0),  # after a validation within an epoch
         pytest.param("epochs", (1, "train"), 0, marks=SLOW),  # before the first checkpoint
         pytest.param("epochs", (6, "train"), 2, marks=SLOW),  # at the first batch of the second epoch
