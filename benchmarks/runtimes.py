@@ -7,7 +7,7 @@ models here as `gpvit export` holds files, and int8 is calibrated on noise.
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from statistics import median
 from typing import Any
 
@@ -65,14 +65,14 @@ class Features(nn.Module):
         return tuple(self.model(images))
 
 
-@cache
+@lru_cache(1)  # cases of a model follow each other
 def network(name: str, setting: str, size: tuple[int, int]) -> nn.Module:
     """Make a model, with random weights."""
     torch.manual_seed(0)
     return create_for_size(name, size, features=setting == "features").eval()
 
 
-@cache
+@lru_cache(1)  # cases of a model follow each other
 def onnx_model(name: str, setting: str, size: tuple[int, int]) -> tuple[Any, set[str]]:
     """Export a model for one size; and name the Linear layers that int8 is for."""
     model = network(name, setting, size)
@@ -145,9 +145,10 @@ class Case:
 
 
 def table(cases: Sequence[Case], rounds: int) -> ResultTable:
-    """Measure cases in turns."""
+    """Measure the cases of each setting in turns."""
     runs = [Measurement(case, warmup=2) for case in cases]
-    measure(runs, rounds, progress=True)
+    for setting in dict.fromkeys(case.setting for case in cases):
+        measure([run for run in runs if run.case.setting == setting], rounds, progress=True)
     seconds = {run.case: median(run.seconds) for run in runs}
     rows = []
     for case, each in seconds.items():
