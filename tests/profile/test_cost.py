@@ -14,7 +14,7 @@ from gpvit.profile.workload import parse_size
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "macs.json").read_text())
 
 
-@pytest.mark.parametrize("level", ["1", "2", "3", "4"])
+@pytest.mark.parametrize("level", ["1", *(pytest.param(level, marks=pytest.mark.slow) for level in "234")])
 def test_equals_the_macs_of_the_authors_code(level):
     with torch.device("meta"):
         model = timm.create_model(f"gpvit_l{level}")

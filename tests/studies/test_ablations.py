@@ -37,6 +37,7 @@ def test_the_published_network_is_a_row(table, label):
     assert {name: t.shape for name, t in built(row).state_dict().items()} == {name: t.shape for name, t in own.items()}
 
 
+@pytest.mark.slow
 def test_local_attention_costs_what_group_propagation_costs():
     counted = costs(6)
     paper = 5.8e9  # said of windows and of stripes, each with group propagation and without
@@ -45,6 +46,7 @@ def test_local_attention_costs_what_group_propagation_costs():
     assert counted["LePE stripes + GP, stride 16"][1] < 0.3 * paper
 
 
+@pytest.mark.slow
 def test_more_groups_cost_more():
     counted = costs(8)
     assert counted["16-16-16-16"] < counted["32-32-32-32"] < counted["64-64-64-64"]

@@ -22,6 +22,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_each_model_has_a_column_and_each_image_a_row(folder, tmp_path):
     models = [folder / f"{name}.safetensors" for name in ("reader", "finder", "painter")]
     figure = draw_figure_6(models, [folder / "cat.png", folder / "a $tower.png"], size=40)
