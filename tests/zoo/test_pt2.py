@@ -3,6 +3,8 @@
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 from runtime.metadata import CLASSIFIER, SEGMENTER, metadata
 from runtime.tiny import Segmenter, write
 
+import gpvit
 from gpvit.errors import UserError
+from gpvit.export import export
 from gpvit.runtime.container import seal_pt2
 from gpvit.zoo.pt2 import open_program
 
@@ -115,3 +119,17 @@ def test_a_member_that_stands_twice_is_refused(tmp_path, members):
     (tmp_path / "model.pt2").write_bytes(seal_pt2(buffer.getvalue(), metadata()))
     with pytest.raises(UserError, match="holds a member twice"):
         open_program(tmp_path / "model.pt2")
+
+
+@pytest.mark.slow  # a detector is exported: half a minute
+@pytest.mark.parametrize("name", ["retinanet_gpvit_nano", "mask_rcnn_gpvit_nano"])
+def test_a_process_that_knows_no_detector_opens_one(tmp_path, name):
+    torch.manual_seed(0)
+    model = gpvit.create_model(name, num_classes=3, min_size=64, max_size=96).eval()
+    getattr(model, "roi_heads", model).score_thresh = 1e-3  # random weights are sure of nothing
+    rows = export(model, tmp_path / "model.pt2").parity
+    assert sum(row.get("objects", 0) for row in rows) > 100
+    code = (
+        "import sys; from pathlib import Path; from gpvit.zoo.pt2 import open_program; open_program(Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.pt2")], check=True)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import gpvit.ops.suppression  # noqa: F401  a detector's program calls its operator
+import gpvit.models.detection.fitting
+import gpvit.ops.suppression  # noqa: F401  a detector's program calls their operators
 from gpvit.errors import UserError
 from gpvit.runtime.container import read_pt2
 from gpvit.runtime.sessions import Session
@@ -35,7 +36,8 @@ _TARGETS = re.compile(
 _SYMBOLS = (
     "Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|CeilToInt|FloorToInt"
 )
-_SYMBOLS += "|TruncToInt|IntTrueDiv|FloatTrueDiv|ToFloat|positive|integer|real|True|False"
+_SYMBOLS += "|TruncToInt|IntTrueDiv|FloatTrueDiv|ToFloat|positive|nonnegative|integer|real|precision|True|False"
+_SYMBOLS += "|Equality|Unequality|(Strict)?(Greater|Less)Than|And|Or|Not"
 _EXPRESSION = re.compile(rf"(?:\b(?:{_SYMBOLS})\b|'?\b[suz]\w*\d\b'?|'?\b\d+(?:\.\d+)?\b'?|[-+*/%(), =])*")
 _CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
