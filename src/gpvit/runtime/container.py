@@ -3,10 +3,11 @@
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from gpvit.errors import UserError
 from gpvit.runtime.metadata import Metadata
@@ -91,6 +92,17 @@ def read_pt2(path: str | Path) -> tuple[Metadata, bytes]:
         _compare(path, content[-_HEX:], content[:-_HEX])
         text = archive.read(_member(archive))
     return Metadata.from_json(text, str(path)), content
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read what an exported file of any format says of its model, its digest checked; no runtime is needed."""
+    readers: dict[str, Callable[[Path], tuple[Any, ...]]] = {
+        ".onnx": read_onnx,
+        ".xml": read_openvino,
+        ".pt2": read_pt2,
+    }
+    metadata: Metadata = readers[path.suffix](path)[0]
+    return metadata
 
 
 def _member(archive: zipfile.ZipFile) -> str:

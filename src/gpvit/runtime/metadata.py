@@ -59,7 +59,7 @@ _FACTS: dict[str, Fact] = {
 }
 _OPTIONAL = ("stride", "fixed_size", "label_colors", "category_ids", "opset")
 
-_PREPROCESSING = {**{key: PREPROCESSING_KEYS[key] for keys in PREPROCESSING.values() for key in keys}}
+_PREPROCESSING = {key: PREPROCESSING_KEYS[key] for keys in PREPROCESSING.values() for key in keys}
 _PREPROCESSING["interpolation"] = _one_of("bicubic", "nearest", "bilinear", "lanczos")
 _PREPROCESSING["antialias"] = Fact(True)
 

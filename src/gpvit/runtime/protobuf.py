@@ -66,35 +66,26 @@ def _number(value: int) -> bytes:
     return bytes([*written, value])
 
 
-_MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE, _FUNCTION = (
-    "model",
-    "graph",
-    "node",
-    "attribute",
-    "tensor",
-    "sparse",
-    "function",
-)
 _INSIDE = {
-    (_MODEL, 7): _GRAPH,
-    (_MODEL, 25): _FUNCTION,
-    (_GRAPH, 1): _NODE,
-    (_GRAPH, 5): _TENSOR,
-    (_GRAPH, 15): _SPARSE,
-    (_NODE, 5): _ATTRIBUTE,
-    (_FUNCTION, 7): _NODE,
-    (_FUNCTION, 11): _ATTRIBUTE,
-    (_ATTRIBUTE, 5): _TENSOR,
-    (_ATTRIBUTE, 6): _GRAPH,
-    (_ATTRIBUTE, 10): _TENSOR,
-    (_ATTRIBUTE, 11): _GRAPH,
-    (_ATTRIBUTE, 22): _SPARSE,
-    (_ATTRIBUTE, 23): _SPARSE,
-    (_SPARSE, 1): _TENSOR,
-    (_SPARSE, 2): _TENSOR,
+    ("model", 7): "graph",
+    ("model", 25): "function",
+    ("graph", 1): "node",
+    ("graph", 5): "tensor",
+    ("graph", 15): "sparse",
+    ("node", 5): "attribute",
+    ("function", 7): "node",
+    ("function", 11): "attribute",
+    ("attribute", 5): "tensor",
+    ("attribute", 6): "graph",
+    ("attribute", 10): "tensor",
+    ("attribute", 11): "graph",
+    ("attribute", 22): "sparse",
+    ("attribute", 23): "sparse",
+    ("sparse", 1): "tensor",
+    ("sparse", 2): "tensor",
 }
 """Where a message of ONNX that may hold tensors lies in another, by the number of the field (onnx.proto)."""
-_EXTERNAL, _LOCATION, _TRAINING = (_TENSOR, 13), (_TENSOR, 14), (_MODEL, 20)
+_EXTERNAL, _LOCATION, _TRAINING = ("tensor", 13), ("tensor", 14), ("model", 20)
 
 
 def refuse_other_files(model: memoryview) -> None:
@@ -104,7 +95,7 @@ def refuse_other_files(model: memoryview) -> None:
         UserError: A tensor is external; the file's name is to stand before the message.
         ValueError: The bytes are no model.
     """
-    waiting = [(_MODEL, model)]
+    waiting = [("model", model)]
     while waiting:
         kind, message = waiting.pop()
         for number, value, _ in fields(message):

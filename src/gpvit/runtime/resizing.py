@@ -16,7 +16,7 @@ def neighbours(length: int, new_length: int) -> tuple[np.ndarray, np.ndarray, np
     scale = float(np.float32(length / new_length))
     centre = np.clip(((np.arange(new_length) + 0.5) * scale - 0.5).astype(np.float32), 0, length - 1)
     lower = centre.astype(np.int64)
-    return lower, np.minimum(lower + 1, length - 1), centre - lower
+    return lower, np.minimum(lower + 1, length - 1), centre - lower.astype(np.float32)
 
 
 def resize(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -76,11 +76,9 @@ class ELPV(ClassificationData):
     def training_samples(self) -> LabelledFiles:
         """List the images of training, or of the subset of it."""
         samples = self._parts[0]
-        if self.per_class is not None:
-            labels = [label for _, label in samples]
-            chosen = per_class_subset(labels, self.class_names, self.per_class, self.subset_seed)
-            samples = [samples[i] for i in chosen]
-        return LabelledFiles(samples, training_transform(self.preprocessing, self.augmentation))
+        labels = [label for _, label in samples]
+        chosen = per_class_subset(labels, self.class_names, self.per_class, self.subset_seed)
+        return LabelledFiles([samples[i] for i in chosen], training_transform(self.preprocessing, self.augmentation))
 
     def validation_samples(self) -> LabelledFiles:
         """List the images of validation."""

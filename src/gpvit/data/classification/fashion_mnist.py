@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import struct
 import warnings
 import zlib
@@ -72,10 +73,8 @@ class FashionMNIST(ClassificationData):
     def training_samples(self) -> "LabelledArrays":
         """Read the training images, or the subset of them."""
         images, labels = read_part(self.root, "train")
-        if self.per_class is not None:
-            chosen = per_class_subset(labels.tolist(), self.class_names, self.per_class, self.subset_seed)
-            images, labels = images[chosen], labels[chosen]
-        return LabelledArrays(images, labels, training_transform(self.preprocessing, self.augmentation))
+        chosen = per_class_subset(labels, self.class_names, self.per_class, self.subset_seed)
+        return LabelledArrays(images[chosen], labels[chosen], training_transform(self.preprocessing, self.augmentation))
 
     def validation_samples(self) -> "LabelledArrays":
         """Read the test images."""
@@ -116,8 +115,8 @@ def read_part(root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.astype(np.int64)
 
 
-def read_idx(root: Path, name: str) -> np.ndarray:
-    """Read an IDX file of bytes, gzipped or not, as an array of the shape that it says."""
+def unpacked(root: Path, name: str) -> tuple[Path, bytes]:
+    """Find a file, gzipped or not, and read what it holds, at most as much as one of the largest size has."""
     path = next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{root} holds no {name} and no {name}.gz; give the folder of the four files")
@@ -125,18 +124,27 @@ def read_idx(root: Path, name: str) -> np.ndarray:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else path.open("rb") as file:
-            header = file.read(4)
-            if header not in (b"\0\0\x08\x01", b"\0\0\x08\x03") or header[3] != int(name[-7]):
-                raise UserError(f"{path} begins with {header!r}; an IDX file of {name} begins with 0, 0, 8, {name[-7]}")
-            shape = struct.unpack(f">{header[3]}I", sizes := file.read(4 * header[3]))
-            if max(shape) > _MOST or (size := int(np.prod(shape))) > _MOST * 28**2:
-                raise UserError(f"{path} says that it holds {shape} values; it is damaged: fetch it again")
-            content = file.read(size + 1)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+            return path, file.read(_MOST * 28**2 + 17)  # its header, and a byte too many
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged or cut short ({error}); fetch it again") from error
-    if len(content) != size:
-        more = "more" if len(content) > size else f"{len(content)}"
+
+
+def read_idx(root: Path, name: str) -> np.ndarray:
+    """Read an IDX file of bytes, gzipped or not, as an array of the shape that it says."""
+    path, content = unpacked(root, name)
+    header, sides = content[:4], int(name[-7])
+    if header != bytes([0, 0, 8, sides]):
+        raise UserError(f"{path} begins with {header!r}; an IDX file of {name} begins with 0, 0, 8, {sides}")
+    start = 4 + 4 * sides
+    if len(content) < start:
+        raise UserError(f"{path} is damaged or cut short: its header is not whole; fetch it again")
+    shape = struct.unpack(f">{sides}I", content[4:start])
+    size = math.prod(shape)
+    if max(shape) > _MOST or size > _MOST * 28**2:
+        raise UserError(f"{path} says that it holds {shape} values; it is damaged: fetch it again")
+    if (found := len(content) - start) != size:
+        more = "more" if found > size else f"{found}"
         raise UserError(f"{path} says that it holds {size} values and holds {more}; it is damaged: fetch it again")
-    if hashlib.sha256(header + sizes + content).hexdigest() != FILES[name]:
+    if hashlib.sha256(content).hexdigest() != FILES[name]:
         warnings.warn(f"{path} is not the published file of Fashion-MNIST, so scores do not compare", stacklevel=4)
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
