@@ -5,6 +5,8 @@ models here as `gpvit export` holds files, and int8 is calibrated on noise.
 """
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -32,7 +34,7 @@ from gpvit.profile.workload import create_for_size, forward_step, parse_size
 from gpvit.runtime.sessions import INPUT
 from studies.report import Column, ResultTable, chart, save_chart
 
-COMMAND = "python -m benchmarks.runtimes --out docs/results"
+WITHOUT_INT8 = ("features", "detection")  # no last layer to spare; calibration would keep all values of large images
 CLASSIFIERS = tuple(f"gpvit_l{level}" for level in (1, 2, 3, 4))
 PEERS = ("vit_small_patch16_224", "resnet50", "swin_tiny_patch4_window7_224", "convnext_tiny")
 SETTINGS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -144,7 +146,7 @@ class Case:
         return RUNTIMES[self.runtime](self.model, self.setting, parse_size(SETTINGS[self.setting][0]))
 
 
-def table(cases: Sequence[Case], rounds: int) -> ResultTable:
+def table(cases: Sequence[Case], rounds: int, command: str) -> ResultTable:
     """Measure the cases of each setting in turns."""
     runs = [Measurement(case, warmup=2) for case in cases]
     for setting in dict.fromkeys(case.setting for case in cases):
@@ -159,7 +161,7 @@ def table(cases: Sequence[Case], rounds: int) -> ResultTable:
         f"One image, random weights; medians of {rounds} interleaved rounds after 2 for warm-up. {describe_machine()}.",
         "Prepared is what gpvit.Predictor runs. Segmenters give logits at low resolution, detectors all they find.",
     ]
-    return ResultTable("runtimes", "Models in the runtimes of deployment", COLUMNS, rows, notes, COMMAND)
+    return ResultTable("runtimes", "Models in the runtimes of deployment", COLUMNS, rows, notes, command)
 
 
 def draw(figure: Figure, result: ResultTable) -> None:
@@ -189,15 +191,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", help="folder for runtimes.md, runtimes.csv and runtimes.png")
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     cases = [
         Case(model, setting, runtime)
         for setting in given.settings
         for model in given.models or SETTINGS[setting][1]
         for runtime in given.runtimes
-        if not (setting == "features" and runtime.endswith("int8"))  # which have no last layer to spare
+        if not (setting in WITHOUT_INT8 and runtime.endswith("int8"))
     ]
-    result = table(cases, given.rounds)
+    result = table(cases, given.rounds, shlex.join(["python", "-m", "benchmarks.runtimes", *arguments]))
     Console().print(result)
     if given.out is not None:
         paths = result.write(given.out)

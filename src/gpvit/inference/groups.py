@@ -202,9 +202,7 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
     whole = replace(preprocessing, input_size=(channels, seen.height, seen.width), crop_pct=1.0)
     weight = next(model.parameters())
     images = whole.transform()(seen)[None].to(weight.device, weight.dtype)
-    maps, stride = (
-        (model.group_maps(images), STRIDE) if isinstance(model, ExportedModel) else _group_maps(model, images)
-    )
+    maps, stride = _group_maps(model, images)
     rows, columns = (math.ceil(side / stride) for side in (seen.height, seen.width))
     blocks = []
     for index, of_block in maps.items():
@@ -216,13 +214,17 @@ def draw_groups(model: nn.Module, source: ImageSource, size: int | None = None, 
 
 def _group_maps(model: nn.Module, images: torch.Tensor) -> tuple[dict[int, GroupMaps], int]:
     """Compute the attention maps of the group propagation blocks within the whole model, by index, and their stride."""
+    if isinstance(model, ExportedModel):
+        maps = model.group_maps(images)
+        cells = next(iter(maps.values())).grouping.shape[-2:]  # rounded up, of a stride that is a power of 2
+        return maps, 2 ** round(math.log2(max(images.shape[2:]) / max(cells)))
     backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
     if backbone is None:
         name = type(model).__name__
         raise UserError(f"{name} has no group propagation blocks; give a GPViT, or a segmenter or detector on one")
     if model.training:
         raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
-    maps: dict[int, GroupMaps] = {}
+    maps = {}
 
     def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
         maps[index] = block.forward_with_maps(*inputs)[1]

@@ -8,8 +8,8 @@ from PIL import Image
 
 from gpvit.errors import UserError
 from gpvit.runtime.images import ImageSource, read_image
-from gpvit.runtime.prepare import fitted_sizes, prepare, require_pictures
-from gpvit.runtime.resizing import label_map
+from gpvit.runtime.prepare import prepare, require_pictures
+from gpvit.runtime.resizing import fitted_size, label_map
 from gpvit.runtime.results import Classes, LabelMap, Objects
 from gpvit.runtime.sessions import Arrays, open_session
 
@@ -81,7 +81,7 @@ class Predictor:
     def _objects(self, outputs: Arrays, size: tuple[int, int]) -> Objects:
         boxes, labels, scores = (outputs[name][0] for name in ("boxes", "labels", "scores"))
         if self.metadata.input == "float":
-            seen, _ = fitted_sizes(size, self.metadata.preprocessing["max_size"], 1)
+            seen = fitted_size(size, self.metadata.preprocessing["max_size"])
             boxes = boxes * np.tile(np.array(size[::-1], np.float32) / np.array(seen[::-1], np.float32), 2)
         found = labels > 0  # the other places are unused
         masks = outputs["masks"][0][found] if "masks" in outputs else None

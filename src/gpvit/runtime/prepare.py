@@ -7,10 +7,7 @@ from PIL import Image
 
 from gpvit.errors import UserError
 from gpvit.runtime.metadata import Metadata
-from gpvit.runtime.resizing import resize, resize_bytes
-
-Size = tuple[int, int]
-"""Height and width, in pixels."""
+from gpvit.runtime.resizing import fitted_size, resize, resize_bytes, rounded_up
 
 
 def require_pictures(metadata: Metadata, source: str) -> None:
@@ -31,24 +28,17 @@ def prepare(image: Image.Image, metadata: Metadata) -> np.ndarray:
         pixels = _pixels(_cropped(image, metadata))
     elif metadata.task == "segmentation":
         how = metadata.preprocessing
-        kept, fitted = fitted_sizes((image.height, image.width), how["max_size"], how["size_divisor"])
-        pixels = resize_bytes(resize_bytes(_pixels(image), kept), fitted)
+        kept = fitted_size((image.height, image.width), how["max_size"])
+        pixels = resize_bytes(resize_bytes(_pixels(image), kept), rounded_up(kept, how["size_divisor"]))
     else:
         pixels = _pixels(image)
     if metadata.input == "uint8":
         return pixels[None]
     normalised = _normalised(pixels, metadata)
     if metadata.task == "detection":
-        kept, _ = fitted_sizes((image.height, image.width), metadata.preprocessing["max_size"], 1)
+        kept = fitted_size((image.height, image.width), metadata.preprocessing["max_size"])
         normalised = normalised if kept == normalised.shape[1:] else resize(normalised, kept)
     return np.ascontiguousarray(normalised[None], np.float32)
-
-
-def fitted_sizes(size: Size, max_size: list[int] | None, divisor: int) -> tuple[Size, Size]:
-    """Say what a height and width become that fit a long and a short side, and then multiples of the divisor."""
-    scale = 1.0 if max_size is None else min(max_size[0] / max(size), max_size[1] / min(size))
-    height, width = (max(int(side * scale + 0.5), 1) for side in size)
-    return (height, width), (-(-height // divisor) * divisor, -(-width // divisor) * divisor)
 
 
 def _cropped(image: Image.Image, metadata: Metadata) -> Image.Image:

@@ -1,13 +1,33 @@
-"""Bilinear resizing without torch, equal to torch's: of floats, of bytes, and of logits to label maps.
+"""Sizes that images are fitted to, and bilinear resizing equal to torch's: of floats, bytes, and logits to label maps.
 
 Corners are not aligned, and nothing is antialiased. Shape letters: K classes, h w grid, H W image size, C channels.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+
 _TILE_VALUES = 2**20  # logits of a tile of a label map, 4 MB
+
+
+def fitted_size(size: Size, limits: Sequence[int] | None, scale: float = 1.0) -> Size:
+    """Scale a size, keeping its shape, to the largest that fits a long and a short side, if given; then by a factor.
+
+    code: mmcv rounds halves up; no side is shorter than a pixel.
+    """
+    if limits is not None:
+        scale *= min(limits[0] / max(size), limits[1] / min(size))
+    height, width = (max(int(side * scale + 0.5), 1) for side in size)
+    return height, width
+
+
+def rounded_up(size: Size, divisor: int) -> Size:
+    """Enlarge both sides to multiples of a divisor."""
+    return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
 
 
 def neighbours(length: int, new_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -19,7 +39,7 @@ def neighbours(length: int, new_length: int) -> tuple[np.ndarray, np.ndarray, np
     return lower, np.minimum(lower + 1, length - 1), centre - lower.astype(np.float32)
 
 
-def resize(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(maps: np.ndarray, size: Size) -> np.ndarray:
     """Resize float32 maps ``(C, h, w)`` to ``(C, H, W)``."""
     lower, upper, share = neighbours(maps.shape[1], size[0])
     tall = maps[:, lower] * (1 - share)[:, None] + maps[:, upper] * share[:, None]
@@ -27,7 +47,7 @@ def resize(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return tall[..., lower] * (1 - share) + tall[..., upper] * share
 
 
-def resize_bytes(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_bytes(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Resize uint8 pixels ``(h, w, C)`` to ``(H, W, C)``, first along the rows, rounding after each side.
 
     The shares are whole numbers of 14 or 15 bits, as those of torch on CPUs with vector instructions are.
@@ -52,7 +72,7 @@ def _resize_bytes(pixels: np.ndarray, new_length: int, axis: int) -> np.ndarray:
     return ((first + second + 2 ** (bits - 1)) >> bits).astype(np.uint8)
 
 
-def label_map(logits: np.ndarray, middle: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def label_map(logits: np.ndarray, middle: tuple[int, int], size: Size) -> np.ndarray:
     """Find the most probable class of each pixel of logits ``(K, h, w)``, resized to `middle` and then to ``(H, W)``.
 
     Returns:

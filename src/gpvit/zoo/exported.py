@@ -15,7 +15,6 @@ from gpvit.models.detection.inputs import Detections, RoundedResize
 from gpvit.models.detection.masks import MaskFormat, paste_masks
 from gpvit.models.images import require_finite
 from gpvit.runtime.sessions import Session, open_session
-from gpvit.zoo.pt2 import open_program
 
 
 def open_exported(path: Path) -> "ExportedModel":
@@ -37,7 +36,11 @@ def open_exported(path: Path) -> "ExportedModel":
 
 def open_any(path: Path) -> Session:
     """Open an exported file of any format and input, to compute with as many threads as torch."""
-    return open_program(path) if path.suffix == ".pt2" else open_session(path, torch.get_num_threads())
+    if path.suffix != ".pt2":
+        return open_session(path, torch.get_num_threads())
+    from gpvit.zoo.pt2 import open_program  # of which the other formats need nothing
+
+    return open_program(path)
 
 
 class ExportedModel(nn.Module):

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import torch
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import located
+from gpvit.io import located, read_json
 from gpvit.models.backbone import GPViT
+from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
 from gpvit.zoo.exported import open_exported
 from gpvit.zoo.files import EXPORTED, Checkpoint, load_weights, read_checkpoint, weights_file
 from gpvit.zoo.hub import published_weights
-from gpvit.zoo.hub_folder import check_config
+from gpvit.zoo.huggingface import CONFIG, WEIGHTS
 
 _OPTIONAL = ("feature_norms.", "norm.")  # what only some uses of a backbone have
 _CLASSIFIER = ("head.", "pool.")
@@ -67,7 +69,7 @@ def create_model(
     if weights is None:
         return build(entry, **kwargs)
     path = published_weights(name, tag) if tag else _weights_file(name, weights)
-    checkpoint = check_config(path, read_checkpoint(path))
+    checkpoint = _check_config(path, read_checkpoint(path))
     if checkpoint.name and checkpoint.name != name:
         raise UserError(f"{path} holds weights of {checkpoint.name}, not of {name}")
     if entry.task == "detection" and not checkpoint.name:  # of mmdet: here the network itself normalises images
@@ -92,7 +94,7 @@ def load(path: str | Path) -> nn.Module:
         ValueError: If the file does not say what model it holds, is not as it should be, or does not fit it.
     """
     path = weights_file(path)
-    checkpoint = check_config(path, read_checkpoint(path))
+    checkpoint = _check_config(path, read_checkpoint(path))
     if not checkpoint.name:
         raise UserError(
             f"{path} does not say which model it holds; use gpvit.create_model(NAME, weights={str(path)!r}), "
@@ -126,6 +128,40 @@ def open_model(source: str | Path, weights: str | Path | None = None) -> nn.Modu
 def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
     """Tell whether :func:`open_model` would start this model from random values."""
     return weights is None and "." not in str(source) and _file_of(source) is None
+
+
+def _check_config(path: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Hold weights in a hub's folder against its configuration, which describes those that timm or others wrote.
+
+    Raises:
+        ValueError: If the configuration is of another model, or none that says what model it is of.
+    """
+    file = path.with_name(CONFIG)
+    if path.name != WEIGHTS or not file.is_file():
+        return checkpoint
+    config = read_json(file)
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise UserError(f"{file} names no architecture, as `gpvit hub save` and timm do")
+    name, classes = config["architecture"].partition(".")[0], config.get("num_classes")
+    if checkpoint.name:
+        own = checkpoint.kwargs.get("num_classes", classes)
+        if (name, classes) != (checkpoint.name, own):
+            raise UserError(
+                f"{file} is of {name} with {classes} classes, and {WEIGHTS} of {checkpoint.name} with {own}; take both "
+                "from one folder"
+            )
+        return checkpoint
+    arguments, cfg = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
+    if not isinstance(arguments, dict) or not isinstance(cfg, dict):
+        raise UserError(f"{file} is not as timm writes it: model_args and pretrained_cfg must be mappings")
+    if cfg.get("crop_mode") not in (None, "center"):
+        raise UserError(f"{file} crops images by {cfg['crop_mode']!r}; gpvit knows center alone, so use timm itself")
+    inputs = {key: value for key, value in {**config, **cfg}.items() if key in PREPROCESSING_KEYS}
+    try:
+        check_facts("inputs", inputs, PREPROCESSING_KEYS)
+    except UserError as error:
+        raise UserError(f"{file} {error}") from error
+    return replace(checkpoint, name=name, kwargs={**arguments, "num_classes": classes}, inputs=inputs)
 
 
 def _file_of(source: str | Path) -> Path | None:

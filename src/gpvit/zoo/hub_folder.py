@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import nn
 from gpvit.errors import UserError
 from gpvit.io import located, read_json, replacing, sha256
 from gpvit.models.variants import VARIANTS
-from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts
 from gpvit.runtime.images import read_image
 from gpvit.version import __version__
 from gpvit.zoo.files import Checkpoint, read_checkpoint, write_checkpoint
@@ -125,40 +123,6 @@ def _config(model: Any, checkpoint: Checkpoint, card: Card) -> dict[str, Any]:
             **({"license": card.license} if card.license else {}),
         },
     }
-
-
-def check_config(path: Path, checkpoint: Checkpoint) -> Checkpoint:
-    """Hold weights in a hub's folder against its configuration, which describes those that timm or others wrote.
-
-    Raises:
-        ValueError: If the configuration is of another model, or none that says what model it is of.
-    """
-    file = path.with_name(CONFIG)
-    if path.name != WEIGHTS or not file.is_file():
-        return checkpoint
-    config = read_json(file)
-    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        raise UserError(f"{file} names no architecture, as `gpvit hub save` and timm do")
-    name, classes = config["architecture"].partition(".")[0], config.get("num_classes")
-    if checkpoint.name:
-        own = checkpoint.kwargs.get("num_classes", classes)
-        if (name, classes) != (checkpoint.name, own):
-            raise UserError(
-                f"{file} is of {name} with {classes} classes, and {WEIGHTS} of {checkpoint.name} with {own}; take both "
-                "from one folder"
-            )
-        return checkpoint
-    arguments, cfg = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
-    if not isinstance(arguments, dict) or not isinstance(cfg, dict):
-        raise UserError(f"{file} is not as timm writes it: model_args and pretrained_cfg must be mappings")
-    if cfg.get("crop_mode") not in (None, "center"):
-        raise UserError(f"{file} crops images by {cfg['crop_mode']!r}; gpvit knows center alone, so use timm itself")
-    inputs = {key: value for key, value in {**config, **cfg}.items() if key in PREPROCESSING_KEYS}
-    try:
-        check_facts("inputs", inputs, PREPROCESSING_KEYS)
-    except UserError as error:
-        raise UserError(f"{file} {error}") from error
-    return replace(checkpoint, name=name, kwargs={**arguments, "num_classes": classes}, inputs=inputs)
 
 
 def _own_files(folder: Path) -> set[str]:

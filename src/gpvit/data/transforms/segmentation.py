@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 from gpvit.data.segmentation.masks import IGNORE
 from gpvit.data.transforms.preprocessing import InputSpec, Transform
 from gpvit.errors import UserError
+from gpvit.runtime.resizing import fitted_size, rounded_up
 
 _CROP_TRIES = 10
 
@@ -52,17 +53,11 @@ class SegmentationPreprocessing(InputSpec):
 
     def kept_shape(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
         """Say what `size` (height, width) becomes once it fits `max_size`, or else itself, times `scale`."""
-        factor = scale
-        if self.max_size is not None:
-            long, short = self.max_size
-            factor *= min(long / max(size), short / min(size))
-        height, width = (max(int(side * factor + 0.5), 1) for side in size)  # code: mmcv rounds halves up
-        return height, width
+        return fitted_size(size, self.max_size, scale)
 
     def fitted(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
         """Say what size the network sees an image of `size` (height, width) in: multiples of `size_divisor`."""
-        height, width = (-(-side // self.size_divisor) * self.size_divisor for side in self.kept_shape(size, scale))
-        return height, width
+        return rounded_up(self.kept_shape(size, scale), self.size_divisor)
 
     def transform(self, scale: float = 1.0) -> Transform:
         """Build the evaluation transform: PIL image in, normalised float tensor `(C, *fitted(size, scale))` out."""

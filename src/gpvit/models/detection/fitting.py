@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from gpvit.models.detection.inputs import DIVISOR, fitted_size
+from gpvit.models.detection.inputs import DIVISOR
+from gpvit.runtime.resizing import fitted_size
 
 
 @torch.library.custom_op("gpvit::fit_and_pad", mutates_args=())
@@ -25,7 +26,8 @@ def fit_and_pad(images: torch.Tensor, sides: Sequence[int]) -> tuple[torch.Tenso
     """
     size = (images.shape[2], images.shape[3])
     if sides:
-        size = fitted_size(size, *sides)
+        short, long = sides
+        size = fitted_size(size, (long, short))
         images = F.interpolate(images, size, mode="bilinear", align_corners=False)
     return F.pad(images, (0, -size[1] % DIVISOR, 0, -size[0] % DIVISOR)), images.new_tensor(size, dtype=torch.float32)
 

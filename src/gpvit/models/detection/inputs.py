@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
 from gpvit.errors import UserError
+from gpvit.runtime.resizing import fitted_size
 
 Maps = list[torch.Tensor]
 """``(B, channels, h_i, w_i)`` each, from the finest to the coarsest."""
@@ -41,7 +42,7 @@ class RoundedResize(GeneralizedRCNNTransform):
             return image, target
         height, width = image.shape[-2:]
         short = self.torch_choice(self.min_size) if self.training else self.min_size[-1]
-        size = fitted_size((height, width), short, self.max_size)
+        size = fitted_size((height, width), (self.max_size, short))
         if size == (height, width):
             return image, target
         image = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
@@ -51,13 +52,6 @@ class RoundedResize(GeneralizedRCNNTransform):
                 masks = target["masks"][:, None].to(torch.uint8)
                 target["masks"] = F.interpolate(masks, size, mode="nearest")[:, 0]
         return image, target
-
-
-def fitted_size(size: Size, short: int, long: int) -> Size:
-    """Scale a height and width, keeping their ratio, to the largest that fits a short and a long side."""
-    scale = min(short / min(size), long / max(size))
-    height, width = (max(int(side * scale + 0.5), 1) for side in size)
-    return height, width
 
 
 def check_images(images: Sequence[torch.Tensor], in_chans: int) -> None:
