@@ -14,6 +14,7 @@ from shapes import write_crops, write_masks, write_objects
 from test_readme import blocks, run
 
 import gpvit
+from gpvit.export.parity import TOLERANCES
 from gpvit.tasks.evaluate import evaluate, find_data, open_data
 from gpvit.train.recipes import read_recipe, train_recipe
 
@@ -123,6 +124,16 @@ def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
         (code,) = blocks("python", text)
         exec(compile(code, "hub.md", "exec"), {})
     assert "![fruit](picture.png)" in Path("fruit/README.md").read_text()
+
+
+def test_the_page_on_exports_states_the_tolerances():
+    page = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    for precision in ("fp32", "fp16", "bf16"):
+        (row,) = re.findall(rf"^\| `{precision}` \|.*$", page, re.MULTILINE)
+        _, _, _, difference, agreement, _ = (cell.strip() for cell in row.split("|"))
+        assert float(difference.split()[0]) == TOLERANCES[precision].difference
+        agreed = 1.0 if agreement.startswith("all") else float(agreement.removesuffix(" %")) / 100
+        assert agreed == TOLERANCES[precision].agreement
 
 
 @pytest.mark.slow  # seven files are exported: about 2 minutes
