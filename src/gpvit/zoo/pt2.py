@@ -37,7 +37,7 @@ _SYMBOLS = (
     "Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|CeilToInt|FloorToInt"
 )
 _SYMBOLS += "|TruncToInt|IntTrueDiv|FloatTrueDiv|ToFloat|positive|nonnegative|integer|real|precision|True|False"
-_SYMBOLS += "|Equality|Unequality|(Strict)?(Greater|Less)Than|And|Or|Not"
+_SYMBOLS += "|(E|Une)quality|(Strict)?(Greater|Less)Than|And|Or|Not"
 _EXPRESSION = re.compile(rf"(?:\b(?:{_SYMBOLS})\b|'?\b[suz]\w*\d\b'?|'?\b\d+(?:\.\d+)?\b'?|[-+*/%(), =])*")
 _CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
