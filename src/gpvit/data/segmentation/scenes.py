@@ -70,6 +70,7 @@ class DigitScenes(SceneData):
         test_scenes: Scenes to validate and test with.
         digits: Fewest and most digits that are drawn into a scene.
         train_digits: The same for training, where fuller scenes teach more in the same time; None for as many.
+        digit_size: Smallest and largest height of a digit in pixels.
         seed: Another seed gives other scenes, of training and of validation.
         batch_size: Scenes per batch and process.
         num_workers: Loader processes; 0 draws in the training process, which takes some 4 ms a scene.
@@ -91,17 +92,25 @@ class DigitScenes(SceneData):
         test_scenes: int = 300,
         digits: tuple[int, int] = (1, 4),
         train_digits: tuple[int, int] | None = (3, 9),
+        digit_size: tuple[float, float] = (10, 60),
         seed: int = 0,
         batch_size: int = 16,
         num_workers: int = 0,
     ) -> None:
         super().__init__("background", image_size, train_scenes, test_scenes, batch_size, num_workers)
         self.digits = {"train": train_digits or digits, "val": digits}
+        self.digit_size = digit_size
         self.seed = seed
 
     def samples(self, split: Literal["train", "val"]) -> DrawnScenes:
         """Give the scenes of one part."""
         drawn_from: Literal["train", "test"] = "train" if split == "train" else "test"
         size = self.preprocessing.input_size[1:]
-        draw = partial(digit_scene, drawn_from, seed=self.seed, size=size, digits=self.digits[split])
+        options: dict[str, Any] = {
+            "seed": self.seed,
+            "size": size,
+            "digits": self.digits[split],
+            "digit_size": self.digit_size,
+        }
+        draw = partial(digit_scene, drawn_from, **options)
         return DrawnScenes(f"digits_{drawn_from}", self.num_scenes[split], draw)
