@@ -56,7 +56,7 @@ class RemoteFolder:
         return int(details["size"] or 0), int.from_bytes(hashlib.sha256(str(version).encode()).digest()[:7])
 
     def refresh(self, file: Path) -> None:
-        """Fetch a file anew, or remove the local one where the folder has none any more; a silent server is an error."""
+        """Fetch a file anew, or remove the local one where the folder has none; a silent server is an error."""
         try:
             self.state(file)
             self.fetch(file, anew=True)
