@@ -110,6 +110,13 @@ def groups(args: Arguments) -> Iterable[Path]:
     return show(args, result, draw_agreement, ["model", "block", "assigned", "weights", *MEASURES])
 
 
+def ship(args: Arguments) -> Iterable[Path]:
+    """Put the last weights of a run into the package, with a certificate of their score on the run's validation data."""
+    from studies.ship import ship as write
+
+    return write(args.folder, args.name)
+
+
 def show(
     args: Arguments,
     result: ResultTable,
@@ -181,6 +188,9 @@ def create_parser() -> argparse.ArgumentParser:
     option("--scenes", type=int, default=100, help="number of test scenes")
     option("--size", type=int, default=128, help="side of a scene in pixels")
     option("--seeds", type=int, default=3, help="number of untrained models to compare with")
+    option = add(ship)
+    option("folder", type=Path, help="the run's")
+    option("name", help="model and tag, as gpvit_nano.digits")
     return parser
 
 

@@ -78,7 +78,7 @@ def test_other_classes_are_refused(for_digits, folder, tmp_path, capsys):
     [
         ("absent.safetensors", "no checkpoint at absent.safetensors"),
         ("gpvit_nano", "names no trained weights"),
-        ("gpvit_nano.in1k", "are published for gpvit_nano"),
+        ("gpvit_nano.in1k", "gpvit_nano has no weights 'in1k'"),
     ],
 )
 def test_what_holds_no_weights_is_refused(name, message, capsys):

@@ -320,7 +320,7 @@ def test_weights_of_a_named_model(photos, tmp_path, capsys):
         (["gpvit_nano", "a.png", "--top", "0"], "top is 0"),
         (["gpvit_nano", "a.png", "--batch-size", "0"], "batch_size is 0"),
         (["gpvit_nano", "a.png", "--device", "toaster"], "toaster"),
-        (["gpvit_nano", "a.png", "--weights", "in1k"], "are published for gpvit_nano"),
+        (["gpvit_nano", "a.png", "--weights", "in1k"], "gpvit_nano has no weights 'in1k'"),
     ],
 )
 def test_bad_input_is_told(arguments, message, photos, monkeypatch, capsys):

@@ -71,7 +71,7 @@ def test_what_is_published(name, scores, images):
             lambda: certify("", "", SCORES, {"miou": 0.8}, 0.002, None, torch.device("cpu")),
             "no score 'miou' was measured; choose --metric of top1",
         ),
-        (lambda: published_scores("gpvit_l1.in22k"), "no weights 'in22k'"),
+        (lambda: published_scores("gpvit_l1.in22k"), "gpvit_l1 has no weights 'in22k'"),
         (lambda: published_scores(__file__), "nothing is published for .*: --expect 0.81"),
     ],
 )

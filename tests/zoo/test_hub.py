@@ -185,7 +185,7 @@ class TestTimmPretrained:
         assert model.head.weight.std() < 0.02
 
     def test_an_unknown_tag_is_refused_before_anything_is_fetched(self):
-        with pytest.raises(ValueError, match="no weights 'in22k'"):
+        with pytest.raises(ValueError, match="gpvit_l1 has no weights 'in22k'"):
             timm.create_model("gpvit_l1.in22k", pretrained=True)
 
     def test_features_only(self):

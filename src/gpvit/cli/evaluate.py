@@ -123,7 +123,8 @@ def evaluate(
         figures = ", ".join(f"{name} {row[name]:.2%}" for name in ("measured", "expected", "tolerance"))
         print(f"{row['score']} {verdict}: {figures}", file=sys.stderr if json == "-" else sys.stdout)
     if certificate is not None:
-        flags = [f"--{name.replace('_', '-')}" + ("" if v is True else f"={v}") for name, v in options.items()][1:]
+        words = [n if n.startswith("data.") else n.replace("_", "-") for n in options]
+        flags = [f"--{n}" + ("" if v is True else f"={v}") for n, v in zip(words, options.values(), strict=True)][1:]
         evidence["command"] = shlex.join(["gpvit", "evaluate", checkpoint, *flags])
         write_text(certificate, json_format.dumps(evidence, indent=1) + "\n")
     if evidence["faults"]:

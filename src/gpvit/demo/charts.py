@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -26,52 +25,31 @@ _STYLE: Any = {
 
 
 @matplotlib.rc_context(_STYLE)
-def lines(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, percent: bool = False) -> bytes:
-    """Draw curves of points `(x, y)` by their labels; `percent` for shares."""
+def lines(title: str, curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str) -> bytes:
+    """Draw curves of points `(x, share)` by their labels."""
     figure = Figure((4.3, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for (label, points), colour in zip(curves.items(), (BLUE, ORANGE, GRAY), strict=False):
         axes.plot(*zip(*points, strict=True), "o-", color=colour, label=label, linewidth=2, markersize=4)
-    axes.set(title=title, xlabel=xlabel, ylim=(0, 1.03 if percent else 1.06 * axes.dataLim.y1))
+    axes.set(title=title, xlabel=xlabel, ylim=(0, 1.03))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="y")
-    if len(curves) > 1:
-        axes.legend()
+    axes.legend()
     return _svg(figure)
 
 
 @matplotlib.rc_context(_STYLE)
-def bars(title: str, values: Mapping[str, float], colours: Sequence[str] = (), longest: float | None = None) -> bytes:
-    """Draw horizontal bars, the first on top, each with its share of `longest`, by default of their sum."""
-    whole = longest or sum(values.values())
+def bars(title: str, values: Mapping[str, float], colours: Sequence[str]) -> bytes:
+    """Draw horizontal bars, the first on top, each with its share of their sum."""
+    whole = sum(values.values())
     figure = Figure((4.3, 1 + 0.3 * len(values)), layout="constrained")
     axes = figure.add_subplot()
-    drawn = axes.barh(list(values), list(values.values()), color=colours or BLUE, height=0.72)
+    drawn = axes.barh(list(values), list(values.values()), color=colours, height=0.72)
     axes.bar_label(drawn, [f"{value / whole:.1%}" for value in values.values()], padding=4, color=GRAY, fontsize=9)
-    axes.set(title=title, xticks=[], xlim=(0, 1.2 * (longest or max(values.values()))))
+    axes.set(title=title, xticks=[], xlim=(0, 1.2 * max(values.values())))
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    return _svg(figure)
-
-
-@matplotlib.rc_context(_STYLE)
-def confusion(counts: np.ndarray) -> bytes:
-    """Draw a confusion matrix `(classes, classes)`, rows the truth, columns the answer, mistakes in orange."""
-    figure = Figure((5.2, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for (truth, answer), count in np.ndenumerate(counts):
-        if count:
-            right = truth == answer
-            alpha = 0.3 + 0.65 * count / counts[truth].sum() if right else min(0.65 + 0.05 * count, 0.95)
-            colour = BLUE if right else ORANGE
-            axes.fill_between([answer - 0.5, answer + 0.5], truth - 0.5, truth + 0.5, color=colour, alpha=alpha)
-            axes.text(answer, truth, str(count), ha="center", va="center", color="white", weight="bold")
-    edges, ticks = (-0.5, len(counts) - 0.5), range(len(counts))
-    axes.set(xticks=ticks, yticks=ticks, xlim=edges, ylim=edges[::-1], xlabel="read as", ylabel="is")
-    axes.set_aspect("equal")
     axes.tick_params(length=0)
     return _svg(figure)
 

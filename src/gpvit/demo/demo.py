@@ -1,4 +1,4 @@
-"""The demo: train a small GPViT to read, to label and to find digits, and write a report about it."""
+"""The demo: the shipped models answer, one of them learns something new, and a report shows all of it."""
 
 import base64
 import io
@@ -12,50 +12,42 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
-from gpvit.demo.facts import credits, detection_facts, digits_facts, segmentation_facts
 from gpvit.demo.inside import cost_facts, group_facts
-from gpvit.demo.runs import RUNS, remove_runs, train
+from gpvit.demo.learning import learn, remove_earlier
+from gpvit.demo.shipped import credits, finder_facts, labeller_facts, reader_facts
 from gpvit.io import write_text
-
-# Some 100 s each on two cores. The detector's backbone starts from the segmenter's: from random weights it would find
-# next to nothing in so short a time.
-_SEGMENT = (
-    *("--train.steps", "400", "--train.validate_every", "100", "--data.test_scenes", "100"),
-    *("--model.background_weight", "0.3", "--data.train_digits", "[4, 10]"),
-)
-_DETECT = ("--train.steps", "140", "--train.validate_every", "35", "--data.test_scenes", "50")
-_QUICK = ("--train.steps", "2", "--train.validate_every", "2", "--optim.warmup_steps", "0")
-_QUICK_SCENES = (*_QUICK, "--data.train_scenes", "16", "--data.test_scenes", "8")
 
 
 def run_demo(out: Path, seed: int = 0, quick: bool = False) -> Path:
-    """Train, measure and write the report, in place of an earlier demo's in the same folder; return its path."""
-    remove_runs(out)
-    run, segmentation, detection = (out / name for name in RUNS)
-    print("1 of 3: reading the handwritten digits that come with scikit-learn", flush=True)
-    reader = train("digits/classify.yaml", run, seed, (*_QUICK, "--optim.warmup_epochs", "null") if quick else ())
-    print("2 of 3: labelling every pixel of scenes with such digits", flush=True)
-    labeller = train("digit_scenes/segment.yaml", segmentation, seed, _QUICK_SCENES if quick else _SEGMENT)
-    print("3 of 3: finding each digit in such scenes", flush=True)
-    backbone = ("--model.backbone_weights", str(labeller.weights))
-    options = (*backbone, *(_QUICK_SCENES if quick else _DETECT))
-    finder = train("digit_scenes/detect.yaml", detection, seed, options)
-    facts = {
-        "command": shlex.join(["gpvit", "demo", "--out", str(out), "--seed", str(seed), *["--quick"] * quick]),
-        "digits": digits_facts(reader),
-        "segmentation": segmentation_facts(labeller),
-        "detection": detection_facts(finder),
-        "groups": group_facts(reader, quick),
-        "cost": cost_facts(reader, quick),
+    """Predict, train, measure and write the report, in place of an earlier demo's in a folder; return its path."""
+    remove_earlier(out)
+    facts: dict[str, Any] = {
+        "command": shlex.join(["gpvit", "demo", "--out", str(out), "--seed", str(seed), *["--quick"] * quick])
     }
+    for number, (name, what, find) in enumerate(
+        [
+            ("digits", "reading handwritten digits", lambda: reader_facts()),
+            ("segmentation", "labelling every pixel of scenes with such digits", lambda: labeller_facts(quick)),
+            ("detection", "finding each digit in such scenes", lambda: finder_facts(quick)),
+            (
+                "learning",
+                "learning letters from the digits' weights, and from nothing",
+                lambda: learn(out, seed, quick),
+            ),
+            ("groups", "looking at the groups", lambda: group_facts()),
+            ("cost", "counting and timing", lambda: cost_facts(quick)),
+        ],
+        1,
+    ):
+        print(f"{number} of 6: {what}", flush=True)
+        facts[name] = find()
     write_report(facts, out)
     return out / "report.html"
 
 
-def write_report(facts: dict[str, Any], out: Path) -> None:
+def write_report(facts: dict[str, Any], out: Path, live: str | None = None) -> None:
     """Write `report.html`, which needs no other file, and `metrics.json`, of facts by chapter."""
-    shown = ("model", "training", "test")
-    figures = {name: {key: facts[name][key] for key in shown} for name in ("digits", "segmentation", "detection")}
+    figures = {name: facts[name]["test"] for name in ("digits", "segmentation", "detection", "learning")}
     figures |= {"command": facts["command"], "speed": facts["cost"]["speed"]}
     write_text(out / "metrics.json", json.dumps(figures, indent=1) + "\n")
     environment = jinja2.Environment(
@@ -68,7 +60,9 @@ def write_report(facts: dict[str, Any], out: Path) -> None:
     environment.filters |= {"url": data_url, "percent": lambda share: f"{share:.1%}"}
     here = files("gpvit.demo")
     style, drawing = (Markup(here.joinpath(n).read_text("utf-8")) for n in ("report.css", "group_propagation.svg"))
-    page = environment.get_template("report.html.j2").render(**facts, style=style, drawing=drawing, credits=credits)
+    page = environment.get_template("report.html.j2").render(
+        **facts, live=live, style=style, drawing=drawing, credits=credits
+    )
     write_text(out / "report.html", page)
 
 

@@ -68,7 +68,7 @@ def certify(
         "faults": faults,
         "compared": rows,
         "scores": dict(scores),
-        "weights": {"name": checkpoint, "file": str(file), "sha256": sha256(file), "bytes": file.stat().st_size},
+        "weights": {"name": checkpoint, "file": file.name, "sha256": sha256(file), "bytes": file.stat().st_size},
         "data": {"path": data, "images": scores["images"], "expected_images": images},
         "versions": {**versions, "torchvision": version("torchvision"), "lightning": version("lightning")},
         "hardware": {**machine, "device": str(device)},

@@ -7,16 +7,20 @@ from pathlib import Path
 
 from gpvit.errors import UserError, nearest
 
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""Where the weights are that come with the package, MODEL.TAG.safetensors and, with what they score, MODEL.TAG.json."""
+
 RELEASE = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
 """Where the authors' weights are."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One published set of weights: its file in the authors' release, and its scores in percent."""
+    """One set of weights: its file in the authors' release or, if it is `shipped`, here; and its scores in percent."""
 
     filename: str
     metrics: dict[str, float]
+    shipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class CatalogEntry:
     Attributes:
         task: What the model does: ``"classification"``, ``"segmentation"`` or ``"detection"``.
         origin: ``"paper"``, ``"ours"`` for sizes that are not the paper's, ``"timm"`` for a system on another backbone.
-        weights: Published weights by tag; the first is the default.
+        weights: Published and shipped weights by tag; the first is the default.
         system: What stands on the backbone, a key of ``SYSTEMS``; empty for a classifier.
         macs: Multiply-accumulates of one image of `macs_size`, height and width, with attention's products.
         published_params_m: The authors' figure for the parameters, in millions.
@@ -92,7 +96,7 @@ def _entry(row: dict[str, str]) -> CatalogEntry:
     return CatalogEntry(
         task=system.task,
         origin="paper" if weights else "ours",
-        weights=weights,
+        weights={**weights, **_shipped(row["name"])},
         system=title,
         backbone=backbone,
         parameters=int(row["parameters"]),
@@ -102,6 +106,16 @@ def _entry(row: dict[str, str]) -> CatalogEntry:
         published_gmacs=json.loads(row["published_gmacs"] or "null"),
         published_size=system.macs_size if title else "224x224, without attention's products",
     )
+
+
+def _shipped(name: str) -> dict[str, Weights]:
+    """Find the weights of a model that come with the package, and read what their certificates say."""
+    found = {}
+    for certificate in sorted(SHIPPED.glob(f"{name}.*.json")):
+        rows = json.loads(certificate.read_text(encoding="utf-8"))["compared"]
+        metrics = {row["score"]: round(100 * row["measured"], 1) for row in rows}
+        found[certificate.name.split(".")[1]] = Weights(f"{certificate.stem}.safetensors", metrics, shipped=True)
+    return found
 
 
 _TABLE = Path(__file__).with_name("catalog.csv").read_text(encoding="utf-8")
@@ -129,11 +143,11 @@ def find(name: str) -> CatalogEntry:
 
 
 def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
-    """Look the published weights of a model up by their tag, None for the first, and return both."""
+    """Look the weights of a model up by their tag, None for the first published one, and return both."""
     weights = find(name).weights
-    if not weights:
-        raise UserError(f"no weights are published for {name}; give the path of a file, or train it")
-    tag = tag or next(iter(weights))
+    tag = tag or next((tag for tag, each in weights.items() if not each.shipped), None)
     if tag not in weights:
-        raise UserError(f"no weights {tag!r} and no such file; published for {name}: {', '.join(weights)}")
+        known = f"there are {', '.join(f'{name}.{each}' for each in weights)}" if weights else "train it"
+        what = f"weights {tag!r} and no such file" if tag else "published weights"
+        raise UserError(f"{name} has no {what}; {known}, or give the path of a file")
     return tag, weights[tag]

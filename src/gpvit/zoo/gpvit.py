@@ -4,12 +4,13 @@ timm may be imported halfway through one of our own modules, so the network itse
 """
 
 import inspect
+import json
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import nn
 
-from gpvit.zoo.catalog import MODELS, RELEASE
+from gpvit.zoo.catalog import MODELS, RELEASE, SHIPPED
 from gpvit.zoo.entry_points import add_entry_point, names_weights
 
 __all__: list[str] = []  # timm adds each entry point
@@ -56,6 +57,15 @@ def _checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str
     return adapt_pos_embed(with_our_names(state_dict), model)
 
 
+def _facts(filename: str) -> dict[str, Any]:
+    """Read what a shipped file says of its model and images, as timm puts it; no tensor of it is read."""
+    with open(SHIPPED / filename, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    facts = json.loads(header["__metadata__"]["gpvit"])
+    inputs = {key: facts["inputs"][key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
+    return {**inputs, "fixed_input_size": True, "num_classes": facts["kwargs"]["num_classes"]}
+
+
 def _pretrained_cfgs() -> dict[str, Any]:
     common = {
         "pool_size": (28, 28),
@@ -67,9 +77,10 @@ def _pretrained_cfgs() -> dict[str, Any]:
     }
     cfgs: dict[str, Any] = {}
     for name in _CLASSIFIERS:
-        published = MODELS[name].weights.items()
-        cfgs |= {f"{name}.{tag}": {**common, "url": f"{RELEASE}/{weights.filename}"} for tag, weights in published}
-        cfgs |= {} if published else {name: common}
+        cfgs |= {} if MODELS[name].origin == "paper" else {name: common}
+        for tag, weights in MODELS[name].weights.items():
+            own = _facts(weights.filename) if weights.shipped else {"url": f"{RELEASE}/{weights.filename}"}
+            cfgs[f"{name}.{tag}"] = {**common, **own}
     return cfgs
 
 

@@ -1,4 +1,4 @@
-"""The authors' released weights: fetched once, held to their digest, and kept as self-describing files.
+"""Weights by tag: the package's own, and the authors', fetched once, held to their digest, kept as files of ours.
 
 Any number of processes may ask for the same weights at once: each works in a folder of its own, what is finished takes
 its place in one step, and all of them make the same file.
@@ -23,7 +23,7 @@ from gpvit.io import cache_folder, located, sha256, write_text
 from gpvit.models.backbone import STRIDE
 from gpvit.models.variants import VARIANTS
 from gpvit.zoo.build import build
-from gpvit.zoo.catalog import RELEASE, find, find_weights
+from gpvit.zoo.catalog import RELEASE, SHIPPED, find, find_weights
 from gpvit.zoo.files import load_weights, read_checkpoint, write_checkpoint
 
 ADDRESS_VARIABLE = "GPVIT_WEIGHTS_URL"
@@ -39,13 +39,15 @@ _PARTS = {
 
 
 def published_weights(name: str, tag: str | None = None) -> Path:
-    """Return the converted published weights of a model, None for the first tag, fetched if they are not in the cache.
+    """Return the weights of a model, None for the first tag: shipped ones, or published ones, converted.
 
-    The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can be
+    What is in neither package nor cache is fetched. The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can be
     that of a mirror, ``$GPVIT_WEIGHTS_URL``. The digest of the first file is kept beside the weights, and another file
     of that name is refused from then on.
     """
     tag, weights = find_weights(name, tag)
+    if weights.shipped:
+        return SHIPPED / weights.filename
     folder = cache_folder()
     converted = folder / f"{name}.{tag}.safetensors"
     if converted.is_file():

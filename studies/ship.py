@@ -1,0 +1,42 @@
+"""Puts the weights of a run into the package: half precision, with a certificate of what they score."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+import gpvit
+from gpvit.zoo.catalog import SHIPPED
+
+_OF_TRAINING = ("preprocessing", "augmentation", "num_workers", "train_digits", "train_scenes")
+
+
+def ship(run: Path, name: str) -> list[Path]:
+    """Write MODEL.TAG.safetensors and .json of a run's last weights, which no score chose.
+
+    The weights are scored by `gpvit evaluate` as anybody would, on the validation data of the run; the certificate
+    holds that command.
+    """
+    weights, certificate = f"{name}.safetensors", f"{name}.json"
+    gpvit.save(gpvit.load(run / "last.safetensors").half(), SHIPPED / weights)
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]
+    # the file says itself how images are prepared; how training varied them has no bearing on a score
+    given = {key: value for key, value in settings.items() if key not in _OF_TRAINING and value is not None}
+    flags = [f"--data.{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
+    told = _evaluate([weights, *flags, "--json", "-"])
+    score = next(value for value in json.loads(told).values() if isinstance(value, float))  # the task's first
+    _evaluate([weights, *flags, "--expect", f"{score:.3f}", "--certificate", certificate])
+    text = (SHIPPED / certificate).read_text(encoding="utf-8")
+    (SHIPPED / certificate).write_text(
+        text.replace(f'"{weights}"', f'"{name}"', 1).replace(f"evaluate {weights}", f"evaluate {name}"),
+        encoding="utf-8",
+    )
+    return [SHIPPED / weights, SHIPPED / certificate]
+
+
+def _evaluate(arguments: list[str]) -> bytes:
+    return subprocess.run(
+        [sys.executable, "-m", "gpvit", "evaluate", *arguments], cwd=SHIPPED, stdout=subprocess.PIPE, check=True
+    ).stdout
