@@ -14,7 +14,7 @@ from gpvit.layers.group_propagation import GroupPropagationBlock
 from gpvit.profile.benchmark import benchmark
 from gpvit.profile.cost import profile_model
 from gpvit.profile.workload import Case
-from gpvit.zoo.factory import load
+from gpvit.zoo.factory import open_model
 
 _PHOTOGRAPHS = ("astronaut", "coffee", "rocket")
 _SCENE_SIZE = (256, 320)
@@ -28,7 +28,7 @@ _COLOURS = {_GROUP: charts.ORANGE, _LOCAL: charts.BLUE, _REST: charts.GRAY}
 
 def group_facts() -> dict[str, Any]:
     """Draw the segmenter's groups on a scene and on photographs."""
-    model = load(LABELLER)
+    model = open_model(LABELLER)
     scene = Image.fromarray(digit_scene("test", 1, size=_SCENE_SIZE, digits=(5, 7), digit_size=(40, 100)).image)
     pictures = {
         "A scene of digits": (scene, ""),
@@ -54,7 +54,7 @@ def group_facts() -> dict[str, Any]:
 
 def cost_facts(quick: bool) -> dict[str, Any]:
     """Count the reader's parameters and multiply-accumulates by part, and time it over image sizes."""
-    model: Any = load(READER)
+    model: Any = open_model(READER)
     side = model.pretrained_cfg["input_size"][-1]
     cost = profile_model(model, (side, side), model.in_chans)
 
