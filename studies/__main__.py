@@ -111,7 +111,7 @@ def groups(args: Arguments) -> Iterable[Path]:
 
 
 def ship(args: Arguments) -> Iterable[Path]:
-    """Put the last weights of a run into the package, with a certificate of their score on the run's validation data."""
+    """Put the last weights of a run into the package, with a certificate of their score on its validation data."""
     from studies.ship import ship as write
 
     return write(args.folder, args.name)

@@ -1,6 +1,7 @@
 """The verb `gpvit export`."""
 
 import sys
+from inspect import signature
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gpvit.errors import UserError
 from gpvit.export.exporting import Format, Precision
 from gpvit.export.exporting import export as write
 from gpvit.profile.workload import parse_size
 from gpvit.runtime.metadata import Metadata
 from gpvit.zoo.factory import is_untrained, open_model
 
+_DEFAULTS = {name: each.default for name, each in signature(write).parameters.items()}
+
 
 def export(
     model: str,
-    out: str,
+    out: str | None = None,
     format: Format | None = None,
     precision: Precision = "fp32",
     fixed: str | None = None,
@@ -28,6 +32,7 @@ def export(
     calibration: str | None = None,
     data: str | None = None,
     max_drop: float = 0.01,
+    web: str | None = None,
 ) -> None:
     """Write a model as a file for ONNX Runtime, OpenVINO or torch that answers as the model does, or write nothing.
 
@@ -44,12 +49,28 @@ def export(
         calibration: For int8: folder of images like those to come.
         data: For int8: dataset to score on, as of `gpvit evaluate`.
         max_drop: Most that this score may fall, of 1.
+        web: In place of a file, folder for a page that runs the model in the browser; npm fetches its runtime.
     """
+    if (out is None) == (web is None):
+        raise UserError("name a file to write, as model.onnx, or a page's folder: --web FOLDER")
     size = None if fixed is None else parse_size(fixed)
     if is_untrained(model, weights):
         print(f"{model} has no weights: what it predicts is arbitrary", file=sys.stderr)
     settings: dict[str, Any] = {"format": format, "precision": precision, "fixed": size, "uint8": uint8, "opset": opset}
     settings |= {"calibration": calibration, "data": data, "max_drop": max_drop}
+    if web is not None:
+        from gpvit.export.web import write_page
+
+        changed = [f"--{name}" for name, value in settings.items() if value != _DEFAULTS[name]]
+        if changed or groups:
+            raise UserError(
+                f"leave out {', '.join(changed or ['--groups'])}: the page takes a file of its own, with groups"
+            )
+        metadata = write_page(model if model.endswith(".onnx") else open_model(model, weights), web)
+        Console().print(_parity(metadata))
+        print(f"open {Path(web, 'index.html')} in a browser, or put the folder on any host of static files")
+        return
+    assert out is not None
     metadata = write(open_model(model, weights), out, groups=groups, **settings)
     Console().print(_parity(metadata))
     for row in metadata.parity:

@@ -41,9 +41,9 @@ _PARTS = {
 def published_weights(name: str, tag: str | None = None) -> Path:
     """Return the weights of a model, None for the first tag: shipped ones, or published ones, converted.
 
-    What is in neither package nor cache is fetched. The official ``.pth`` may also be put into the cache folder by hand; then nothing is fetched. The address can be
-    that of a mirror, ``$GPVIT_WEIGHTS_URL``. The digest of the first file is kept beside the weights, and another file
-    of that name is refused from then on.
+    What is in neither package nor cache is fetched. The official ``.pth`` may also be put into the cache folder by
+    hand; then nothing is. The address can be that of a mirror, ``$GPVIT_WEIGHTS_URL``. The digest of the first file is
+    kept beside the weights, and another file of that name is refused from then on.
     """
     tag, weights = find_weights(name, tag)
     if weights.shipped:
