@@ -11,12 +11,13 @@ project = "gpvit"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference"]
 exclude_patterns = ["_build"]
+copyright = "the gpvit maintainers"
 html_theme = "furo"
 html_title = f"gpvit {__version__}"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
-suppress_warnings = ["myst.header", "toc.empty_glob"]  # tables of results are parts of a page
+suppress_warnings = ["myst.header"]  # tables of results are parts of a page
 default_role = "code"
 highlight_language = "text"
 myst_heading_anchors = 4

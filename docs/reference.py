@@ -6,12 +6,12 @@ import os
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
 
-import gpvit
 from docstring_parser import parse
 from docutils import nodes
-from gpvit.cli import PARSE_THEMSELVES, VERBS, main
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from gpvit.cli import PARSE_THEMSELVES, VERBS, main
 
 
 class Verbs(SphinxDirective):
@@ -45,11 +45,11 @@ def _name(module: str, name: str, value: object) -> str:
 def _verb(verb: str) -> str:
     """Describe a verb by its signature and docstring; one that parses its options itself, by its help."""
     if verb in PARSE_THEMSELVES:
-        return f"```text\n{_help(verb)}```"
+        return f"```console\n{_help(verb)}```"
     function = getattr(import_module(f"gpvit.cli.{verb}"), verb)
     documentation = parse(inspect.getdoc(function) or "")
     usage, _, _ = _help(verb).partition("\n\n")
-    lines = [documentation.short_description or "", f"```text\n{usage.removeprefix('usage: ')}\n```"]
+    lines = [documentation.short_description or "", f"```console\n{usage.removeprefix('usage: ')}\n```"]
     if documentation.long_description:
         lines.append(documentation.long_description)
     parameters = inspect.signature(function).parameters
