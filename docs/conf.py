@@ -24,4 +24,3 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
