@@ -18,6 +18,11 @@ def located(path: str | Path) -> Path:
     return Path(path if os.path.lexists(path) else os.path.expandvars(os.path.expanduser(path)))
 
 
+def cache_folder() -> Path:
+    """Return where fetched files are kept: ``$GPVIT_CACHE``, else ``~/.cache/gpvit``."""
+    return Path(os.environ.get("GPVIT_CACHE") or "~/.cache/gpvit").expanduser()
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path, of the same name, to write to; what was written there then takes the path's place.

@@ -215,9 +215,8 @@ def test_masks_of_other_classes_are_refused(for_masks, masks, capsys):
 
 
 def test_digit_scenes_are_a_segmenters_default(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        DigitScenes.__init__, "__defaults__", (64, 1, 2, (1, 4), None, 0, 2, 0)
-    )  # two scenes of 64 pixels
+    defaults = list(DigitScenes.__init__.__defaults__)
+    monkeypatch.setattr(DigitScenes.__init__, "__defaults__", (64, 1, 2, *defaults[3:]))  # two scenes of 64 pixels
     preprocessing = SegmentationPreprocessing((3, 64, 64), max_size=None)
     path = segmenter(tmp_path / "scenes.safetensors", ["background", *map(str, range(10))], preprocessing)
     assert main(["evaluate", str(path), "--json", "-"]) == 0

@@ -60,9 +60,10 @@ def idle(folder, monkeypatch):
         raise CommandError("read, not trained")
 
     monkeypatch.chdir(folder)
+    # the demo first: its module is imported by this, and would keep a `train_recipe` that is replaced already
+    monkeypatch.setattr("gpvit.cli.demo.run_demo", lambda out, seed, quick: out)
     monkeypatch.setattr("gpvit.train.recipes.train_recipe", read)
     monkeypatch.setattr("gpvit.train.sanity.try_recipe", read)
-    monkeypatch.setattr("gpvit.cli.demo.run_demo", lambda out, seed, quick: out)
     monkeypatch.setattr("gpvit.cli.evaluate.score", lambda *_, **__: {"top1": 0.5, "images": 3})
     report = SimpleNamespace(write=lambda *_: [])
     monkeypatch.setattr(

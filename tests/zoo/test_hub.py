@@ -14,7 +14,8 @@ from golden import official
 
 import gpvit
 from gpvit.errors import UserError
-from gpvit.zoo.hub import cache_folder, identify, published_weights
+from gpvit.io import cache_folder
+from gpvit.zoo.hub import identify, published_weights
 from gpvit.zoo.official import convert_official
 
 FILENAME = "gpvit_l1_in1k_300e.pth"

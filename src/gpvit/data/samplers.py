@@ -42,7 +42,12 @@ class ResumableBatchSampler(Sampler[list[Key]]):
     All processes have equally many batches, and all batches are full: what is left at an epoch's end is left out.
     Where there are fewer samples than one full batch for each process, an epoch is one batch of them all, shared out;
     some come twice if that does not go even. A pass that ends counts the epoch, unless `set_epoch` is called.
+
+    `ahead`, if it is set, is told the samples of each batch some `ahead_by` batches before that is given out.
     """
+
+    ahead: Callable[[list[int]], None] | None = None
+    ahead_by = 0
 
     def __init__(self, order: EpochOrder, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         if len(order) < 1:
@@ -63,6 +68,8 @@ class ResumableBatchSampler(Sampler[list[Key]]):
         epoch, start = self.epoch, self._start
         self._start = 0
         for step in range(start, len(self)):
+            if self.ahead and (coming := step + self.ahead_by) < len(self):
+                self.ahead(self.batch(epoch, coming))
             yield [(epoch, index) for index in self.batch(epoch, step)]
         self.epoch = epoch + 1
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.io import located, sha256, write_text
+from gpvit.io import cache_folder, located, sha256, write_text
 from gpvit.models.backbone import STRIDE
 from gpvit.models.variants import VARIANTS
 from gpvit.zoo.build import build
@@ -36,11 +36,6 @@ _PARTS = {
     "mask_rcnn_": "roi_heads.box_predictor.cls_score.weight",
     "retinanet_": "head.regression_head.bbox_reg.weight",
 }  # what no other system has
-
-
-def cache_folder() -> Path:
-    """Return where weights are kept: ``$GPVIT_CACHE``, else ``~/.cache/gpvit``."""
-    return Path(os.environ.get("GPVIT_CACHE") or "~/.cache/gpvit").expanduser()
 
 
 def published_weights(name: str, tag: str | None = None) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from gpvit.data.classification.remote_folder import RemoteFolder
 from gpvit.data.files import IMAGE_EXTENSIONS
 from gpvit.errors import UserError
 from gpvit.io import replacing
@@ -24,19 +25,19 @@ _OPEN_FILES = 16
 _Member = tuple[str, str, tarfile.TarInfo]  # key, extension in lower case, header
 
 
-def index_shard(shard: Path) -> np.ndarray:
+def index_shard(shard: Path, remote: RemoteFolder | None = None) -> np.ndarray:
     """Give, for each sample of a shard, `offset` and `size` of its image in bytes, its `label`, and `name`, in UTF-8.
 
     Reading all headers takes a while, so the index is kept beside the shard as NAME.idx, if the folder can be written
-    to; it is made anew once the shard's size or time of change is another.
+    to; it is made anew once the shard is another, by size or time of change. A shard of a remote folder is fetched for
+    it once.
     """
-    status = shard.stat()
-    state = np.array([_FORMAT, status.st_size, status.st_mtime_ns])
+    state = np.array([_FORMAT, *(remote.state(shard) if remote else _state(shard))])
     beside = shard.with_suffix(".idx")
     with suppress(Exception), np.load(beside, allow_pickle=False) as known:  # whatever is wrong with it, make it anew
         if np.array_equal(known["state"], state):
             return known["samples"]
-    with shard.open("rb") as file:
+    with (remote.fetch(shard, anew=True) if remote else shard).open("rb") as file:
         rows = [_row(shard, file, *sample) for sample in groupby(_members(shard), key=lambda member: member[0])]
     name_bytes = max((len(row[3]) for row in rows), default=1)
     fields = [("offset", np.int64), ("size", np.int64), ("label", np.int64), ("name", f"S{name_bytes}")]
@@ -44,6 +45,11 @@ def index_shard(shard: Path) -> np.ndarray:
     with suppress(OSError), replacing(beside) as path, path.open("wb") as file:  # in a read-only folder, do without
         np.savez(file, state=state, samples=samples)
     return samples
+
+
+def _state(shard: Path) -> tuple[int, int]:
+    status = shard.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _members(shard: Path) -> Iterator[_Member]:
@@ -78,11 +84,17 @@ def _row(shard: Path, file: IO[bytes], key: str, members: Iterable[_Member]) -> 
 
 
 class ShardSamples(Dataset[tuple[Any, int]]):
-    """Images and labels of shards, each sample to be read at once, in any order; `lengths` are those of the shards."""
+    """Images and labels of shards, each sample to be read at once, in any order; `lengths` are those of the shards.
 
-    def __init__(self, shards: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
-        indices = [index_shard(shard) for shard in shards]
+    Shards of a `remote` folder are its local files, fetched when a sample of them is read.
+    """
+
+    def __init__(
+        self, shards: Sequence[Path], transform: Callable[[Image.Image], Any], remote: RemoteFolder | None = None
+    ) -> None:
+        indices = [index_shard(shard, remote) for shard in shards]
         self.shards = tuple(shards)
+        self.remote = remote
         self.transform = transform
         self.lengths = [len(index) for index in indices]
         self._samples = np.concatenate(indices)
@@ -111,12 +123,17 @@ class ShardSamples(Dataset[tuple[Any, int]]):
         if key not in self._files:  # an epoch moves back and forth between a few shards
             if len(self._files) >= _OPEN_FILES:
                 self._files.pop(next(iter(self._files))).close()
-            self._files[key] = shard.open("rb")
+            self._files[key] = self.remote.open(shard) if self.remote else shard.open("rb")
         self._files[key].seek(int(self._samples["offset"][index]))
         data = self._files[key].read(size)
         if len(data) < size:
             raise OSError(f"{shard} is shorter than it was when it was indexed; fetch it again")
         return data
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """Say that samples are about to be read, so that their shards, if they are remote, are fetched meanwhile."""
+        if self.remote:
+            self.remote.expect(dict.fromkeys(map(self._shard, indices)))
 
     def _shard(self, index: int) -> Path:
         return self.shards[int(np.searchsorted(self._ends, index, side="right"))]

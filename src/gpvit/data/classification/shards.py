@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from gpvit.data.classification.module import ClassificationData
+from gpvit.data.classification.remote_folder import RemoteFolder, is_remote
 from gpvit.data.classification.shard_index import ShardSamples, index_shard
 from gpvit.data.samplers import EpochOrder, seeded_generator
 from gpvit.data.transforms.classification import Transform, training_transform
@@ -21,7 +22,7 @@ INFO = "_info.json"
 
 
 class Shards(ClassificationData):
-    """Shards in one local folder: each sample an image (jpg, jpeg, png, webp, ...) and its label (cls).
+    """Shards in one folder: each sample an image (jpg, jpeg, png, webp, ...) and its label (cls).
 
     `gpvit shards` writes such a folder. The shards of a split are named by its `_info.json`, the one that timm reads;
     `class_names` is our one addition to it::
@@ -37,13 +38,17 @@ class Shards(ClassificationData):
     The first run reads the headers of all shards, and leaves an index beside each if it may write there. In training
     every sample comes once an epoch, in an order that goes through a few shards at a time (`ShardOrder`).
 
+    The folder may be one that fsspec knows, as `s3://bucket/shards`: whole shards are then fetched into a folder of
+    `$GPVIT_CACHE`, ahead of their use in training, and the order is that of local ones.
+
     Args:
-        root: The folder that holds the shards.
+        root: The folder that holds the shards, or its address.
         class_names: The classes in the order of their labels, or how many there are (their names are then the
             labels); None reads them from `_info.json`.
         train_split: Name of a split in `_info.json`, or a pattern.
         val_split: The same for validation.
         window: Shards whose samples are mixed in training.
+        cache_gb: How much of a remote folder is kept on the disk, in 10^9 bytes; twice `window` shards should fit.
         **options: `preprocessing`, `augmentation`, `batch_size`, `num_workers` and `max_damaged` of
             `ClassificationData`.
 
@@ -59,11 +64,15 @@ class Shards(ClassificationData):
         train_split: str = "train",
         val_split: str = "validation",
         window: int = 16,
+        cache_gb: float = 50.0,
         **options: Any,
     ) -> None:
-        self.root = located(root).resolve()
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"{self.root}: no such folder; give the local folder that holds the shards")
+        self.remote = RemoteFolder(str(root), cache_gb) if is_remote(root) else None
+        self.root = self.remote.folder if self.remote else located(root).resolve()
+        if self.remote:
+            self.remote.refresh(self.root / INFO)
+        elif not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder; give the folder that holds the shards")
         if window < 1:
             raise UserError(f"window {window}: give at least 1 shard")
         super().__init__(_class_names(self.root, class_names), **options)
@@ -75,8 +84,9 @@ class Shards(ClassificationData):
         """Index the shards of both splits, once for all processes."""
         for split in (self.train_split, self.val_split):
             with suppress(UserError):  # told by `setup`, of the splits that are used
-                for shard in filter(Path.is_file, _listed(self.root, split)):
-                    index_shard(shard)
+                for shard in _listed(self.root, split):
+                    if self.remote or shard.is_file():
+                        index_shard(shard, self.remote)
 
     def training_samples(self) -> ShardSamples:
         """Find the samples of the training split, and check their labels."""
@@ -88,11 +98,17 @@ class Shards(ClassificationData):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches, a few shards at a time, in another order in every epoch."""
-        lengths = self._ready(self.train_set).dataset.lengths
-        return self.train_loader(self.train_set, ShardOrder(lengths, self.window, self.process[1], self.batch_size))
+        samples: ShardSamples = self._ready(self.train_set).dataset
+        order = ShardOrder(samples.lengths, self.window, self.process[1], self.batch_size)
+        loader = self.train_loader(self.train_set, order)
+        if self.remote:
+            batches: Any = loader.batch_sampler
+            batches.ahead = samples.expect
+            batches.ahead_by = sum(samples.lengths[: self.window]) // (self.process[1] * self.batch_size)
+        return loader
 
     def _samples(self, split: str, transform: Transform) -> ShardSamples:
-        samples = _open(self.root, split, transform)
+        samples = _open(self.root, split, transform, self.remote)
         for index in ((samples.labels < 0) | (samples.labels >= self.num_classes)).nonzero()[0]:
             raise UserError(
                 f"{samples.name(int(index))}: label {samples.labels[index]} lies outside the {self.num_classes} "
@@ -136,12 +152,12 @@ def shard_samples(root: str | Path) -> list[ShardSamples]:
     return [_open(root, split, pil_to_tensor) for split in _info(root).get("splits", ())]
 
 
-def _open(root: Path, split: str, transform: Transform) -> ShardSamples:
+def _open(root: Path, split: str, transform: Transform, remote: RemoteFolder | None = None) -> ShardSamples:
     """Open the shards of a split, and check that they hold as many samples as is said of them."""
     listed = _listed(root, split)
-    if missing := [shard.name for shard in listed if not shard.is_file()]:
+    if not remote and (missing := [shard.name for shard in listed if not shard.is_file()]):
         raise FileNotFoundError(f"{root}: {len(missing)} of {len(listed)} shards are missing: {missing[:5]}")
-    samples = ShardSamples(list(listed), transform)
+    samples = ShardSamples(list(listed), transform, remote)
     for (shard, said), found in zip(listed.items(), samples.lengths, strict=True):
         if said not in (None, found):
             raise UserError(f"{shard} holds {found} samples, and {INFO} says {said}; fetch or write it again")
