@@ -9,10 +9,11 @@ READY := $(VENV)/.ready
 # Python writes no bytecode on some machines; compiling once at install makes every start several times faster.
 UV := UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=$(VENV) $(BIN)/uv
 
-.PHONY: help setup demo test test-all test-oldest fuzz test-tools lint format bench lock clean
+.PHONY: help setup demo docs test test-all test-oldest fuzz test-tools lint format bench lock clean
 
 help:
 	@echo "make demo      train small GPViTs on real digits, write demo/report.html"
+	@echo "make docs      the documentation as a site, docs/_build/index.html"
 	@echo "make test      the tests (under 6 minutes on 2 cores)"
 	@echo "make test-all  the slow ones too"
 	@echo "make test-oldest  contract and parity tests with the oldest versions allowed of all dependencies"
@@ -37,6 +38,9 @@ $(READY): requirements.lock pyproject.toml Makefile
 
 demo: $(READY)
 	$(BIN)/gpvit demo --out demo
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
@@ -84,5 +88,5 @@ lock: $(READY)
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(TOOLS) demo bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) $(TOOLS) docs/_build demo bench build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

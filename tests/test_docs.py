@@ -1,55 +1,121 @@
-"""What the pages on fine-tuning show is run."""
+"""What the pages show is run, and what they name is there."""
 
+import ast
 import json
 import re
 import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from golden import official
 from hub_server import serve_hub
+from PIL import Image
 from shapes import write_crops, write_masks, write_objects
 from test_readme import blocks, run
 
 import gpvit
+from gpvit.data.synthetic.photographs import load_photograph
 from gpvit.export.parity import TOLERANCES
 from gpvit.tasks.evaluate import evaluate, find_data, open_data
 from gpvit.train.recipes import read_recipe, train_recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs" / "fine-tuning").glob("*.md"))
-
-
+PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+ELSEWHERE = {"export", "hub", "extending", "performance", "serve", "weights", "web"}  # run by tests of their own
 FOLDERS = {
-    "classification": ("my_images", partial(write_crops, train=10, val=4)),
-    "segmentation": ("my_masks", partial(write_masks, train=8, val=1)),
-    "detection": ("my_objects", partial(write_objects, train=8, val=1)),
+    "classify": ("my_images", partial(write_crops, train=10, val=4)),
+    "segment": ("my_masks", partial(write_masks, train=8, val=1)),
+    "detect": ("my_objects", partial(write_objects, train=8, val=1)),
 }
+WALKS = ("cli", "data-formats")
+FENCE = re.compile(r"^```(.*)\n(?:.*\n)*?```$", re.MULTILINE)
+WORDS = [
+    part.value
+    for path in (ROOT / "src").rglob("*.py")
+    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_are_run_or_say_why_not(page):
+    """Python and bash are run by the tests below or by those of the page, or a comment before them says why not."""
+    text = PAGES[page]
+    known = {"bash", "python", "yaml", "json", "text", "console"}
+    assert [kind for kind in FENCE.findall(text) if kind not in known and not kind.startswith("{")] == []
+    commands = blocks("bash", text)
+    assert not commands or page in ELSEWHERE | set(FOLDERS) | set(WALKS), "no test runs these commands"
+    assert all(len(alternative) > 10 for alternative in re.findall(r"!\[(.*?)\]\(", text))
+
+
+@pytest.mark.filterwarnings("default::UserWarning")  # of models without weights
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in ELSEWHERE])
+def test_python_runs_as_shown(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load_photograph("cat").resize((96, 64)).save("photo.jpg")
+    for code in blocks("python", PAGES[page]):
+        exec(compile(code, f"{page}.md", "exec"), {})
+
+
+def test_the_faq_quotes_messages():
+    quoted = re.findall(r"^### `(.*)`$", PAGES["faq"], re.MULTILINE)
+    assert len(quoted) > 15
+    for fragment in (each.strip(" ;:'") for message in quoted for each in message.split("...")):
+        assert any(fragment in words for words in WORDS), fragment
+
+
+def walk(page: str, at_least: int, epochs: str) -> None:
+    for name in ("recipes", "docs"):
+        shutil.copytree(ROOT / name, name, ignore=shutil.ignore_patterns("_build"))
+    run(blocks("bash", PAGES[page])[0], at_least=at_least, epochs=epochs)
+
+
+@pytest.mark.filterwarnings("default:the warm-up:UserWarning")  # an epoch is as long as it
+def test_the_verbs_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    walk("cli", at_least=7, epochs="1")
+    assert Path("runs/groups/digit_groups.png").is_file()
+
+
+@pytest.mark.filterwarnings("default::UserWarning")  # so few pictures do not hold every class
+def test_own_images_become_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_crops(Path("my_images"), train=8, val=1)
+    write_masks(Path("my_masks"), train=8, val=1)
+    write_objects(Path("my_objects"), train=8, val=1)
+    walk("data-formats", at_least=6, epochs="2")  # in which little is learned
+    assert "astronaut" in capsys.readouterr().out
+    assert {path.name for path in Path("runs/overlays").iterdir()} == {"0_predicted.png", "0_labels.png"}
+    labels = np.asarray(Image.open("runs/overlays/0_labels.png"))
+    assert labels.shape == (96, 128)
+    assert labels.max() <= 3
+    assert [path.name for path in Path("runs/found").iterdir()] == ["0_predicted.png"]
+    assert all((Path("runs") / run / "data.png").is_file() for run in ("classes", "masks", "objects"))
 
 
 @pytest.mark.slow  # each page trains three times: about 40 s
 @pytest.mark.filterwarnings("default::UserWarning")  # so few images do not hold every class
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", FOLDERS)
 def test_fine_tuning_runs_as_shown(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    folder, write = FOLDERS[page.stem]
+    folder, write = FOLDERS[page]
     write(Path(folder))
-    text = page.read_text(encoding="utf-8")
-    (commands,) = blocks("bash", text)
+    (commands,) = blocks("bash", PAGES[page])
     run(commands, at_least=5)
     assert Path("runs/look/data.png").is_file()
     certificate = json.loads(Path("runs/few/certificate.json").read_text())
     assert certificate["verdict"] == "pass"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", FOLDERS)
 def test_every_setting_that_a_page_names_exists(page):
-    settings = set(re.findall(r"--((?:model|data|optim)\.[\w.]+)", page.read_text(encoding="utf-8")))
+    settings = set(re.findall(r"--((?:model|data|optim)\.[\w.]+)", PAGES[page]))
     assert {"optim.freeze", "optim.layer_decay", "optim.base_batch_size", "data.subset_seed"} <= settings
-    recipe = {"classification": "finetune", "segmentation": "segment", "detection": "detect"}[page.stem]
+    recipe = "finetune" if page == "classify" else page
     values = {
         "freeze": "3",
         "layer_decay": "0.5",
@@ -115,7 +181,7 @@ def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_fruit()
     torch.save({"meta": {}, "state_dict": official.state_dict("cls_L1")}, "epoch_300.pth")
-    text = (ROOT / "docs/hub.md").read_text(encoding="utf-8")
+    text = PAGES["hub"]
     shown = blocks("bash", text)
     shown[0] = shown[0].replace("--expect 0.9", "--expect 0.5 --tolerance 1")  # it has learned nothing
     with serve_hub(tmp_path / "cache"):
@@ -127,7 +193,7 @@ def test_the_page_on_hubs_runs_as_shown(tmp_path, monkeypatch):
 
 
 def test_the_page_on_exports_states_the_tolerances():
-    page = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    page = PAGES["export"]
     for precision in ("fp32", "fp16", "bf16"):
         (row,) = re.findall(rf"^\| `{precision}` \|.*$", page, re.MULTILINE)
         _, _, _, difference, agreement, _ = (cell.strip() for cell in row.split("|"))
@@ -141,7 +207,7 @@ def test_the_page_on_exports_states_the_tolerances():
 def test_the_page_on_exports_runs_as_shown(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     write_fruit()
-    text = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    text = PAGES["export"]
     for commands in blocks("bash", text):
         run(commands, at_least=1)
     for code in blocks("python", text):

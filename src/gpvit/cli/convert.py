@@ -11,7 +11,7 @@ def convert(official: str, out: str, model: str | None = None, force: bool = Fal
     Args:
         official: A .pth file that the paper's authors released, or that their code (mmcls, mmseg, mmdet) trained.
         out: Where to write, ending in .safetensors.
-        model: Name of the model; found by the shapes of the weights if left out.
+        model: Name of the model; by default found by the shapes of the weights.
         force: Write over a file that is there.
     """
     if Path(out).exists() and not force:

@@ -11,7 +11,7 @@ def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
 
     Args:
         out: Folder for the report, the weights and the logs; an earlier demo in it is replaced.
-        seed: Of all that is random.
+        seed: Random seed.
         quick: Train hardly at all, to see what the report looks like.
     """
     start = time.monotonic()

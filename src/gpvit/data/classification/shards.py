@@ -25,7 +25,7 @@ class Shards(ClassificationData):
     """Shards in one folder: each sample an image (jpg, jpeg, png, webp, ...) and its label (cls).
 
     `gpvit shards` writes such a folder. The shards of a split are named by its `_info.json`, the one that timm reads;
-    `class_names` is our one addition to it:
+    `class_names` is our one addition to it::
 
         {"class_names": ["cat", "dog"],
          "splits": {"train": {"name": "train", "num_samples": 1000,

@@ -1,4 +1,4 @@
-"""Trains timm's ResNet-18 on the data module of a recipe, in a loop of one's own: `resnet18.py IMAGES [SEED]`."""
+"""Trains timm's ResNet-18 on a recipe's data, in a loop of one's own: `python -m benchmarks.resnet18 IMAGES [SEED]`."""
 
 import sys
 
