@@ -3,6 +3,8 @@
 import asyncio
 import hmac
 import logging
+import math
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +30,7 @@ from gpvit.serve.requests import Reader, question_of
 
 _LOG = logging.getLogger("gpvit.serve")
 _CONNECTIONS = 1000  # above them uvicorn answers 503 by itself; each takes a file descriptor
-_OWN_ONLY = "default-src 'self'; img-src 'self' blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+_OWN_ONLY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
 class Service:
@@ -52,7 +54,7 @@ class Service:
             "/v1/models": self._models,
             "/healthz": lambda request: _respond(Answer(200, b'{"status":"ok"}')),
             "/readyz": self._ready,
-            "/metrics": lambda request: Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST),
+            "/metrics": self._metrics,
             "/openapi.json": lambda request: _respond(Answer(200, to_json(describe(self.pool.models, bool(key))))),
             **{path: partial(_page, *page) for path, page in pages.items()},
         }
@@ -97,14 +99,18 @@ class Service:
         self._admit(request)
         return _respond(Answer(200, to_json({"models": list(self.pool.models.values())})))
 
+    def _metrics(self, request: Request) -> Response:
+        self._admit(request)
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
     def _ready(self, request: Request) -> Response:
         if self.stopping or not self.pool.up:
             raise busy("no worker is up" if not self.stopping else "the service is stopping")
         return _respond(Answer(200, b'{"status":"ready"}'))
 
     def _admit(self, request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if self.key and not hmac.compare_digest(given, self.key):
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if self.key and not hmac.compare_digest(given, b"Bearer " + self.key):
             raise Refusal(401, "give the key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
 
 
@@ -170,15 +176,21 @@ def serve(setup: Setup, host: str, port: int, wait_s: float, key: str) -> None:
     """
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     _LOG.setLevel(logging.INFO)
-    service = Service(setup, wait_s, key)
-    config = uvicorn.Config(
-        service.app, host, port, access_log=False, log_config=None, server_header=False, limit_concurrency=_CONNECTIONS
-    )
-    server = _Server(config)
-    server.service = service
-    listening = config.bind_socket()
-    _LOG.info("%s at http://%s:%d", ", ".join(service.pool.models), host, listening.getsockname()[1])
-    server.run([listening])
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        service = Service(setup, wait_s, key)
+        _LOG.info("%s at http://%s:%d", ", ".join(service.pool.models), *listening.getsockname()[:2])
+        config = uvicorn.Config(
+            service.app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=math.ceil(setup.limits.seconds),
+        )
+        server = _Server(config)
+        server.service = service
+        server.run([listening])
 
 
 def _respond(answer: Answer, headers: dict[str, str] | None = None) -> Response:
