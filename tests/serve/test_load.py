@@ -1,4 +1,4 @@
-"""The service under hostile requests, under load, and when its worker dies; environment variables make these shorter."""
+"""The service under hostile requests, under load, and when its worker dies; two variables make these shorter."""
 
 import http.client
 import json
@@ -36,9 +36,9 @@ def expected(model):
     return [result.probabilities.numpy() for result in Predictor(model, "cpu")([decode_image(i, "") for i in IMAGES])]
 
 
-@pytest.fixture
-def service(model, tmp_path):
-    with serving(tmp_path, model, "--max-bytes", "1000000", "--time-limit", "5") as running:
+@pytest.fixture(scope="module")
+def service(model, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("logs"), model, "--max-bytes", "1000000") as running:
         yield running
 
 
@@ -58,7 +58,7 @@ def raw(path="/v1/predict", method="POST", headers=(), body=b"", length=None):
 
 
 def hostile(draw):
-    """Draw a request that should not be answered, as the bytes that are sent."""
+    """Draw a request that should not be answered, as the bytes that are sent, and whether no more of it will come."""
     image, (form, kind) = draw.choice(IMAGES), multipart(*draw.sample(IMAGES, 2))
     kind = f"Content-Type: {kind['Content-Type']}"
     damaged = bytearray(image)
@@ -74,39 +74,35 @@ def hostile(draw):
         "*",
         "/\xff",
     ]
-    return draw.choice(
-        [
-            lambda: raw(body=image[:cut]),  # truncated
-            lambda: raw(body=bytes(damaged)),
-            lambda: raw(body=draw.randbytes(draw.randrange(2000))),
-            lambda: raw(body=bomb(draw.randrange(1, 2**31), draw.randrange(1, 2**31))),
-            lambda: raw(
-                body=bomb(draw.randrange(1, 7000), draw.randrange(1, 7000))
-            ),  # within the limit, without pixels
-            lambda: raw(
-                body=image, headers=[f"Content-Type: {draw.choice(['text/html', 'image', ';', 'multipart/form-data'])}"]
-            ),
-            lambda: raw(body=form[: -draw.randrange(1, len(form))], headers=[kind]),
-            lambda: raw(body=form.replace(b"name=", b"nome="), headers=[kind]),
-            lambda: raw(
-                body=form, headers=["Content-Type: multipart/form-data; boundary=" + "e" * draw.randrange(300)]
-            ),
-            lambda: raw(body=image[:cut], length=len(image)),  # the rest never comes
-            lambda: raw(body=b"x", length=10 ** draw.randrange(7, 30)),
-            lambda: raw(headers=[f"X-Huge: {'h' * draw.randrange(200_000)}"]),
-            lambda: raw(headers=[f"X-{n}: 1" for n in range(draw.randrange(3000))]),
-            lambda: raw(path=draw.choice(tricks), method=draw.choice(["GET", "POST", "PUT"])),
-            lambda: raw(
-                path="/v1/predict?" + draw.choice(["top=x", "score=9", "score=inf", "top=1e9", "%", "model=\x7f"]),
-                body=image,
-            ),
-            lambda: raw(method=draw.choice(["GET", "DELETE", "TRACE", "PRI", "A" * 500]), body=image),
-            lambda: raw(headers=["Accept: text/html"], body=image),
-            lambda: raw(headers=["Transfer-Encoding: chunked"], body=b"zz\r\n"),
-            lambda: raw(headers=["Expect: 200-ok", "Authorization: " + "\xff" * 50]),
-            lambda: draw.randbytes(draw.randrange(1, 500)),  # no HTTP at all
-        ]
-    )()
+    if draw.random() < 0.1:
+        unfinished = [raw(body=image[:cut], length=len(image)), raw(body=form)[:cut], draw.randbytes(cut)]
+        return draw.choice(unfinished), True
+    kinds = [
+        lambda: raw(body=image[:cut]),  # truncated
+        lambda: raw(body=bytes(damaged)),
+        lambda: raw(body=draw.randbytes(draw.randrange(2000))),
+        lambda: raw(body=bomb(draw.randrange(1, 2**31), draw.randrange(1, 2**31))),
+        lambda: raw(body=bomb(draw.randrange(1, 7000), draw.randrange(1, 7000))),  # within the limit, without pixels
+        lambda: raw(
+            body=image, headers=[f"Content-Type: {draw.choice(['text/html', 'image', ';', 'multipart/form-data'])}"]
+        ),
+        lambda: raw(body=form[: -draw.randrange(1, len(form))], headers=[kind]),
+        lambda: raw(body=form.replace(b"name=", b"nome="), headers=[kind]),
+        lambda: raw(body=form, headers=["Content-Type: multipart/form-data; boundary=" + "e" * draw.randrange(300)]),
+        lambda: raw(body=b"x", length=10 ** draw.randrange(7, 30)),
+        lambda: raw(headers=[f"X-Huge: {'h' * draw.randrange(200_000)}"]),
+        lambda: raw(headers=[f"X-{n}: 1" for n in range(draw.randrange(3000))]),
+        lambda: raw(path=draw.choice(tricks), method=draw.choice(["GET", "POST", "PUT"])),
+        lambda: raw(
+            path="/v1/predict?" + draw.choice(["top=x", "score=9", "score=inf", "top=1e9", "%", "model=\x7f"]),
+            body=image,
+        ),
+        lambda: raw(method=draw.choice(["GET", "DELETE", "TRACE", "PRI", "A" * 500]), body=image),
+        lambda: raw(headers=["Accept: text/html"], body=image),
+        lambda: raw(headers=["Transfer-Encoding: chunked"], body=b"zz\r\n"),
+        lambda: raw(headers=["Expect: 200-ok", "Authorization: " + "\xff" * 50]),
+    ]
+    return draw.choice(kinds)(), False
 
 
 def test_hostile_requests_are_refused_and_good_ones_answered_in_between(service, expected):
@@ -125,8 +121,10 @@ def test_hostile_requests_are_refused_and_good_ones_answered_in_between(service,
                 each.sendall(raw(body=b"\x89PNG", length=10_000))
         with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
             try:
-                connection.sendall(hostile(draw))
-                connection.shutdown(socket.SHUT_WR)
+                sent, ends = hostile(draw)
+                connection.sendall(sent)
+                if ends:
+                    connection.shutdown(socket.SHUT_WR)
                 answer = connection.recv(2000)
             except (ConnectionResetError, BrokenPipeError):  # closed before all was sent
                 answer = b""
@@ -173,9 +171,8 @@ def test_parallel_clients_get_the_offline_answers(service, expected):
     for thread in threads:
         thread.join()
     p50, p99 = np.percentile([taken for _, _, taken in outcomes], [50, 99])
-    print(
-        f"\n64 clients, {SECONDS:g} s: {len(outcomes)} answers, p50 {p50:.3f} s, p99 {p99:.3f} s, {early:.0f} then {late:.0f} MiB"
-    )
+    print(f"\n64 clients, {SECONDS:g} s: {len(outcomes)} answers, p50 {p50:.3f} s, p99 {p99:.3f} s")
+    print(f"memory {early:.0f} MiB, then {late:.0f} MiB")
     assert all(status == 200 and right for status, right, _ in outcomes)
     assert late < 1.05 * early + 10
 
@@ -191,11 +188,13 @@ def test_a_worker_that_is_killed_costs_its_own_requests_alone(service, expected)
     print(f"\n{len(outcomes)} answers, {len(lost)} lost with the worker")
     assert 0 < len(lost) <= 16  # a batch
     assert set(lost) == {503}
-    assert service.workers() != [worker]
+    assert worker not in service.workers()
     assert service.call("/v1/predict", IMAGES[0])[0] == 200
 
 
 def test_its_description_holds(service, tmp_path):
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "--max-examples", "50"]
-    done = subprocess.run([*command, "--seed", "1"], cwd=tmp_path, capture_output=True, text=True)
+    # No schema says which bytes are an image, so that bytes which it allows may be refused.
+    options = ["--seed", "1", "--exclude-checks", "positive_data_acceptance"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

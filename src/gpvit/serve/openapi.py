@@ -85,7 +85,11 @@ _BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
-            "schema": {"type": "object", "properties": {"image": {"type": "array", "items": _BINARY, "minItems": 1}}}
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "array", "items": _BINARY, "minItems": 1}},
+            }
         },
         "application/octet-stream": {"schema": _BINARY},
         "image/*": {"schema": _BINARY},
