@@ -87,7 +87,7 @@ def hostile(draw):
             body=image, headers=[f"Content-Type: {draw.choice(['text/html', 'image', ';', 'multipart/form-data'])}"]
         ),
         lambda: raw(body=form[: -draw.randrange(1, len(form))], headers=[kind]),
-        lambda: raw(body=form.replace(b"name=", b"nome="), headers=[kind]),
+        lambda: raw(body=form.replace(b"name=", b"title="), headers=[kind]),
         lambda: raw(body=form, headers=["Content-Type: multipart/form-data; boundary=" + "e" * draw.randrange(300)]),
         lambda: raw(body=b"x", length=10 ** draw.randrange(7, 30)),
         lambda: raw(headers=[f"X-Huge: {'h' * draw.randrange(200_000)}"]),

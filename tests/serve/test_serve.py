@@ -1,30 +1,42 @@
 """The service on the loopback address, beside the offline `Predictor`."""
 
 import base64
+import inspect
 import io
 import itertools
+import json
+import os
+import shlex
+import shutil
 import signal
 import struct
+import subprocess
 import threading
 import time
+import urllib.request
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from faster_coco_eval import mask as codec
 from PIL import Image
 from serve.service import image_bytes, multipart, serving, write_model
+from test_readme import blocks
 
 import gpvit
 from gpvit import Predictor
 from gpvit.cli import main
+from gpvit.cli.serve import serve
 from gpvit.inference.groups import draw_groups
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, exported):
-    classes = write_model("gpvit_nano", tmp_path_factory.mktemp("models") / "classes")
-    return {"classes": classes, **{task: str(exported[task]) for task in ("segmentation", "detection")}}
+    folder = tmp_path_factory.mktemp("models")
+    street = shutil.copy(exported["segmentation"], folder / "street.onnx")
+    classes = write_model("gpvit_nano", folder / "fruit")
+    return {"classification": classes, "segmentation": str(street), "detection": str(exported["detection"])}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +54,9 @@ def test_classes_are_those_of_the_predictor(service, models):
     sent = [image_bytes(seed, (40 + seed, 30)) for seed in range(3)]
     status, _, said = service.call("/v1/predict?top=2", *multipart(*sent))
     assert status == 200
-    assert said["model"] == "classes"
+    assert said["model"] == "fruit"
     for result, expected in zip(
-        said["results"], Predictor(models["classes"], "cpu")([*map(opened, sent)]), strict=True
+        said["results"], Predictor(models["classification"], "cpu")([*map(opened, sent)]), strict=True
     ):
         assert [row["class_name"] for row in result["top"]] == [row.class_name for row in expected.top(2)]
         assert result["top"][0]["probability"] == pytest.approx(expected.top(1)[0].probability, abs=1e-6)
@@ -53,7 +65,7 @@ def test_classes_are_those_of_the_predictor(service, models):
 def test_label_maps_are_those_of_the_predictor(service, models):
     sent = image_bytes()
     expected = Predictor(models["segmentation"])(opened(sent)).labels
-    address = "/v1/predict?model=segmentation.onnx"
+    address = "/v1/predict?model=street.onnx"
     status, headers, png = service.call(address, sent, {"Accept": "image/png"})
     assert (status, headers["Content-Type"]) == (200, "image/png")
     np.testing.assert_array_equal(np.asarray(opened(png)), expected)
@@ -75,13 +87,13 @@ def test_objects_are_those_of_the_predictor(service, models):
 def test_groups_are_those_that_are_drawn(service, models):
     sent = image_bytes()
     (result,) = service.call("/v1/groups", sent)[2]["results"]
-    expected = draw_groups(gpvit.load(models["classes"]).eval(), opened(sent))
+    expected = draw_groups(gpvit.load(models["classification"]).eval(), opened(sent))
     for block, drawn in zip(result["blocks"], expected.blocks, strict=True):
         assert block["assignment"] == drawn.assignment.tolist()
         strength = np.frombuffer(base64.b64decode(block["strength"]), np.uint8).reshape(block["shape"])
         largest = np.array(block["largest"])[:, None, None]
         np.testing.assert_allclose(strength / 255 * largest, drawn.strength, atol=0.003 * largest.max())
-    status, _, said = service.call("/v1/groups?model=segmentation.onnx", sent)
+    status, _, said = service.call("/v1/groups?model=street.onnx", sent)
     assert (status, "exported with --groups" in said["error"]["message"]) == (422, True)
 
 
@@ -111,7 +123,7 @@ def bomb(width, height):
         ("/v1/predict", bytes(100_001), {}, 413, "at most 100000 bytes"),
         ("/v1/predict", *multipart(*[image_bytes()] * 4), 413, "Too many files"),
         ("/v1/predict", *multipart(), 400, "empty"),
-        ("/v1/predict?model=../etc/passwd", image_bytes(), {}, 404, "there are classes, segmentation.onnx"),
+        ("/v1/predict?model=../etc/passwd", image_bytes(), {}, 404, "there are fruit, street.onnx"),
         ("/v1/predict?top=0", image_bytes(), {}, 422, "from 1 to 1000"),
         ("/v1/predict?score=nan", image_bytes(), {}, 422, "from 0 to 1"),
         ("/v1/predict?tpo=1", image_bytes(), {}, 422, "unknown parameter 'tpo'"),
@@ -136,7 +148,7 @@ def test_one_bad_image_of_a_batch_costs_its_own_place_alone(service):
 def test_what_it_tells_of_itself(service):
     assert service.call("/healthz")[0] == service.call("/readyz")[0] == 200
     (first, *_) = service.call("/v1/models")[2]["models"]
-    assert (first["name"], first["task"], first["groups"]) == ("classes", "classification", True)
+    assert (first["name"], first["task"], first["groups"]) == ("fruit", "classification", True)
     _, headers, page = service.call("/")
     assert b'src="page.js"' in page
     assert "default-src 'self'" in headers["Content-Security-Policy"]
@@ -154,6 +166,40 @@ def test_without_the_key_nothing_is_answered(service):
         assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
         for path, expected in (("/metrics", 401), ("/v1/models", 401), ("/healthz", 200), ("/", 200)):
             assert service.call(path, headers={"Authorization": key})[0] == expected
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_page_on_serving_runs_as_shown(service, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_bytes(image_bytes(format="JPEG"))
+    Path("other.png").write_bytes(image_bytes())
+    Path(".curlrc").write_text(f'silent\nfail-with-body\nheader = "Authorization: Bearer {service.key}"\n')
+    page = (
+        (Path(__file__).parents[2] / "docs/serve.md")
+        .read_text(encoding="utf-8")
+        .replace("http://127.0.0.1:8000", service.url)
+    )
+    answers = []
+    for command in "".join(blocks("bash", page)).splitlines():
+        done = subprocess.run(shlex.split(command), env={**os.environ, "HOME": str(tmp_path)}, capture_output=True)
+        assert done.returncode == 0, done.stdout
+        answers.append(done.stdout)
+    assert len(answers) == 7
+    assert [len(json.loads(answer)["results"]) for answer in answers[:3]] == [1, 2, 1]
+    opener = urllib.request.build_opener()
+    opener.addheaders = [("Authorization", f"Bearer {service.key}".encode().decode("latin-1"))]
+    monkeypatch.setattr(urllib.request, "urlopen", opener.open)
+    (code,) = blocks("python", page)
+    exec(compile(code, "serve.md", "exec"), {})
+    assert "class_name" in capsys.readouterr().out
+    labels = Predictor(models["segmentation"])("photo.jpg").labels
+    np.testing.assert_array_equal(np.asarray(Image.open("labels.png")), labels)
+    assert min(Image.open("groups.png").size) > 500
+    for options in ("--max-bytes", "--max-pixels", "--max-parts", "--time-limit", "--queue", "--wait-ms", "--workers"):
+        assert options in page
+    defaults = inspect.signature(serve).parameters
+    assert f"`--queue` ({defaults['queue'].default} images)" in page
+    assert f"`--max-bytes` ({defaults['max_bytes'].default // 2**20} MiB)" in page
 
 
 def test_a_full_queue_and_a_clean_stop(service):
