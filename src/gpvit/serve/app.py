@@ -46,17 +46,17 @@ class Service:
     """
 
     def __init__(self, setup: Setup, wait_s: float, key: str = "") -> None:
-        self.limits, self.key, self.stopping, self.busy = setup.limits, key.encode(), False, 0
+        self.key, self.stopping, self.busy = key.encode(), False, 0
         self.registry = CollectorRegistry()
         self.pool, self.reader = Pool(setup, wait_s, self.registry), Reader(setup.limits)
-        pages = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript")}
         get: dict[str, Callable[[Request], Response]] = {
             "/v1/models": self._models,
             "/healthz": lambda request: _respond(Answer(200, b'{"status":"ok"}')),
             "/readyz": self._ready,
             "/metrics": self._metrics,
             "/openapi.json": lambda request: _respond(Answer(200, to_json(describe(self.pool.models, bool(key))))),
-            **{path: partial(_page, *page) for path, page in pages.items()},
+            "/": partial(_page, "page.html", "text/html"),
+            "/page.js": partial(_page, "page.js", "text/javascript"),
         }
         routes = [Route(path, answer, methods=["GET"]) for path, answer in get.items()]
         verbs = ("predict", "groups")
@@ -81,13 +81,10 @@ class Service:
         question = question_of(request, verb, self.pool.models)
         self.busy += 1
         try:
-            upload = await self.reader.images(request)
-            try:
-                if question.png and len(upload.images) > 1:
+            async with self.reader.images(request) as images:
+                if question.png and len(images) > 1:
                     raise Refusal(406, "a PNG answers one image; ask for application/json")
-                answers = await self.pool.answer(question, upload.images)
-            finally:
-                upload.close()
+                answers = await self.pool.answer(question, images)
         finally:
             self.busy -= 1
         if len(answers) == 1 and (answers[0].status != 200 or answers[0].png):
@@ -105,7 +102,7 @@ class Service:
 
     def _ready(self, request: Request) -> Response:
         if self.stopping or not self.pool.up:
-            raise busy("no worker is up" if not self.stopping else "the service is stopping")
+            raise busy("the service is stopping" if self.stopping else "no worker is up")
         return _respond(Answer(200, b'{"status":"ready"}'))
 
     def _admit(self, request: Request) -> None:
@@ -156,8 +153,8 @@ class _Server(uvicorn.Server):
     service: Service
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        if self.service.stopping:
-            super().handle_exit(sig, frame)
+        """Take a signal to end."""
+        self.should_exit = self.force_exit = self.service.stopping
         self.service.stopping = True
 
     async def on_tick(self, counter: int) -> bool:

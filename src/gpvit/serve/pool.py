@@ -132,28 +132,37 @@ class Pool:
             if (worker := self._workers[place]) is None:
                 try:
                     self._workers[place] = await asyncio.to_thread(Worker, self.setup)
-                except UserError as error:
+                except Exception as error:  # a file that is gone, a full memory
                     _LOG.error("no new worker: %s", error)
                     await asyncio.sleep(1)
                 continue
             async with self._turn:
                 batch = await self._gather()
+            if not worker.process.is_alive():  # it died while nobody asked
+                self._waiting.extendleft(reversed(batch))
+                self._lose(place)
+                continue
             question, images = batch[0].question, [job.data for job in batch]
             self._sizes.labels(question.model).observe(len(batch))
             asking = asyncio.create_task(asyncio.to_thread(worker.ask, question, images))
             try:
                 answers = await asyncio.wait_for(asyncio.shield(asking), self.setup.limits.seconds)
-            except Exception as error:  # a dead worker, a time-out, or half an answer
-                _LOG.error("worker %s is replaced: %s", worker.process.pid, type(error).__name__)
-                self._lost.inc()
-                self._workers[place] = None
-                worker.stop()
+            except Exception:  # it died, or took too long
+                self._lose(place)
                 with suppress(Exception):
                     await asking
                 answers = [busy("the worker that had this image died or took too long; try again").answer] * len(batch)
             for job, answer in zip(batch, answers, strict=True):
                 if not job.answer.done():
                     job.answer.set_result(answer)
+
+    def _lose(self, place: int) -> None:
+        """End a worker, if it has not ended, and have its place filled again."""
+        if (worker := self._workers[place]) is not None:
+            worker.stop()
+            _LOG.error("worker %s ended with code %s and is replaced", worker.process.pid, worker.process.exitcode)
+        self._workers[place] = None
+        self._lost.inc()
 
     async def _gather(self) -> list[Job]:
         """Take the oldest image and those that are asked the same."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -13,11 +14,8 @@ from gpvit.serve.messages import Limits, Question, Refusal, busy
 
 _HELD_BODIES = 8  # of the largest size, in memory at a time
 _RAW = ("", "application/octet-stream")
-PARAMETERS: dict[str, tuple[type, float, float, float, str]] = {
-    "top": (int, 5, 1, 1000, "classifiers: number of classes"),
-    "score": (float, 0.5, 0, 1, "detectors: minimum score of an object"),
-}
-"""Numbers in the query: type, default, least, most, what they are for."""
+PARAMETERS: dict[str, tuple[type, float, float, float]] = {"top": (int, 5, 1, 1000), "score": (float, 0.5, 0, 1)}
+"""Numbers in the query, type, default, least and most: classes of a classifier, least score of a detector's objects."""
 
 
 class Reader:
@@ -26,67 +24,50 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self.limits, self.held = limits, 0
 
-    async def images(self, request: Request) -> "Upload":
-        """Read the images of a request; they count as held until the `Upload` is closed."""
-        upload = Upload(self)
+    @asynccontextmanager
+    async def images(self, request: Request) -> AsyncIterator[list[bytes]]:
+        """Read the images of a request, the body or its parts; they count as held within the context."""
+        limits, size = self.limits, 0
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            nonlocal size
+            async for chunk in request.stream():
+                size += len(chunk)
+                self.held += len(chunk)
+                self._check(size)
+                if self.held > _HELD_BODIES * limits.bytes:
+                    raise busy("other requests fill the memory; try again")
+                yield chunk
+
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                await upload.read(request)
-        except TimeoutError:
-            upload.close()
-            raise Refusal(408, f"the body did not arrive within {self.limits.seconds:g} s") from None
-        except ClientDisconnect:
-            upload.close()
-            raise Refusal(400, "the body is cut short") from None
-        except BaseException:
-            upload.close()
-            raise
-        return upload
+            try:
+                async with asyncio.timeout(limits.seconds):
+                    images = await self._read(request, chunks())
+            except TimeoutError:
+                raise Refusal(408, f"the body did not arrive within {limits.seconds:g} s") from None
+            except ClientDisconnect:
+                raise Refusal(400, "the body is cut short") from None
+            yield images
+        finally:
+            self.held -= size
 
-
-class Upload:
-    """The images of one request, in memory."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader, self._bytes = reader, 0
-        self.images: list[bytes] = []
-
-    def close(self) -> None:
-        """Count the bytes as free again."""
-        self._reader.held -= self._bytes
-        self._bytes, self.images = 0, []
-
-    async def read(self, request: Request) -> None:
-        """Fill `images`: the body itself, or its parts."""
+    async def _read(self, request: Request, chunks: AsyncGenerator[bytes, None]) -> list[bytes]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         declared = request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._reader.limits.bytes:
-            raise self._too_large()
+        self._check(int(declared) if declared.isdecimal() else 0)
         if kind == "multipart/form-data":
-            self.images = await self._parts(request)
+            images = await self._parts(request, chunks)
         elif kind in _RAW or kind.startswith("image/"):
-            self.images = [b"".join([chunk async for chunk in self._chunks(request)])]
+            images = [b"".join([chunk async for chunk in chunks])]
         else:
             raise Refusal(415, f"Content-Type {kind[:60]}: send an image's bytes, or multipart/form-data")
-        if not all(self.images) or not self.images:
+        if not images or not all(images):
             raise Refusal(400, "the body, or a part of it, is empty; send an image")
+        return images
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        limits = self._reader.limits
-        async for chunk in request.stream():
-            self._bytes += len(chunk)
-            self._reader.held += len(chunk)
-            if self._bytes > limits.bytes:
-                raise self._too_large()
-            if self._reader.held > _HELD_BODIES * limits.bytes:
-                raise busy("other requests fill the memory; try again")
-            yield chunk
-
-    async def _parts(self, request: Request) -> list[bytes]:
-        limits: Limits = self._reader.limits
-        chunks: Any = self._chunks(request)
-        parser = MultiPartParser(request.headers, chunks, max_files=limits.parts, max_fields=0)
-        parser.spool_max_size = limits.bytes + 1  # so that no part goes to a file
+    async def _parts(self, request: Request, chunks: AsyncGenerator[bytes, None]) -> list[bytes]:
+        parser = MultiPartParser(request.headers, chunks, max_files=self.limits.parts, max_fields=0)
+        parser.spool_max_size = self.limits.bytes + 1  # so that no part goes to a file
         try:
             form = await parser.parse()
         except MultiPartException as error:
@@ -94,8 +75,9 @@ class Upload:
             raise Refusal(status, f"multipart/form-data: {error.message} Each part is an image file.") from None
         return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"a request has at most {self._reader.limits.bytes} bytes; send fewer or smaller images")
+    def _check(self, size: int) -> None:
+        if size > self.limits.bytes:
+            raise Refusal(413, f"a request has at most {self.limits.bytes} bytes; send fewer or smaller images")
 
 
 def question_of(request: Request, verb: str, models: dict[str, dict[str, Any]]) -> Question:
@@ -113,7 +95,7 @@ def question_of(request: Request, verb: str, models: dict[str, dict[str, Any]]) 
 
 
 def _number(name: str, text: str | None) -> Any:
-    kind, default, least, most, _ = PARAMETERS[name]
+    kind, default, least, most = PARAMETERS[name]
     try:
         value = default if text is None else kind(text)
     except ValueError:
