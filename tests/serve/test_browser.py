@@ -49,10 +49,10 @@ def test_the_page_shows_what_the_predictor_finds(page, tmp_path):
         assert page.locator("li").first.inner_text().split() == [best.class_name, f"{best.probability:.1%}"]
 
         page.select_option("#model", "masks")
-        page.get_by_text("masks:").wait_for()
+        page.get_by_text("masks, ").wait_for()
         page.fill("#shade", "1")
         result = Predictor(models[1], "cpu")(image)
-        shown = np.array(page.evaluate(PIXELS), np.uint8).reshape(64, 96, 4)[..., :3]
+        shown = np.array(page.evaluate(PIXELS), np.uint8).reshape(7 * 64, 7 * 96, 4)[3::7, 3::7, :3]  # enlarged
         assert (shown == np.array(result.colors)[result.labels]).all(axis=2).mean() > 0.999
 
         page.select_option("#verb", "groups")

@@ -56,14 +56,15 @@ async function ask() {
   const turn = ++asked, start = performance.now();
   say("Looking …");
   try {
-    const path = `v1/${$("verb").value}?model=${encodeURIComponent($("model").value)}`;
+    const path = `v1/${$("verb").value}?score=${$("score").min}&model=${encodeURIComponent($("model").value)}`;
     const said = await call(path, { method: "POST", body: photo, headers: { "Content-Type": "application/octet-stream" } });
     if (turn !== asked) return;
     answer = prepare(said.results[0]);
     $("views").classList.add("answered");
     $("hint").hidden = !!picture;
     canvas.hidden = !picture;
-    say(`${said.model}: ${((performance.now() - start) / 1000).toFixed(2)} s`);
+    const seconds = ((performance.now() - start) / 1000).toFixed(2);
+    say(`${said.model}, ${seconds} s. ${remark(answer)}`);
     show();
   } catch (error) {
     if (turn !== asked) return;
@@ -73,6 +74,12 @@ async function ask() {
     $("hint").hidden = false;
     say(error.message, true);
   }
+}
+
+function remark({ blocks, objects }) {
+  if (blocks) return "Each place has the colour of the group that looks there most. Move over the image to see where a group looks.";
+  if (!objects) return "";
+  return objects.length ? `The best score is ${percent(objects[0].score)}.` : "There is no object.";
 }
 
 function prepare(result) {
@@ -111,12 +118,15 @@ function layer({ size: [height, width], counts }, [r, g, b]) {
 function show() {
   $("blocks").hidden = $("groups").hidden = !answer.blocks;
   $("shades").hidden = !answer.areas && !answer.blocks;
-  const rows = answer.top ?? answer.areas ?? answer.objects ?? [];
+  $("scores").hidden = !answer.objects;
+  $("from").textContent = percent(Number($("score").value));
+  const rows = answer.top ?? answer.areas ?? found();
   const share = (row) => row.probability ?? row.share ?? row.score;
   $("list").replaceChildren(...rows.map((row) => item(row.class_name, percent(share(row)), row.color && css(row.color), share(row))));
-  if (answer.objects && !rows.length) say("Nothing was found.");
   if (picture) draw();
 }
+
+const found = () => (answer.objects ?? []).filter((object) => object.score >= Number($("score").value));
 
 function item(name, value, color, share) {
   const row = document.createElement("li"), mark = document.createElement("i"), label = document.createElement("span");
@@ -127,25 +137,26 @@ function item(name, value, color, share) {
   return row;
 }
 
+/* In pixels of the answer, of which small images get several of the screen's each. */
 function draw() {
-  const shade = Number($("shade").value);
-  canvas.width = answer.width ?? picture.width;
-  canvas.height = answer.height ?? picture.height;
-  if (answer.blocks) for (const side of ["width", "height"]) canvas[side] *= Math.ceil(448 / Math.min(answer.width, answer.height));
+  const width = answer.width ?? picture.width, height = answer.height ?? picture.height;
+  const scale = Math.ceil(448 / Math.min(width, height));
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  context.scale(scale, scale);
   context.fillStyle = "white";
-  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.fillRect(0, 0, width, height);
   context.filter = answer.areas || answer.blocks ? "grayscale(1)" : "none";
-  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  context.drawImage(picture, 0, 0, width, height);
   context.filter = "none";
-  context.globalAlpha = shade;
+  context.imageSmoothingEnabled = false;
+  context.globalAlpha = Number($("shade").value);
   if (answer.blocks) paintGroups();
   for (const area of answer.areas ?? []) context.drawImage(area.layer, 0, 0);
-  for (const found of [...(answer.objects ?? [])].reverse()) box(found);
-  context.globalAlpha = 1;
+  for (const object of found().reverse()) box(object, Math.max(width, height) / 400);
 }
 
-function box({ layer, box: [left, top, right, bottom], color, class_name, score }) {
-  const unit = Math.max(1, Math.max(canvas.width, canvas.height) / 400);
+function box({ layer, box: [left, top, right, bottom], color, class_name, score }, unit) {
   context.globalAlpha = 0.45;
   if (layer) context.drawImage(layer, 0, 0);
   context.globalAlpha = 1;
@@ -161,14 +172,14 @@ function box({ layer, box: [left, top, right, bottom], color, class_name, score 
 
 function paintGroups() {
   const { shape: [count, rows, columns], assignment, bytes } = answer.blocks[$("block").value];
-  const cell = (answer.stride * canvas.width) / answer.width, group = Math.min(Number($("group").value), count - 1);
+  const { stride } = answer, group = Math.min(Number($("group").value), count - 1);
   $("group").max = count - 1;
   $("which").textContent = group < 0 ? "all" : group;
   for (let y = 0; y < rows; y++)
     for (let x = 0; x < columns; x++) {
       const heat = bytes[(group * rows + y) * columns + x] / 255;
       context.fillStyle = group < 0 ? hue(assignment[y][x]) : `hsl(${265 - 215 * heat} 90% ${10 + 55 * heat}%)`;
-      context.fillRect(Math.floor(x * cell), Math.floor(y * cell), Math.ceil(cell), Math.ceil(cell));
+      context.fillRect(x * stride, y * stride, stride, stride);
     }
 }
 
@@ -190,6 +201,7 @@ $("file").addEventListener("change", (event) => open(event.target.files[0]));
 $("model").addEventListener("change", chosen);
 $("verb").addEventListener("change", ask);
 $("key").addEventListener("change", list);
+$("score").addEventListener("input", () => answer && show());
 for (const id of ["block", "group", "shade"]) $(id).addEventListener("input", () => answer && picture && draw());
 document.addEventListener("paste", (event) => open(event.clipboardData.files[0]));
 document.addEventListener("dragover", (event) => (event.preventDefault(), $("drop").classList.add("over")));
