@@ -179,6 +179,8 @@ def serve(setup: Setup, host: str, port: int, wait_s: float, key: str) -> None:
         _LOG.info("%s at http://%s:%d", ", ".join(service.pool.models), *listening.getsockname()[:2])
         config = uvicorn.Config(
             service.app,
+            http="h11",  # whose limits of headers the docs name, also where another parser is installed
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,
