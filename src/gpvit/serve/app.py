@@ -148,19 +148,21 @@ class _Observed:
 
 
 class _Server(uvicorn.Server):
-    """A server that, told to end, first refuses new images and answers those it has; told twice, it ends at once."""
+    """A server that, told to end, refuses new images and answers those it has; told twice, it refuses these too."""
 
     service: Service
+    told = 0
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Take a signal to end."""
-        self.should_exit = self.force_exit = self.service.stopping
+        self.told += 1
         self.service.stopping = True
 
     async def on_tick(self, counter: int) -> bool:
-        """End, of ten looks a second, at the first that finds nothing in progress."""
-        if self.service.stopping and not self.service.busy:
-            self.should_exit = True
+        """Look, ten times a second, whether it is time to end."""
+        if self.told > 1:
+            self.service.pool.give_up()
+        self.should_exit = self.told > 1 or (self.told > 0 and not self.service.busy)
         return await super().on_tick(counter)
 
 

@@ -85,6 +85,7 @@ class Pool:
     def __init__(self, setup: Setup, wait_s: float, registry: CollectorRegistry) -> None:
         self.setup, self.wait_s = setup, wait_s
         self._waiting: deque[Job] = deque()
+        self._unanswered: set[Job] = set()
         self._arrived, self._turn = asyncio.Event(), asyncio.Lock()
         self._workers: list[Worker | None] = [Worker(setup) for _ in range(setup.workers)]
         self.models = {facts["name"]: facts for facts in self._workers[0].models}  # type: ignore[union-attr]
@@ -105,6 +106,7 @@ class Pool:
             raise busy(f"{len(self._waiting)} images are waiting; try again")
         loop = asyncio.get_running_loop()
         jobs = [Job(question, data, loop.create_future()) for data in images]
+        self._unanswered.update(jobs)
         self._waiting.extend(jobs)
         self._arrived.set()
         try:
@@ -113,9 +115,16 @@ class Pool:
         except TimeoutError:
             raise busy(f"no answer within {self.setup.limits.seconds:g} s; try again") from None
         finally:
+            self._unanswered.difference_update(jobs)
             for job in jobs:
                 job.answer.cancel()
             self._waiting = deque(job for job in self._waiting if not job.answer.done())
+
+    def give_up(self) -> None:
+        """Answer all that is asked with 503."""
+        for job in self._unanswered:
+            if not job.answer.done():
+                job.answer.set_result(busy("the service ends").answer)
 
     async def run(self) -> None:
         """Answer until cancelled, and end the workers."""
@@ -147,6 +156,11 @@ class Pool:
             asking = asyncio.create_task(asyncio.to_thread(worker.ask, question, images))
             try:
                 answers = await asyncio.wait_for(asyncio.shield(asking), self.setup.limits.seconds)
+            except asyncio.CancelledError:  # the service ends
+                worker.stop()
+                with suppress(Exception):
+                    await asking
+                raise
             except Exception:  # it died, or took too long
                 self._lose(place)
                 with suppress(Exception):
