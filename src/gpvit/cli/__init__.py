@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "export": "write a model as a file for ONNX Runtime, OpenVINO or torch, compared with the model",
     "evaluate": "score a checkpoint on a dataset, and compare with the published score",
     "predict": "classify or segment images, or detect objects in them",
+    "serve": "answer images over HTTP, with a page to try it",
     "groups": "draw what the groups of each group propagation block look at",
     "profile": "count parameters and multiply-accumulates by part",
     "benchmark": "measure speed and memory beside timm's models",

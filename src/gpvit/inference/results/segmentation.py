@@ -89,22 +89,26 @@ class SegmentationResult(Result):
             entries.append((f"{_percent(sum(area.share for area in rest))} {len(rest)} more classes", (255, 255, 255)))
         return with_legend(self._overlay(alpha, image, labels), entries)
 
-    def save_labels(self, path: str | Path) -> None:
-        """Write the labels as a PNG whose pixel values are the class indices, whole or not at all.
+    def label_image(self) -> Image.Image:
+        """Return an image whose pixel values are the class indices.
 
-        Up to 256 classes, the file has the classes' colours as its palette; above that, it is gray of 16 bits.
+        Up to 256 classes it has the classes' colours as its palette; above that, it is gray of 16 bits.
+        """
+        if len(self.class_names) > _PALETTE_SIZE:
+            return Image.fromarray(self.labels.astype(np.uint16))
+        image = Image.fromarray(self.labels.astype(np.uint8))
+        image.putpalette([value for color in self.colors for value in color])
+        return image
+
+    def save_labels(self, path: str | Path) -> None:
+        """Write `label_image` as a PNG, whole or not at all.
 
         Raises:
             ValueError: If the name does not end in ``.png``; other formats may change the labels.
         """
         if Path(path).suffix.lower() != ".png":
             raise UserError(f"{path}: labels are written as PNG, which keeps them exactly; end the name in .png")
-        if len(self.class_names) <= _PALETTE_SIZE:
-            image = Image.fromarray(self.labels.astype(np.uint8))
-            image.putpalette([value for color in self.colors for value in color])
-        else:
-            image = Image.fromarray(self.labels.astype(np.uint16))
-        save_image(image, path)
+        save_image(self.label_image(), path)
 
     def _overlay(self, alpha: float, image: Image.Image, labels: np.ndarray) -> Image.Image:
         if not 0 <= alpha <= 1:
