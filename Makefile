@@ -12,7 +12,7 @@ UV := UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=$(VENV) $(BIN)/uv
 .PHONY: help setup demo docs test test-all test-oldest fuzz test-tools lint format bench lock clean
 
 help:
-	@echo "make demo      train small GPViTs on real digits, write demo/report.html"
+	@echo "make demo      let the shipped models answer, teach one letters, write demo/report.html"
 	@echo "make docs      the documentation as a site, docs/_build/index.html"
 	@echo "make test      the tests (under 6 minutes on 2 cores)"
 	@echo "make test-all  the slow ones too"

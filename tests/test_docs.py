@@ -215,3 +215,12 @@ def test_the_page_on_exports_runs_as_shown(tmp_path, monkeypatch, capfd):
     assert Path("groups/0_groups.png").is_file()
     said = capfd.readouterr().out
     assert all(f"{name}: gpvit_nano in" in said for name in ("fruit.onnx", "fruit.xml", "fruit.pt2", "small.onnx"))
+
+
+@pytest.mark.slow  # two models are exported
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed here")
+def test_the_page_on_pages_runs_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for commands in blocks("bash", PAGES["web"]):
+        run(commands, at_least=1)
+    assert Path("digits_page/parts/facts.js").is_file()

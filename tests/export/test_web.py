@@ -192,7 +192,7 @@ def test_what_cannot_be_a_page_is_refused(exported, folder, tmp_path, monkeypatc
     with pytest.raises(UserError, match="mine holds other files than a page"):
         web.write_page("gpvit_nano", tmp_path / "mine")
     assert main(["export", "gpvit_nano"]) == 1
-    assert "name a file to write, as model.onnx, or a page's folder: --web FOLDER" in capsys.readouterr().err
+    assert "name one file to write, as model.onnx, or a page's folder: --web FOLDER" in capsys.readouterr().err
     assert main(["export", "gpvit_nano", "--web", str(tmp_path / "page"), "--uint8"]) == 1
     assert "leave out --uint8" in capsys.readouterr().err
     detector = gpvit.create_model("retinanet_gpvit_nano", num_classes=2, channels=16)

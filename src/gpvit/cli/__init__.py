@@ -18,7 +18,7 @@ from gpvit.plugins import import_plugins
 from gpvit.version import __version__
 
 VERBS: dict[str, str] = {
-    "demo": "train a small GPViT on real digits and write a report with images",
+    "demo": "let the shipped models answer, teach one of them letters, and write a report with images",
     "models": "list the models, their size and their published scores",
     "train": "train from a recipe (YAML), any setting overridable",
     "sanity": "try a recipe out in minutes: check shapes and labels, overfit one batch, estimate time and memory",

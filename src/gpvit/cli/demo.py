@@ -7,10 +7,10 @@ from gpvit.demo.demo import run_demo
 
 
 def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
-    """Train a small GPViT to read, label and find real digits, on the CPU in minutes, and write a report with images.
+    """Let the models that come with the package answer, teach one of them letters, and write a report with images.
 
     Args:
-        out: Folder for the report, the weights and the logs; an earlier demo in it is replaced.
+        out: Folder for the report, the letters and the runs; an earlier demo in it is replaced.
         seed: Random seed.
         quick: Train hardly at all, to see what the report looks like.
     """

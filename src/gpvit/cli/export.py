@@ -21,7 +21,7 @@ _DEFAULTS = {name: each.default for name, each in signature(write).parameters.it
 
 def export(
     model: str,
-    out: str | None = None,
+    out: list[str],
     format: Format | None = None,
     precision: Precision = "fp32",
     fixed: str | None = None,
@@ -51,8 +51,8 @@ def export(
         max_drop: Most that this score may fall, of 1.
         web: In place of a file, folder for a page that runs the model in the browser; npm fetches its runtime.
     """
-    if (out is None) == (web is None):
-        raise UserError("name a file to write, as model.onnx, or a page's folder: --web FOLDER")
+    if len(out) != (web is None):
+        raise UserError("name one file to write, as model.onnx, or a page's folder: --web FOLDER")
     size = None if fixed is None else parse_size(fixed)
     if is_untrained(model, weights):
         print(f"{model} has no weights: what it predicts is arbitrary", file=sys.stderr)
@@ -70,13 +70,13 @@ def export(
         Console().print(_parity(metadata))
         print(f"open {Path(web, 'index.html')} in a browser, or put the folder on any host of static files")
         return
-    assert out is not None
-    metadata = write(open_model(model, weights), out, groups=groups, **settings)
+    (path,) = out
+    metadata = write(open_model(model, weights), path, groups=groups, **settings)
     Console().print(_parity(metadata))
     for row in metadata.parity:
         if "score" in row:
             print(f"{row['score']} of {row['images']} images: {row['before']:.2%} before, {row['after']:.2%} after")
-    print(f"{out}: {metadata.name} in {metadata.precision}, {Path(out).stat().st_size / 1e6:.1f} MB")
+    print(f"{path}: {metadata.name} in {metadata.precision}, {Path(path).stat().st_size / 1e6:.1f} MB")
 
 
 def _parity(metadata: Metadata) -> Table:

@@ -148,6 +148,6 @@ def find_weights(name: str, tag: str | None = None) -> tuple[str, Weights]:
     tag = tag or next((tag for tag, each in weights.items() if not each.shipped), None)
     if tag not in weights:
         known = f"there are {', '.join(f'{name}.{each}' for each in weights)}" if weights else "train it"
-        what = f"weights {tag!r} and no such file" if tag else "published weights"
-        raise UserError(f"{name} has no {what}; {known}, or give the path of a file")
+        what = f"has no weights {tag!r} and no such file" if tag else "has no published weights"
+        raise UserError(f"{name} {what}; {known}, or give the path of a file")
     return tag, weights[tag]
