@@ -86,7 +86,7 @@ def profile_model(
 
     rows: list[CostRow] = []
     unclaimed = set(shadow.parameters())
-    for name, module in _parts(shadow, depth):
+    for name, module in parts_of(shadow, depth):
         below = [row for row in rows if row.part.startswith(name and f"{name}.")]
         claimed = unclaimed & set(module.parameters())
         unclaimed -= claimed
@@ -136,13 +136,13 @@ def _on_meta(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shapes)
 
 
-def _parts(module: nn.Module, depth: int, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+def parts_of(module: nn.Module, depth: int, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield the dotted name and the module of every part, each after the parts inside it; the last is the model."""
     for child_name, child in module.named_children():
         inside = depth if isinstance(child, _CONTAINERS) else depth - 1
         path = f"{name}.{child_name}" if name else child_name
         if inside:
-            yield from _parts(child, inside, path)
+            yield from parts_of(child, inside, path)
         else:
             yield path, child
     yield name, module
