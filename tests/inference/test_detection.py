@@ -8,7 +8,6 @@ from PIL import Image
 import gpvit
 from gpvit import Predictor
 from gpvit.data import load_photograph
-from gpvit.inference.inferers import SlidingWindow
 
 NAMES = ["sky", "water", "stone"]
 COLORS = [[0, 0, 255], [0, 255, 255], [128, 128, 128]]
@@ -114,8 +113,6 @@ def test_what_is_no_image_fails(model, tmp_path):
 
 
 def test_settings_that_are_not_for_detectors_are_refused(model):
-    with pytest.raises(ValueError, match=r"is no segmenter; leave out SlidingWindow\(size=512"):
-        Predictor(model, inferer=SlidingWindow())
     with pytest.raises(ValueError, match="batch_size is 0"):
         Predictor(model, batch_size=0)
     with pytest.raises(ValueError, match="4 channels"):

@@ -100,7 +100,7 @@ def test_gray_and_bfloat16_models_work(photographs):
 
 
 def test_settings_of_the_other_task_are_refused():
-    with pytest.raises(ValueError, match=r"GPViT is no segmenter; leave out SlidingWindow\(size=512"):
+    with pytest.raises(ValueError, match=r"GPViT sees images whole; leave out SlidingWindow\(size=512"):
         Predictor(gpvit.create_model("gpvit_nano"), inferer=SlidingWindow())
 
 

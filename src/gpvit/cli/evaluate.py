@@ -22,7 +22,11 @@ from gpvit.train.recipes import data_settings, find_class
 from gpvit.zoo.factory import is_untrained, open_model
 
 _KINDS = {"classification": "classifier", "segmentation": "segmenter", "detection": "detector"}
-_ONLY_OF = {"results": "detector", **dict.fromkeys(("window", "overlap", "scales", "flip"), "segmenter")}
+_ONLY_OF = {
+    "results": ("detector",),
+    **dict.fromkeys(("scales", "flip"), ("segmenter",)),
+    **dict.fromkeys(("window", "overlap"), ("segmenter", "detector")),
+}
 
 
 def evaluate(
@@ -56,8 +60,8 @@ def evaluate(
         batch_size: Images that a classifier computes at once, by default 64, or that a detector does where all are of
             one size, by default 1; a segmenter takes them one by one.
         num_workers: Processes that load images.
-        window: Segmenters only: side in pixels of windows that slide over the image at its own size.
-        overlap: Segmenters only: part of a window's side that its neighbour sees as well; by default a third.
+        window: Segmenters and detectors: side in pixels of windows that slide over the image at its own size.
+        overlap: Part of a window's side that its neighbour sees as well; by default a third.
         scales: Segmenters only: factors of the image's size to average over, such as `0.5,1.0,1.5`.
         flip: Segmenters only: average over the image and its mirror image.
         results: Detectors only: file to write all detections to, in COCO's result format. For the same mask AP of
@@ -78,9 +82,9 @@ def evaluate(
     if is_untrained(checkpoint):
         raise UserError(f"{checkpoint!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
     task = task_of(model)
-    for option, kind in _ONLY_OF.items():
-        if option in options and kind != _KINDS[task]:
-            raise UserError(f"leave out --{option}: it is for {kind}s, and this is a {_KINDS[task]}")
+    for option, kinds in _ONLY_OF.items():
+        if option in options and _KINDS[task] not in kinds:
+            raise UserError(f"leave out --{option}: it is for {kinds[0]}s, and this is a {_KINDS[task]}")
     if task == "segmentation" and batch_size is not None:
         raise UserError("leave out --batch-size: a segmenter takes its images one by one")
     if expect is None and metric is not None:
@@ -91,7 +95,7 @@ def evaluate(
         raise UserError(f"tolerance {tolerance}: give 0 or more")
     is_published = expect == "published" or (expect is None and certificate is not None)
     expected, images = certificates.published_scores(checkpoint) if is_published else ({}, None)
-    inferer = choose_inferer(window, overlap, flip, scales) if task == "segmentation" else None
+    inferer = choose_inferer(task, window, overlap, flip, scales)
     given: dict[str, Any] = {name.removeprefix("data."): value for name, value in settings.items()}
     if data is not None and "root" in given:
         raise UserError(f"--data {data} and --data.root {given['root']} say the same; give one of them")

@@ -22,7 +22,7 @@ from gpvit.zoo.factory import is_untrained
 _DOES = {"classification": "classifies images", "segmentation": "segments images", "detection": "detects objects"}
 _OPTIONS = {
     "classification": ("top",),
-    "detection": ("score", "classes", "coco"),
+    "detection": ("score", "classes", "coco", "window", "overlap"),
     "segmentation": ("window", "overlap", "scales", "flip"),
 }
 """Options that are for models of one task alone."""
@@ -61,7 +61,7 @@ def predict(
         top: Classifiers only: number of classes to print (default 5).
         batch_size: Images that go through the model at once (default 16 for classifiers, else 1); segmenters and
             detectors take only images of equal size together.
-        window: Segmenters only: side in pixels of windows that slide over the image at its own size, for large images.
+        window: Segmenters and detectors: side in pixels of windows that slide over the image at its own size.
         overlap: Part of a window's side that its neighbour sees as well (default one third).
         scales: Segmenters only: factors of the image's size to average over, such as 0.5,1.0,1.5.
         flip: Segmenters only: average over the image and its mirror image.
@@ -156,7 +156,7 @@ def _check(top: int | None, coco: str | None, out: str | None, devices: int | No
 
 def _refuse_others(task: str, given: dict[str, Any]) -> None:
     """Refuse options, where any is given, that are for models of other tasks alone."""
-    alien = (name for other, options in _OPTIONS.items() if other != task for name in options)
+    alien = dict.fromkeys(name for options in _OPTIONS.values() for name in options if name not in _OPTIONS[task])
     if others := [name for name in alien if given[name] is not None]:
         names = ", ".join(f"--{name}" for name in others)
         raise UserError(f"the model {_DOES[task]}, which {names} does not apply to; leave it out")

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _curve(run: Path) -> list[tuple[float, float]]:
         return [(float(row["step"]), float(row["val/top1"])) for row in csv.DictReader(file) if row["val/top1"]]
 
 
-def _answers(run: Path, images: list[Image.Image]) -> list[tuple[str, float]]:
+def _answers(run: Path, images: Sequence[Image.Image]) -> list[tuple[str, float]]:
     """Give the class and probability that the last weights of a run, which no score chose, answer for each image."""
     predictor: Predictor[ClassificationResult] = Predictor(run / "last.safetensors")
-    return [(name, share) for result in predictor(images) for name, _, share in result.top(1)]
+    return [(name, share) for result in predictor(list(images)) for name, _, share in result.top(1)]

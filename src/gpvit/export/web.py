@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -76,22 +77,23 @@ def _exported(model: nn.Module | str | Path, path: Path) -> tuple[Path, Metadata
     """Export a model with its groups, or take a file that is one; what a page cannot show is refused before."""
     if str(model).endswith(".onnx"):
         path = Path(str(model))
-        metadata = read_onnx(path)[0]
-        task, classes = metadata.task, metadata.num_classes
-        if metadata.input != "float":
+        found = read_onnx(path)[0]
+        if found.input != "float":
             raise UserError(f"{path} takes bytes, and a page gives floats: export the model without --uint8")
-    else:
-        model = open_model(model) if isinstance(model, str | Path) else model
-        task, classes, metadata = task_of(model), model.num_classes, None
+        _require_shown(found.task, found.num_classes)
+        return path, found
+    network: Any = open_model(model) if isinstance(model, str | Path) else model
+    _require_shown(task_of(network), network.num_classes)
+    groups = any(isinstance(module, GroupPropagationBlock) for module in network.modules())
+    return path, export(network, path, groups=groups)
+
+
+def _require_shown(task: str, classes: int) -> None:
     if task == "detection" or (task == "segmentation" and classes > _MOST_CLASSES):
         raise UserError(
             f"a page shows classifiers, and segmenters of at most {_MOST_CLASSES} classes; detectors are served by "
             "`gpvit serve`, as browsers lack operators that they need"
         )
-    if metadata is None:
-        groups = any(isinstance(module, GroupPropagationBlock) for module in model.modules())
-        metadata = export(model, path, groups=groups)
-    return path, metadata
 
 
 def _write(page: Path, metadata: Metadata, contents: dict[str, bytes]) -> None:

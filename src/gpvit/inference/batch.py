@@ -77,15 +77,15 @@ class BatchPredictor:
         self.plan = plan
         self.images = images or Images(plan.images)
         model = place(open_model(plan.model, plan.weights), device)
-        segments = task_of(model) == "segmentation"
-        inferer = choose_inferer(plan.window, plan.overlap, plan.flip, plan.scales) if segments else None
+        task = task_of(model)
+        inferer = choose_inferer(task, plan.window, plan.overlap, plan.flip, plan.scales)
         self.predictor = Predictor(model, None, plan.batch_size, inferer, plan.precision)
         names = self.predictor.class_names
         self.classes = None if plan.classes is None else split_names(plan.classes, names)
         labels_named(self.classes or (), names)
         if not 0 <= plan.score <= 1:
             raise UserError(f"score is {plan.score}; give the minimum score of an object, from 0 to 1")
-        kinds = [kind for kind in _SUFFIXES if (segments if kind == "labels" else not plan.no_overlays)]
+        kinds = [kind for kind in _SUFFIXES if (task == "segmentation" if kind == "labels" else not plan.no_overlays)]
         self.files = {} if plan.out is None else {k: image_names(self.images.names, _SUFFIXES[k]) for k in kinds}
         self.image_ids = self.images.image_ids() if plan.coco else []
 

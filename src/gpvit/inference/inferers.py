@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gpvit.data.detection.tiles import window_starts
 from gpvit.data.transforms.classification import Transform
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
 from gpvit.errors import UserError
@@ -99,7 +100,8 @@ class WholeImage(Inferer):
 class SlidingWindow(Inferer):
     """Labels an image at its own size, window by window, blending the logits where windows overlap.
 
-    Beside the image's bytes and its labels only low-resolution logits are held, as many as a row of windows has.
+    A detector finds objects in such windows as well (:func:`gpvit.inference.windows.find_in_windows`). Beside the
+    image's bytes and its labels only low-resolution logits are held, as many as a row of windows has.
 
     Args:
         size: Side of a window, in pixels; a multiple of the model's stride. A smaller image is one window.
@@ -189,9 +191,7 @@ class _Axis:
         smallest = -(-max(side, MIN_SIDE) // unit) * unit
         window = min(inferer.size, smallest) // stride
         cells = max(-(-side // stride), window)
-        step = max(1, math.floor(window * (1 - inferer.overlap)))
-        steps = -(-(cells - window) // step)
-        starts = [round(index * (cells - window) / max(steps, 1)) for index in range(steps + 1)]
+        starts = window_starts(cells, window, inferer.overlap)
         hann = torch.sin(torch.pi * (torch.arange(window) + 0.5) / window) ** 2
         total = torch.zeros(cells)
         for start in starts:
@@ -208,12 +208,18 @@ def _cut(pixels: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> 
 
 
 def choose_inferer(
-    window: int | None = None, overlap: float | None = None, flip: bool = False, scales: str | None = None
-) -> Inferer:
-    """Choose by the command line's options: a `SlidingWindow` if a window is given, else a `WholeImage`.
+    task: str,
+    window: int | None = None,
+    overlap: float | None = None,
+    flip: bool = False,
+    scales: str | None = None,
+) -> Inferer | None:
+    """Choose by the command line's options: a `SlidingWindow` if a window is given, else a segmenter's `WholeImage`.
 
     `scales` holds numbers separated by commas. Options that exclude each other or are out of range are refused.
     """
+    if task == "classification" or (task == "detection" and window is overlap is None):
+        return None
     if window is None:
         if overlap is not None:
             raise UserError(f"--overlap {overlap} needs windows; add --window 512, or leave it out")

@@ -26,6 +26,7 @@ from gpvit.inference.metadata import (
 from gpvit.inference.results.classification import ClassificationResult
 from gpvit.inference.results.detection import DetectionResult
 from gpvit.inference.results.segmentation import SegmentationResult
+from gpvit.inference.windows import finder
 from gpvit.runtime.images import ImageSource, read_image
 
 LARGEST_WHOLE = 178_956_970
@@ -34,7 +35,7 @@ _MAX_PIXELS = 2**30  # 3 GiB as RGB: what claims more is refused, for a small da
 
 
 class TaskPredictor:
-    """One task's part of a `Predictor` with a model in evaluation mode; only a segmenter takes an inferer.
+    """One task's part of a `Predictor` with a model in evaluation mode; a classifier takes no inferer.
 
     `read` decodes an image, and `prepare` turns it into what `infer` needs. Both may go to another process, and hold no
     model. So many images as `batch_size` says go through the model at once, unless a user says otherwise.
@@ -47,7 +48,7 @@ class TaskPredictor:
 
     def __init__(self, model: Any, inferer: Inferer | None = None) -> None:
         if inferer is not None:
-            raise UserError(f"{type(model).__name__} is no segmenter; leave out {inferer}, which is for segmenters")
+            raise UserError(f"{type(model).__name__} sees images whole; leave out {inferer}")
         self.model = model
         self.class_names = class_names_of(model)
 
@@ -106,7 +107,8 @@ class Detection(TaskPredictor):
     """
 
     def __init__(self, model: nn.Module, inferer: Inferer | None = None) -> None:
-        super().__init__(model, inferer)
+        super().__init__(model)
+        self.find = finder(model, self.model.find, inferer)
         if self.model.in_chans not in (1, 3):
             channels = f"the model takes images of {self.model.in_chans} channels"
             raise UserError(f"{channels}; image files have 3, or 1 in gray: call the model itself with tensors")
@@ -120,7 +122,7 @@ class Detection(TaskPredictor):
         found: list[dict[str, torch.Tensor]] = []
         for _, group in groupby((image.inputs for image in images), lambda inputs: inputs.shape):
             scaled = (F.to_dtype(image.to(weight.device), torch.float32, scale=True) for image in group)
-            found += self.model.find([image.to(weight.dtype) for image in scaled])
+            found += self.find([image.to(weight.dtype) for image in scaled])
         return [
             DetectionResult(
                 boxes=each["boxes"].float().cpu(),

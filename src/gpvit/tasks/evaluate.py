@@ -23,6 +23,7 @@ from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits
 from gpvit.inference.inferers import Inferer, WholeImage
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of, usual_class_names
+from gpvit.inference.windows import finder
 from gpvit.io import located
 from gpvit.models.prepared import Prepared
 from gpvit.tasks.coco_ap import DetectionScores
@@ -92,8 +93,8 @@ def evaluate(
     Args:
         model: A classifier, a segmenter or a detector; its `pretrained_cfg` may name its classes.
         data: A data module of its task.
-        inferer: Segmenters only: how an image is labelled, a `WholeImage` or a `SlidingWindow`; None takes
-            `WholeImage()`, as the published scores do.
+        inferer: How a segmenter labels an image, a `WholeImage` or a `SlidingWindow`, or the windows in which a
+            detector looks; None takes whole images, as the published scores do.
         results: Detectors only: file for all detections, in COCO's result format.
         device: Where to compute; None takes a GPU if there is one.
         progress: Show a progress bar, on stderr.
@@ -103,13 +104,14 @@ def evaluate(
         the number of `images`; and, of segmenters and detectors, the scores of `classes` by their names.
     """
     task = task_of(model)
-    for option, value, own in (("inferer", inferer, "segmentation"), ("results", results, "detection")):
-        if value is not None and task != own:
-            raise UserError(f"leave out {option}: it is for {own}, and the model is for {task}")
+    if results is not None and task != "detection":
+        raise UserError(f"leave out results: it is for detection, and the model is for {task}")
+    if inferer is not None and task == "classification":
+        raise UserError(f"leave out inferer: the model is for {task}, and sees images whole")
     labels = _matched_labels(model, data)
     model = Prepared(place(model.eval(), device))()
     data.setup("validate")
-    predict, metric, batches = _parts(model, data, inferer or WholeImage(), labels)
+    predict, metric, batches = _parts(model, data, inferer, labels)
     images = 0
     with torch.inference_mode():
         bar: dict[str, Any] = {"console": Console(stderr=True), "disable": not progress, "transient": True}
@@ -129,7 +131,9 @@ def evaluate(
     return report
 
 
-def _parts(model: Any, data: Any, inferer: Inferer, labels: list[int] | None) -> tuple[Callable[[Any], Any], Any, Any]:
+def _parts(
+    model: Any, data: Any, inferer: Inferer | None, labels: list[int] | None
+) -> tuple[Callable[[Any], Any], Any, Any]:
     """Give what predicts, the metric that takes predictions and targets, and batches of inputs and targets.
 
     `labels` are those of the data of a detector's labels, from 1; None where they are equal.
@@ -137,19 +141,20 @@ def _parts(model: Any, data: Any, inferer: Inferer, labels: list[int] | None) ->
     task, device = task_of(model), next(model.parameters()).device
 
     def find(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        found = detect(model, [image.to(device) for image in images])
+        found = look([image.to(device) for image in images])
         if labels is None:
             return found
         table = torch.tensor([0, *labels], device=device)
         return [{**each, "labels": table[each["labels"]]} for each in found]
 
     def label(image: Image.Image) -> torch.Tensor:
-        return torch.from_numpy(inferer(model, image, data.preprocessing))[None]
+        return torch.from_numpy((inferer or WholeImage())(model, image, data.preprocessing))[None]
 
     if task == "segmentation":  # each image by itself, at its own size
         options = {"batch_size": None, "num_workers": data.num_workers, "collate_fn": _whole_image}
         return label, SegmentationScores(data.num_classes), DataLoader(data.samples("val"), **options)
     if task == "detection":
+        look = finder(model, partial(detect, model), inferer)
         return find, DetectionScores(data.class_names, masks=model.has_masks and data.masks), data.val_dataloader()
     scores = ClassificationScores(data.num_classes).to(device)
     return partial(forward_logits, model), scores, data.val_dataloader()

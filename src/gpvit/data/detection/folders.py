@@ -10,11 +10,13 @@ from gpvit.data.detection.categories import read_class_names
 from gpvit.data.detection.coco import read_annotations
 from gpvit.data.detection.file_names import find_files
 from gpvit.data.detection.layouts import Kind, find_parts
-from gpvit.data.detection.module import DetectionData, Sample, Samples
+from gpvit.data.detection.module import DetectionData, DetectionDataset, Sample, Samples
 from gpvit.data.detection.segmentations import rasterise
+from gpvit.data.detection.tiles import Tiles
 from gpvit.data.detection.voc import class_names, read_voc
 from gpvit.data.detection.yolo import read_yolo
 from gpvit.data.subsets import class_covering_subset
+from gpvit.data.transforms.detection import training_transform
 from gpvit.errors import UserError
 from gpvit.io import located
 from gpvit.runtime.images import read_image
@@ -42,6 +44,9 @@ class ObjectFolder(DetectionData):
         val_annotations: Their annotations.
         subset: Train on so many images only, chosen at random, where possible with every class; None for all.
         subset_seed: Another seed chooses others.
+        tile: Side in pixels of the tiles that training images are cut into (see `Tiles`); None trains on whole images.
+            Validation images stay whole: `gpvit evaluate --window` looks at them window by window.
+        tile_overlap: Least part of a tile's side that its neighbour shows as well.
         **options: `augmentation`, `batch_size`, `num_workers` and `max_damaged` of `DetectionData`.
 
     Raises:
@@ -64,6 +69,8 @@ class ObjectFolder(DetectionData):
         val_annotations: str | Path | None = None,
         subset: int | None = None,
         subset_seed: int = 0,
+        tile: int | None = None,
+        tile_overlap: float = 0.25,
         **options: Any,
     ) -> None:
         root = located(root)
@@ -77,6 +84,7 @@ class ObjectFolder(DetectionData):
         self.empty_images = empty_images
         self.subset = subset
         self.subset_seed = subset_seed
+        self.tile, self.tile_overlap = tile, tile_overlap
         super().__init__(self.annotations("val").categories, masks, **options)
 
     def annotations(self, split: Literal["train", "val"]) -> Annotations:
@@ -106,6 +114,13 @@ class ObjectFolder(DetectionData):
     def samples(self, split: Literal["train", "val"]) -> "AnnotatedFiles":
         """Give the samples of one part, each loaded when it is asked for."""
         return AnnotatedFiles(self.annotations(split), self._parts[split].images, self.masks)
+
+    def training_samples(self) -> DetectionDataset:
+        """Find the samples of training, which the augmentation varies: images, or tiles of them."""
+        samples: Samples = self.samples("train")
+        if self.tile is not None:
+            samples = Tiles(samples, self.tile, self.tile_overlap)
+        return DetectionDataset(samples, training_transform(self.augmentation))
 
     def _class_names(self, root: Path) -> list[str]:
         """Find the classes that Pascal VOC's or YOLO's files are of; those of COCO's files stand in them."""
