@@ -24,7 +24,7 @@ from gpvit.train.recipes import read_recipe, train_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
-ELSEWHERE = {"export", "hub", "extending", "performance", "serve", "weights", "web"}  # run by tests of their own
+ELSEWHERE = {"export", "hub", "extending", "serve", "weights", "web"}  # run by tests of their own
 FOLDERS = {
     "classify": ("my_images", partial(write_crops, train=10, val=4)),
     "segment": ("my_masks", partial(write_masks, train=8, val=1)),
