@@ -47,12 +47,11 @@ def with_table(page: str) -> str:
     lines = ["| Weights | Score | Images | Classes | MB |", "|---|---|---:|---|---:|"]
     for certificate in sorted(SHIPPED.glob("*.json")):
         facts = json.loads(certificate.read_text(encoding="utf-8"))
-        scores = [
-            f"{100 * facts['scores'][key]:.1f} % {name}" for key, name in _SCORES.items() if key in facts["scores"]
-        ]
+        scores = facts["scores"]
+        told = [f"{100 * scores[key]:.1f} % {name}" for key, name in _SCORES.items() if key in scores]
         classes = ", ".join(gpvit.load(certificate.with_suffix(".safetensors")).pretrained_cfg["label_names"])
         size = f"{facts['weights']['bytes'] / 1e6:.1f}"
-        cells = f"`{certificate.stem}`", ", ".join(scores), f"{facts['data']['images']:,}", classes, size
+        cells = f"`{certificate.stem}`", ", ".join(told), f"{facts['data']['images']:,}", classes, size
         lines.append(f"| {' | '.join(cells)} |")
     before, _, rest = page.partition("| Weights | Score")
     return before + "\n".join(lines) + "\n\n" + rest.partition("\n\n")[2]
