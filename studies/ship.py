@@ -8,8 +8,13 @@ from pathlib import Path
 import yaml
 
 import gpvit
+from gpvit.io import write_text
 from gpvit.zoo.catalog import SHIPPED
 
+PAGE = Path(__file__).parents[1] / "docs" / "weights.md"
+"""Holds the table of all weights that come with the package."""
+
+_SCORES = {"top1": "top-1", "miou": "mIoU", "box_ap": "box AP", "mask_ap": "mask AP"}
 _OF_TRAINING = ("preprocessing", "augmentation", "num_workers", "train_digits", "train_scenes")
 
 
@@ -33,7 +38,23 @@ def ship(run: Path, name: str) -> list[Path]:
         text.replace(f'"{weights}"', f'"{name}"', 1).replace(f"evaluate {weights}", f"evaluate {name}"),
         encoding="utf-8",
     )
-    return [SHIPPED / weights, SHIPPED / certificate]
+    write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8")))
+    return [SHIPPED / weights, SHIPPED / certificate, PAGE]
+
+
+def with_table(page: str) -> str:
+    """Put the weights that are in the package, by their certificates, into the page's table."""
+    lines = ["| Weights | Score | Images | Classes | MB |", "|---|---|---:|---|---:|"]
+    for certificate in sorted(SHIPPED.glob("*.json")):
+        facts = json.loads(certificate.read_text(encoding="utf-8"))
+        scores = facts["scores"]
+        told = [f"{100 * scores[key]:.1f} % {name}" for key, name in _SCORES.items() if key in scores]
+        classes = ", ".join(gpvit.load(certificate.with_suffix(".safetensors")).pretrained_cfg["label_names"])
+        size = f"{facts['weights']['bytes'] / 1e6:.1f}"
+        cells = f"`{certificate.stem}`", ", ".join(told), f"{facts['data']['images']:,}", classes, size
+        lines.append(f"| {' | '.join(cells)} |")
+    before, _, rest = page.partition("| Weights | Score")
+    return before + "\n".join(lines) + "\n\n" + rest.partition("\n\n")[2]
 
 
 def _evaluate(arguments: list[str]) -> bytes:

@@ -115,7 +115,7 @@ class Experiment:
         rows = []
         for label, values in scores.items():
             cost = profile_model(gpvit.load(runs[label] / "last.safetensors"), scenes.preprocessing.input_size[1:])
-            means = dict(zip(self.headers, map(_mean_and_spread, values.T), strict=True))
+            means = dict(zip(self.headers, map(mean_and_spread, values.T), strict=True))
             rows.append({"exchange": label, "parameters": cost.parameters, "gmacs": cost.macs / 1e9, **means})
         columns = [
             Column("exchange", "in the place of group propagation"),
@@ -178,7 +178,7 @@ def draw_examples(runs: Mapping[str, Path], scenes: Any) -> Figure:
     return figure
 
 
-def _mean_and_spread(values: np.ndarray) -> str | None:
+def mean_and_spread(values: np.ndarray) -> str | None:
     """Write scores, shares of 1, as their mean and standard deviation in percent."""
     if np.isnan(values).any():
         return None
