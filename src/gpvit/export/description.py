@@ -15,7 +15,7 @@ from gpvit.inference.metadata import (
     segmentation_preprocessing_of,
     task_of,
 )
-from gpvit.models.backbone import MIN_SIDE, GPViT
+from gpvit.models.backbone import MIN_SIDE, backbone_of
 from gpvit.runtime.metadata import PREPROCESSING, Metadata
 from gpvit.version import __version__
 
@@ -35,7 +35,7 @@ def describe(model: Any, outputs: tuple[str, ...], **settings: Any) -> Metadata:
         num_classes=model.num_classes,
         in_chans=in_chans_of(model),
         stride=model.stride if task == "segmentation" else None,
-        min_side=MIN_SIDE if any(isinstance(module, GPViT) for module in model.modules()) else 1,
+        min_side=1 if backbone_of(model) is None else MIN_SIDE,
         outputs=list(outputs),
         preprocessing=_preprocessing(model, task, settings["fixed_size"]),
         label_names=list(class_names_of(model)),

@@ -4,19 +4,17 @@ Shape letters: B batch, K classes, C channels of the image, H W its size, h w th
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from gpvit.data.transforms.preprocessing import InputSpec
 from gpvit.errors import UserError
 from gpvit.export.detection import DetectionGraph
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
-from gpvit.layers.group_propagation import GroupPropagationBlock
-from gpvit.models.backbone import GPViT
+from gpvit.models.backbone import backbone_of
+from gpvit.models.group_maps import group_blocks, keeping_group_maps
 from gpvit.models.segmenter import Segmenter
 
 
@@ -81,35 +79,19 @@ class WithGroups(nn.Module):
     def __init__(self, graph: Any, model: nn.Module):
         super().__init__()
         self.network = graph  # a child called `graph` would hide that of torch.fx
-        self.backbone = [module for module in model.modules() if isinstance(module, GPViT)][:1]  # no second child
-        blocks = self.backbone[0].blocks if self.backbone else ()
-        self.groups = [i for i, block in enumerate(blocks) if isinstance(block, GroupPropagationBlock)]
-        if not self.groups:
+        self.backbone = [backbone_of(model)]  # in a list it is no second child
+        groups = [] if self.backbone[0] is None else group_blocks(self.backbone[0])
+        if not groups:
             raise UserError(f"{type(model).__name__} has no group propagation block; leave out the groups")
-        maps = [f"{kind}_{i}" for i in self.groups for kind in ("grouping", "ungrouping")]
+        maps = [f"{kind}_{i}" for i in groups for kind in ("grouping", "ungrouping")]
         self.output_names = (*graph.output_names, *maps)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the graph, and keep the maps on the way."""
         (backbone,) = self.backbone
-        maps: list[torch.Tensor] = []
-        grid: list[int] = []
-
-        def see(stem: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-            # Not with a negative number, whose quotient ONNX rounds the other way.
-            grid[:] = [(side + backbone.stride - 1) // backbone.stride for side in inputs[0].shape[-2:]]
-
-        def keep(block: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-            updated, both = block.forward_with_maps(*inputs)
-            padding = (0, grid[1] - both[0].shape[-1], 0, grid[0] - both[0].shape[-2])  # cuts the stem's padding off
-            maps.extend(F.pad(each, padding) for each in both)
-            return updated
-
-        with ExitStack() as hooks:
-            hooks.enter_context(backbone.stem.register_forward_pre_hook(see))
-            for i in self.groups:
-                hooks.enter_context(backbone.blocks[i].register_forward_hook(keep))
-            return (*self.network(images), *maps)
+        assert backbone is not None
+        with keeping_group_maps(backbone) as maps:
+            return (*self.network(images), *(each for both in maps.values() for each in both))
 
 
 GRAPHS: dict[str, Callable[[Any, bool], nn.Module]] = {

@@ -1,16 +1,15 @@
 """What a model in torch answers to a batch that an exported graph is given, output by output."""
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from copy import copy
-from functools import partial
 from typing import Any
 
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from gpvit.layers.group_propagation import GroupPropagationBlock
-from gpvit.models.backbone import GPViT
+from gpvit.models.backbone import backbone_of
 from gpvit.models.detection.inputs import DIVISOR
+from gpvit.models.group_maps import keeping_group_maps
 from gpvit.runtime.metadata import Metadata
 
 Answer = tuple[torch.Tensor, torch.Tensor | None]
@@ -21,23 +20,14 @@ Found = dict[str, torch.Tensor]
 @torch.inference_mode()
 def reference(model: Any, images: torch.Tensor, metadata: Metadata) -> tuple[dict[str, Answer], list[Found]]:
     """Compute with the model itself the outputs of a graph, by name, and of a detector what it finds in each image."""
-    maps: dict[str, Answer] = {}
-    with ExitStack() as hooks:
-        seen: list[torch.Size] = []
-        backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
-        if backbone is not None and any(name.startswith("grouping_") for name in metadata.outputs):
-            hooks.enter_context(backbone.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape)))
-            for index, block in enumerate(backbone.blocks):
-                if isinstance(block, GroupPropagationBlock):
-                    hooks.enter_context(block.register_forward_pre_hook(partial(_keep_maps, maps, index)))
+    backbone = backbone_of(model)
+    with nullcontext({}) if backbone is None else keeping_group_maps(backbone) as maps:
         if metadata.task == "detection":
             answers, found = {}, _detect(model, images, metadata)
         else:
             answers, found = _ANSWERS[metadata.task](model, images, metadata), []
-    for name, (values, _) in maps.items():
-        assert backbone is not None
-        rows, columns = (-(-side // backbone.stride) for side in seen[0][2:])
-        answers[name] = (values[..., :rows, :columns], None)
+    for index, both in maps.items():
+        answers |= {f"grouping_{index}": (both.grouping, None), f"ungrouping_{index}": (both.ungrouping, None)}
     return answers, found
 
 
@@ -76,8 +66,3 @@ def _detect(model: Any, images: torch.Tensor, metadata: Metadata) -> list[Found]
     padded = F.pad(images, [0, 0, -width % DIVISOR, -height % DIVISOR])
     sizes = [(height, width)] * len(images)
     return list(model.detect(list(model.backbone(padded).values()), sizes, sizes))
-
-
-def _keep_maps(maps: dict[str, Answer], index: int, block: GroupPropagationBlock, inputs: Any) -> None:
-    both = block.forward_with_maps(*inputs)[1]
-    maps |= {f"grouping_{index}": (both.grouping, None), f"ungrouping_{index}": (both.ungrouping, None)}
