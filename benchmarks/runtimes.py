@@ -24,8 +24,8 @@ from torch import nn
 
 from gpvit.devices import describe_machine
 from gpvit.export.graphs import build_graph
-from gpvit.export.int8 import linear_layers, to_int8
 from gpvit.export.onnx import to_onnx
+from gpvit.export.precisions import linear_layers, to_int8
 from gpvit.export.tracing import trace
 from gpvit.models.folding import fold
 from gpvit.models.prepared import optimize

@@ -80,9 +80,8 @@ def test_a_full_disk_is_named_and_leaves_nothing(classifier, tmp_path, monkeypat
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setitem(
-        exporting.FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], convert=lambda *_: (), save=fail)
-    )
+    monkeypatch.setitem(exporting.FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], convert=lambda *_: ()))
+    monkeypatch.setattr(exporting, "save", fail)
     monkeypatch.setattr(exporting, "trace", lambda *_: None)
     with pytest.raises(OSError, match=r"No space left on device: .*model\.onnx"):
         export(classifier, tmp_path / "model.onnx")

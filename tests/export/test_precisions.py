@@ -10,8 +10,7 @@ from gpvit.data.synthetic.photographs import load_photograph, photograph_names
 from gpvit.errors import UserError
 from gpvit.export import export
 from gpvit.export.graphs import build_graph
-from gpvit.export.half import to_float16
-from gpvit.export.int8 import calibration_images, linear_layers, to_int8
+from gpvit.export.precisions import calibration_images, linear_layers, to_float16, to_int8
 from gpvit.models.folding import fold
 from gpvit.runtime.container import read_onnx
 
@@ -57,10 +56,10 @@ def test_float16_leaves_norms_softmax_and_the_attention_of_groups_in_float32(mod
     }
 
 
-def test_int8_is_for_linear_layers_but_the_last(model, classifier, photographs):
+def test_int8_is_for_linear_layers_but_the_last(model, exported, classifier, photographs):
     layers = linear_layers(build_graph(fold(classifier), groups=True), classifier)
-    small = to_int8(model, calibration_images(classifier, photographs, uint8=False), layers)
-    image = next(calibration_images(classifier, photographs, uint8=False))
+    small = to_int8(model, calibration_images(exported[1], photographs), layers)
+    image = next(calibration_images(exported[1], photographs))
     assert difference(small, classifier, torch.from_numpy(image)) < 0.2
     made = {node.output[0]: node.op_type for node in small.graph.node}
     in_int8 = {

@@ -15,7 +15,7 @@ from torch import nn
 import gpvit
 from gpvit.data.transforms.classification import Preprocessing, RandomErasing, training_transform
 from gpvit.data.write_shards import write_shards
-from gpvit.layers.pooling import AttentionPool, AveragePool
+from gpvit.layers.pooling import AttentionPool, build_pool
 from gpvit.ops.deformable import deformable_sample
 from gpvit.runtime.images import decode_image
 from gpvit.tasks import ClassificationTask, DetectionTask, SegmentationTask
@@ -28,8 +28,9 @@ IMAGENET, COCO, ADE20K = "imagenet/gpvit_l1", "coco/mask_rcnn_gpvit_l1_1x", "ade
 @check("Pooling before the classifier")
 def _(entry: Entry) -> None:
     pools = [type(shape_of(f"gpvit_l{level}").pool) for level in (1, 2, 3, 4)]
-    assert pools == [AttentionPool, AttentionPool, AveragePool, AveragePool]
-    assert type(shape_of("gpvit_l1", global_pool="avg").pool) is AveragePool
+    average = type(build_pool("avg", 8, 2))
+    assert pools == [AttentionPool, AttentionPool, average, average]
+    assert type(shape_of("gpvit_l1", global_pool="avg").pool) is average
     assert settings(IMAGENET, "paper/imagenet_pool.yaml")["model.global_pool"] == "avg"
     pool = shape_of("gpvit_l2").pool
     assert pool.num_heads == 6
@@ -38,9 +39,9 @@ def _(entry: Entry) -> None:
     ]
     x = tokens(2, 4, 6, 24)
     new = AttentionPool(24, 6)
-    torch.testing.assert_close(new(x), AveragePool()(x))
+    torch.testing.assert_close(new(x), build_pool("avg", 8, 2)(x))
     nn.init.normal_(new.token)
-    assert not torch.allclose(new(x), AveragePool()(x))
+    assert not torch.allclose(new(x), build_pool("avg", 8, 2)(x))
 
 
 @check("Initial values of a classifier")

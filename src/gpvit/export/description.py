@@ -15,7 +15,7 @@ from gpvit.inference.metadata import (
     segmentation_preprocessing_of,
     task_of,
 )
-from gpvit.models.backbone import MIN_SIDE, GPViT
+from gpvit.models.backbone import MIN_SIDE, backbone_of
 from gpvit.runtime.metadata import PREPROCESSING, Metadata
 from gpvit.version import __version__
 
@@ -28,20 +28,21 @@ def describe(model: Any, outputs: tuple[str, ...], **settings: Any) -> Metadata:
         outputs: Names of the graph's outputs.
         **settings: What is chosen for the file: ``input``, ``fixed_size``, ``precision`` and ``opset``.
     """
-    task = task_of(model)
+    task, heads = task_of(model), getattr(model, "roi_heads", model)
+    thresholds = {"score": "score_thresh", "nms": "nms_thresh", "detections": "detections_per_img"}
     return Metadata(
         name=name_of(model),
         task=task,
         num_classes=model.num_classes,
         in_chans=in_chans_of(model),
         stride=model.stride if task == "segmentation" else None,
-        min_side=MIN_SIDE if any(isinstance(module, GPViT) for module in model.modules()) else 1,
+        min_side=1 if backbone_of(model) is None else MIN_SIDE,
         outputs=list(outputs),
         preprocessing=_preprocessing(model, task, settings["fixed_size"]),
         label_names=list(class_names_of(model)),
         label_colors=None if task == "classification" else [list(color) for color in class_colors_of(model)],
         category_ids=list(categories_of(model).ids) if task == "detection" else None,
-        thresholds=_thresholds(model) if task == "detection" else {},
+        thresholds={key: getattr(heads, name) for key, name in thresholds.items() if task == "detection"},
         versions={"gpvit": __version__, "torch": torch.__version__, "timm": version("timm")},
         weights_sha256=_digest(model),
         parity=[],
@@ -68,16 +69,8 @@ def _preprocessing(model: Any, task: str, fixed_size: list[int] | None) -> dict[
         given = read(model).to_dict()
     if task == "classification" and fixed_size is not None:
         given["input_size"] = (in_chans_of(model), *fixed_size)
-    return {**{key: _plain(given[key]) for key in PREPROCESSING[task]}, "antialias": task == "classification"}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _thresholds(model: Any) -> dict[str, float]:
-    heads = getattr(model, "roi_heads", model)
-    return {"score": heads.score_thresh, "nms": heads.nms_thresh, "detections": heads.detections_per_img}
+    told = {key: given[key] for key in PREPROCESSING[task]} | {"antialias": task == "classification"}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
 
 
 def _digest(model: nn.Module) -> str:

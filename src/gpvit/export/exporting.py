@@ -16,7 +16,7 @@ from torch import nn
 from gpvit.data.files import list_images
 from gpvit.errors import UserError
 from gpvit.export.description import describe, in_chans_of
-from gpvit.export.formats import FORMATS, OPSETS, Change
+from gpvit.export.formats import FORMATS, OPSETS, Change, save
 from gpvit.export.graphs import build_graph
 from gpvit.export.parity import check_parity
 from gpvit.export.scores import check_score
@@ -96,14 +96,14 @@ def export(
     )
     with replacing(target) as temporary, _naming(target):  # what cannot be written to is told before minutes are spent
         program = trace(graph, in_chans_of(model), uint8, fixed)
-        change = _change(precision, graph, model, calibration, uint8) if format == "onnx" else None
+        change = _change(metadata, graph, model, calibration) if format == "onnx" else None
         parts = how.convert(program, metadata, change)
-        how.save(temporary, parts, metadata)
+        save(temporary, parts, metadata)
         rows = check_parity(how.open(temporary, metadata), model, metadata)
         if data is not None:
             rows.append(check_score(model, temporary, data, max_drop))
         metadata = replace(metadata, parity=rows)
-        how.save(temporary, parts, metadata)
+        save(temporary, parts, metadata)
         for beside in temporary.parent.iterdir():  # OpenVINO's weights, before the graph that needs them
             if beside != temporary:
                 beside.replace(target.parent / beside.name)
@@ -128,22 +128,15 @@ def _on_cpu(model: nn.Module) -> nn.Module:
     return deepcopy(model).to("cpu", torch.float32)
 
 
-def _change(
-    precision: str, graph: nn.Module, model: nn.Module, calibration: str | Path | None, uint8: bool
-) -> Change | None:
-    """Return what changes a model of ONNX to a precision."""
-    if precision == "fp16":
-        from gpvit.export.half import to_float16
+def _change(metadata: Metadata, graph: nn.Module, model: nn.Module, calibration: str | Path | None) -> Change | None:
+    """Return what changes a model of ONNX to its precision."""
+    if metadata.precision == "fp32":
+        return None
+    from gpvit.export.precisions import calibration_images, linear_layers, to_float16, to_int8
 
+    if calibration is None:
         return to_float16
-    if precision == "int8":
-        from gpvit.export.int8 import calibration_images, linear_layers, to_int8
-
-        assert calibration is not None
-        return partial(
-            to_int8, images=calibration_images(model, calibration, uint8), layers=linear_layers(graph, model)
-        )
-    return None
+    return partial(to_int8, images=calibration_images(metadata, calibration), layers=linear_layers(graph, model))
 
 
 def _format(target: Path, format: str | None) -> Format:

@@ -14,8 +14,7 @@ from gpvit.devices import require_compiler
 from gpvit.export.parity import Run
 from gpvit.runtime.container import seal_onnx, seal_openvino, seal_pt2
 from gpvit.runtime.metadata import Metadata
-from gpvit.runtime.sessions import open_session
-from gpvit.zoo.pt2 import open_program
+from gpvit.zoo.exported import open_any
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +36,6 @@ class Format:
         libraries: What writes it, beside torch.
         precisions: What it can hold that some runtime computes.
         convert: Turns a recorded graph, described by metadata and perhaps to be changed, into the bytes of its files.
-        save: Writes these bytes, sealed with metadata, to a path.
         open: Opens what was saved, to be run.
     """
 
@@ -45,8 +43,15 @@ class Format:
     libraries: tuple[str, ...]
     precisions: tuple[str, ...]
     convert: Callable[[ExportedProgram, Metadata, Change | None], Parts]
-    save: Callable[[Path, Parts, Metadata], None]
-    open: Callable[[Path, Metadata], Run]
+    open: Callable[[Path, Metadata], Run] = lambda path, metadata: open_any(path).run
+
+
+def save(path: Path, parts: Parts, metadata: Metadata) -> None:
+    """Write the bytes of a format's files, sealed with metadata."""
+    if path.suffix == ".xml":
+        path.with_suffix(".bin").write_bytes(parts[1])
+    seals: dict[str, Callable[..., bytes]] = {".onnx": seal_onnx, ".xml": seal_openvino, ".pt2": seal_pt2}
+    path.write_bytes(seals[path.suffix](*parts, metadata))
 
 
 def _to_onnx(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
@@ -55,14 +60,6 @@ def _to_onnx(program: ExportedProgram, metadata: Metadata, change: Change | None
     assert metadata.opset is not None
     model = to_onnx(program, tuple(metadata.outputs), metadata.opset)
     return ((model if change is None else change(model)).SerializeToString(),)
-
-
-def _save_onnx(path: Path, parts: Parts, metadata: Metadata) -> None:
-    path.write_bytes(seal_onnx(parts[0], metadata))
-
-
-def _open(path: Path, metadata: Metadata) -> Run:
-    return open_session(path, torch.get_num_threads()).run
 
 
 def _to_openvino(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
@@ -76,24 +73,11 @@ def _to_openvino(program: ExportedProgram, metadata: Metadata, change: Change | 
         return path.with_suffix(".xml").read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
-def _save_openvino(path: Path, parts: Parts, metadata: Metadata) -> None:
-    path.with_suffix(".bin").write_bytes(parts[1])
-    path.write_bytes(seal_openvino(parts[0], parts[1], metadata))
-
-
 def _to_pt2(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         torch.export.save(program, path)
         return (path.read_bytes(),)
-
-
-def _save_pt2(path: Path, parts: Parts, metadata: Metadata) -> None:
-    path.write_bytes(seal_pt2(parts[0], metadata))
-
-
-def _open_pt2(path: Path, metadata: Metadata) -> Run:
-    return open_program(path).run
 
 
 def _to_aoti(program: ExportedProgram, metadata: Metadata, change: Change | None) -> Parts:
@@ -117,9 +101,9 @@ def _open_aoti(path: Path, metadata: Metadata) -> Run:
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 FORMATS = {
-    "onnx": Format(".onnx", _ONNX, ("fp32", "fp16", "int8"), _to_onnx, _save_onnx, _open),
-    "openvino": Format(".xml", (*_ONNX, "openvino"), ("fp32", "fp16", "bf16"), _to_openvino, _save_openvino, _open),
-    "pt2": Format(".pt2", (), ("fp32",), _to_pt2, _save_pt2, _open_pt2),
-    "aoti": Format(".pt2", (), ("fp32",), _to_aoti, _save_pt2, _open_aoti),
+    "onnx": Format(".onnx", _ONNX, ("fp32", "fp16", "int8"), _to_onnx),
+    "openvino": Format(".xml", (*_ONNX, "openvino"), ("fp32", "fp16", "bf16"), _to_openvino),
+    "pt2": Format(".pt2", (), ("fp32",), _to_pt2),
+    "aoti": Format(".pt2", (), ("fp32",), _to_aoti, _open_aoti),
 }
 """The first one of an ending is what the ending stands for."""

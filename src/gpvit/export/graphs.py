@@ -3,73 +3,47 @@
 Shape letters: B batch, K classes, C channels of the image, H W its size, h w the grid of logits or tokens, M groups.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from gpvit.data.transforms.preprocessing import InputSpec
 from gpvit.errors import UserError
 from gpvit.export.detection import DetectionGraph
 from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
-from gpvit.layers.group_propagation import GroupPropagationBlock
-from gpvit.models.backbone import GPViT
-from gpvit.models.segmenter import Segmenter
+from gpvit.models.backbone import backbone_of
+from gpvit.models.group_maps import group_blocks, keeping_group_maps
+from gpvit.runtime.metadata import needed_outputs
 
 
-class FromBytes(nn.Module):
-    """Bytes ``(B, H, W, C)`` to what a network takes, normalised floats ``(B, C, H, W)``."""
+class ImageGraph(nn.Module):
+    """Normalised images to the ``logits`` of a classifier, ``(B, K)``, or of a segmenter's decoder, ``(B, K, h, w)``.
+
+    Bytes ``(B, H, W, C)`` are normalised here, to ``probabilities`` ``(B, K)`` or ``labels`` ``(B, H, W)``. Labels are
+    uint8, or int32 of more than 255 classes.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, preprocessing: InputSpec):
+    def __init__(self, model: Any, uint8: bool):
         super().__init__()
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(getattr(preprocessing, name)).view(-1, 1, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Scale to [0, 1] and normalise."""
-        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-
-
-class ClassificationGraph(nn.Module):
-    """Normalised images to ``logits`` ``(B, K)``; or bytes to ``probabilities`` ``(B, K)``."""
-
-    def __init__(self, model: nn.Module, uint8: bool):
-        super().__init__()
-        self.model = model
-        self.from_bytes = FromBytes(preprocessing_of(model)) if uint8 else None
-        self.output_names = ("probabilities",) if uint8 else ("logits",)
+        self.model, self.uint8, task = model, uint8, task_of(model)
+        self.segments = task == "segmentation"
+        self.output_names = needed_outputs(task, "uint8" if uint8 else "float")
+        if uint8:
+            preprocessing = segmentation_preprocessing_of(model) if self.segments else preprocessing_of(model)
+            for name in ("mean", "std"):
+                self.register_buffer(name, torch.tensor(getattr(preprocessing, name)).view(-1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Classify."""
-        if self.from_bytes is None:
-            return (self.model(images),)
-        return (self.model(self.from_bytes(images)).softmax(dim=1),)
-
-
-class SegmentationGraph(nn.Module):
-    """Normalised images to the decoder's ``logits`` ``(B, K, h, w)``; or bytes to ``labels`` ``(B, H, W)``.
-
-    Labels are uint8, or int32 of more than 255 classes.
-    """
-
-    def __init__(self, model: Segmenter, uint8: bool):
-        super().__init__()
-        self.model = model
-        self.from_bytes = FromBytes(segmentation_preprocessing_of(model)) if uint8 else None
-        self.output_names = ("labels",) if uint8 else ("logits",)
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Segment."""
-        if self.from_bytes is None:
-            return (self.model.forward_low(images),)
-        labels = self.model(self.from_bytes(images)).argmax(dim=1)
-        return (labels.to(torch.uint8 if self.model.num_classes <= 255 else torch.int32),)
+        """Classify or segment."""
+        if not self.uint8:
+            return (self.model.forward_low(images) if self.segments else self.model(images),)
+        logits = self.model((images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std)
+        if not self.segments:
+            return (logits.softmax(dim=1),)
+        return (logits.argmax(dim=1).to(torch.uint8 if self.model.num_classes <= 255 else torch.int32),)
 
 
 class WithGroups(nn.Module):
@@ -81,43 +55,19 @@ class WithGroups(nn.Module):
     def __init__(self, graph: Any, model: nn.Module):
         super().__init__()
         self.network = graph  # a child called `graph` would hide that of torch.fx
-        self.backbone = [module for module in model.modules() if isinstance(module, GPViT)][:1]  # no second child
-        blocks = self.backbone[0].blocks if self.backbone else ()
-        self.groups = [i for i, block in enumerate(blocks) if isinstance(block, GroupPropagationBlock)]
-        if not self.groups:
+        self.backbone = [backbone_of(model)]  # in a list it is no second child
+        groups = [] if self.backbone[0] is None else group_blocks(self.backbone[0])
+        if not groups:
             raise UserError(f"{type(model).__name__} has no group propagation block; leave out the groups")
-        maps = [f"{kind}_{i}" for i in self.groups for kind in ("grouping", "ungrouping")]
+        maps = [f"{kind}_{i}" for i in groups for kind in ("grouping", "ungrouping")]
         self.output_names = (*graph.output_names, *maps)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the graph, and keep the maps on the way."""
         (backbone,) = self.backbone
-        maps: list[torch.Tensor] = []
-        grid: list[int] = []
-
-        def see(stem: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-            # Not with a negative number, whose quotient ONNX rounds the other way.
-            grid[:] = [(side + backbone.stride - 1) // backbone.stride for side in inputs[0].shape[-2:]]
-
-        def keep(block: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-            updated, both = block.forward_with_maps(*inputs)
-            padding = (0, grid[1] - both[0].shape[-1], 0, grid[0] - both[0].shape[-2])  # cuts the stem's padding off
-            maps.extend(F.pad(each, padding) for each in both)
-            return updated
-
-        with ExitStack() as hooks:
-            hooks.enter_context(backbone.stem.register_forward_pre_hook(see))
-            for i in self.groups:
-                hooks.enter_context(backbone.blocks[i].register_forward_hook(keep))
-            return (*self.network(images), *maps)
-
-
-GRAPHS: dict[str, Callable[[Any, bool], nn.Module]] = {
-    "classification": ClassificationGraph,
-    "segmentation": SegmentationGraph,
-    "detection": DetectionGraph,
-}
-"""The graph of each task: called with a model and whether it takes bytes."""
+        assert backbone is not None
+        with keeping_group_maps(backbone) as maps:
+            return (*self.network(images), *(each for both in maps.values() for each in both))
 
 
 def build_graph(model: nn.Module, uint8: bool = False, groups: bool = False) -> nn.Module:
@@ -128,5 +78,5 @@ def build_graph(model: nn.Module, uint8: bool = False, groups: bool = False) -> 
     """
     if not getattr(model, "num_classes", 0):
         raise UserError(f"{type(model).__name__} has no classifier, so there is no answer to export: give num_classes")
-    graph = GRAPHS[task_of(model)](model, uint8)
+    graph = (DetectionGraph if task_of(model) == "detection" else ImageGraph)(model, uint8)
     return (WithGroups(graph, model) if groups else graph).eval()

@@ -7,6 +7,8 @@ as a part of the largest value, and how much of what follows from it, classes an
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +20,14 @@ from torchvision.transforms.v2 import functional as F
 from gpvit.data.synthetic.photographs import load_photograph, photograph_names
 from gpvit.errors import UserError
 from gpvit.export.matching import Found, compare_detections
-from gpvit.export.references import reference
+from gpvit.layers.group_propagation import GroupMaps
+from gpvit.models.backbone import backbone_of
+from gpvit.models.detection.inputs import DIVISOR
+from gpvit.models.group_maps import keeping_group_maps
 from gpvit.runtime.metadata import Metadata
 
+Answer = tuple[torch.Tensor, torch.Tensor | None]
+"""An output's values, and the scores ``(B, K, ...)`` by which classes are chosen, where any are."""
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Runs an exported file: a batch of images to its outputs by name."""
 
@@ -62,7 +69,7 @@ def check_parity(run: Run, model: nn.Module, metadata: Metadata) -> list[dict[st
     """
     tolerance, rows = TOLERANCES[metadata.precision], []
     for images in _batches(metadata):
-        expected, objects = reference(model, torch.from_numpy(images), metadata)
+        expected, objects = _reference(model, torch.from_numpy(images), metadata)
         found = {name: torch.from_numpy(values) for name, values in run(images).items()}
         measured = {
             name: _compare(found[name], answer, tolerance) for name, answer in expected.items() if name in found
@@ -91,7 +98,7 @@ def _compare_objects(
     return rows
 
 
-def _compare(found: torch.Tensor, expected: Any, tolerance: Tolerance) -> dict[str, float]:
+def _compare(found: torch.Tensor, expected: Answer, tolerance: Tolerance) -> dict[str, float]:
     """Measure the difference of an output, and the agreement of the classes that are chosen by it."""
     values, scores = expected
     row: dict[str, float] = {}
@@ -164,3 +171,42 @@ def _prepared(pixels: np.ndarray, metadata: Metadata) -> np.ndarray:
     mean, std = (metadata.preprocessing[key] for key in ("mean", "std"))
     channels = [i % len(mean) for i in range(metadata.in_chans)]
     return F.normalize(floats, [mean[i] for i in channels], [std[i] for i in channels]).contiguous().numpy()
+
+
+@torch.inference_mode()
+def _reference(model: Any, images: torch.Tensor, metadata: Metadata) -> tuple[dict[str, Answer], list[Found]]:
+    """Compute with the model itself the outputs of a graph, by name, and of a detector what it finds in each image."""
+    maps: dict[int, GroupMaps] = {}
+    with_groups = any(name.startswith("grouping_") for name in metadata.outputs)
+    with keeping_group_maps(backbone_of(model)) if with_groups else nullcontext(maps) as maps:
+        if metadata.task == "detection":
+            answers, found = {}, _detect(model, images, metadata)
+        else:
+            answers, found = _answer(model, images, metadata), []
+    for index, both in maps.items():
+        answers |= {f"grouping_{index}": (both.grouping, None), f"ungrouping_{index}": (both.ungrouping, None)}
+    return answers, found
+
+
+def _answer(model: Any, images: torch.Tensor, metadata: Metadata) -> dict[str, Answer]:
+    if metadata.input == "uint8":
+        floats = F.to_dtype(images.permute(0, 3, 1, 2), torch.float32, scale=True)
+        images = F.normalize(floats, metadata.preprocessing["mean"], metadata.preprocessing["std"])
+    name = metadata.outputs[0]
+    logits = model.forward_low(images) if (metadata.task, name) == ("segmentation", "logits") else model(images)
+    if name == "labels":
+        return {name: (logits.argmax(dim=1), logits)}
+    values = logits.softmax(dim=1) if name == "probabilities" else logits
+    return {name: (values, values)}
+
+
+def _detect(model: Any, images: torch.Tensor, metadata: Metadata) -> list[Found]:
+    """Find objects; normalised floats are neither resized nor normalised again, but padded."""
+    model = copy(model)
+    model.mask_format = "box"  # of the copy alone
+    if metadata.input == "uint8":
+        return list(model(list(F.to_dtype(images.permute(0, 3, 1, 2), torch.float32, scale=True))))
+    height, width = images.shape[2:]
+    padded = F.pad(images, [0, 0, -width % DIVISOR, -height % DIVISOR])
+    sizes = [(height, width)] * len(images)
+    return list(model.detect(list(model.backbone(padded).values()), sizes, sizes))

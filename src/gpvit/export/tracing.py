@@ -1,8 +1,5 @@
 """A graph of a model for images of any number and size, or of one size, as ``torch.export`` records it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
@@ -23,7 +20,7 @@ def trace(graph: nn.Module, in_chans: int, uint8: bool, fixed: tuple[int, int] |
     example = torch.zeros(shape, dtype=torch.uint8) if uint8 else torch.zeros(shape)
     sides = (1, 2) if uint8 else (2, 3)
     free = {0: Dim.DYNAMIC} | ({} if fixed else dict.fromkeys(sides, Dim.DYNAMIC))
-    with torch.no_grad(), _without_gradients(graph):
+    with torch.no_grad():
         _try(graph, example, fixed)
         try:
             return torch.export.export(graph, (example,), dynamic_shapes=(free,), strict=False)
@@ -43,16 +40,3 @@ def _try(graph: nn.Module, example: torch.Tensor, fixed: tuple[int, int] | None)
         size = "x".join(map(str, fixed or _ODD))
         remedy = "give another size" if fixed else "give the size that it takes: --fixed 224x224"
         raise UserError(f"the network takes no images of {size}; {remedy} ({error})") from error
-
-
-@contextmanager
-def _without_gradients(graph: nn.Module) -> Iterator[None]:
-    """Record weights as constants that need no gradient."""
-    needing = [parameter for parameter in graph.parameters() if parameter.requires_grad]
-    try:
-        for parameter in needing:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in needing:
-            parameter.requires_grad_(True)

@@ -10,11 +10,10 @@ Shape letters: M groups, H W token grid.
 """
 
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import matplotlib
 import numpy as np
@@ -30,9 +29,10 @@ from gpvit.data.colors import distinct_colours
 from gpvit.errors import UserError
 from gpvit.inference.metadata import preprocessing_of
 from gpvit.io import replacing
-from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+from gpvit.layers.group_propagation import GroupMaps
 from gpvit.models.adapter import ViTAdapter
-from gpvit.models.backbone import MIN_SIDE, STRIDE, GPViT
+from gpvit.models.backbone import MIN_SIDE, STRIDE, backbone_of
+from gpvit.models.group_maps import group_blocks, keeping_group_maps
 from gpvit.runtime.images import ImageError, ImageSource, read_image
 from gpvit.zoo.exported import ExportedModel
 
@@ -218,23 +218,11 @@ def _group_maps(model: nn.Module, images: torch.Tensor) -> tuple[dict[int, Group
         maps = model.group_maps(images)
         cells = next(iter(maps.values())).grouping.shape[-2:]  # rounded up, of a stride that is a power of 2
         return maps, 2 ** round(math.log2(max(images.shape[2:]) / max(cells)))
-    backbone = next((module for module in model.modules() if isinstance(module, GPViT)), None)
-    if backbone is None:
+    backbone = backbone_of(model)
+    if backbone is None or not group_blocks(backbone):
         name = type(model).__name__
         raise UserError(f"{name} has no group propagation blocks; give a GPViT, or a segmenter or detector on one")
-    if model.training:
-        raise UserError("the model is in training mode, where batch norm depends on the batch; call model.eval() first")
-    maps = {}
-
-    def keep(index: int, block: GroupPropagationBlock, inputs: Any) -> None:
-        maps[index] = block.forward_with_maps(*inputs)[1]
-
-    with ExitStack() as hooks:
-        for index, block in enumerate(backbone.blocks):
-            if isinstance(block, GroupPropagationBlock):
-                hooks.enter_context(block.register_forward_pre_hook(partial(keep, index)))
+    with keeping_group_maps(backbone) as maps:
         # A detector would resize the images once more; its adapter takes them as they are.
         next((module for module in model.modules() if isinstance(module, ViTAdapter)), model)(images)
-    if not maps:
-        raise UserError("this model's layout has no group propagation block, so there are no groups to draw")
     return maps, backbone.stride

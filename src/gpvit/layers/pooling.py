@@ -1,34 +1,13 @@
 """What turns a map of features into one vector per image."""
 
 import torch
+from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.ops.attention import attend
 
-
-class AveragePool(nn.Module):
-    """The mean over the grid, ``(B, H, W, C)`` to ``(B, C)``: the paper's pooling, and that of the released L3, L4."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Average over ``H`` and ``W``."""
-        return x.mean(dim=(1, 2))
-
-
-class MaxPool(nn.Module):
-    """The largest value of each channel, ``(B, H, W, C)`` to ``(B, C)``."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Take the maximum over ``H`` and ``W``."""
-        return x.amax(dim=(1, 2))
-
-
-class AverageMaxPool(nn.Module):
-    """The mean of mean and maximum, ``(B, H, W, C)`` to ``(B, C)``."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Average over ``H`` and ``W``, take the maximum, and average the two."""
-        return 0.5 * (x.mean(dim=(1, 2)) + x.amax(dim=(1, 2)))
+_POOLS = ("avg", "max", "avgmax", "")  # of timm, which has more that change the number of channels
 
 
 class AttentionPool(nn.Module):
@@ -59,13 +38,13 @@ class AttentionPool(nn.Module):
         return attend(self.norm(self.token), self.key(x), x, self.num_heads).squeeze(1)
 
 
-_POOLS = {"avg": AveragePool, "max": MaxPool, "avgmax": AverageMaxPool, "": nn.Identity}
-
-
 def build_pool(name: str, dim: int, num_heads: int) -> nn.Module:
-    """Build ``"attn"``, attention pooling, ``"avg"``, ``"max"``, ``"avgmax"``, or ``""``, which keeps the grid."""
+    """Build ``"attn"``, attention pooling, ``"avg"``, ``"max"``, ``"avgmax"``, or ``""``, which keeps the grid.
+
+    The paper, and the released L3 and L4, take the mean.
+    """
     if name == "attn":
         return AttentionPool(dim, num_heads)
     if name not in _POOLS:
         raise UserError(f"global_pool must be 'attn', {', '.join(map(repr, _POOLS))}; got {name!r}")
-    return _POOLS[name]()
+    return SelectAdaptivePool2d(pool_type=name, flatten=True, input_fmt="NHWC") if name else nn.Identity()

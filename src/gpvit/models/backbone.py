@@ -15,10 +15,11 @@ from timm.layers import to_2tuple
 from torch import nn
 
 from gpvit.errors import UserError
-from gpvit.layers.group_propagation import GroupMaps, GroupPropagationBlock
+from gpvit.layers.group_propagation import GroupMaps
 from gpvit.layers.pooling import build_pool
 from gpvit.layers.stem import ConvStem
 from gpvit.models.activation_checkpointing import checkpoint_block
+from gpvit.models.group_maps import keeping_group_maps
 from gpvit.models.images import check_images
 from gpvit.models.variants import Layout, block_indices, build_block, layout
 from gpvit.ops.resizing import resize_pos_embed
@@ -267,16 +268,8 @@ class GPViT(nn.Module):
         Raises:
             ValueError: If the model is in training mode, in which a forward pass changes batch statistics.
         """
-        if self.training:
-            raise UserError("group maps are those of a model in evaluation mode; call eval() first")
-        x, grid = self._embed(x)
-        maps = {}
-        for i, block in enumerate(self.blocks):
-            if isinstance(block, GroupPropagationBlock):
-                x, both = block.forward_with_maps(x)
-                maps[i] = GroupMaps(*(m[..., : grid[0], : grid[1]] for m in both))
-            else:
-                x = block(x)
+        with keeping_group_maps(self) as maps:
+            self.forward_features(x)
         return maps
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
@@ -293,6 +286,11 @@ class GPViT(nn.Module):
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recomputes = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_exporting()
         return checkpoint_block(block, x) if recomputes else block(x)
+
+
+def backbone_of(model: nn.Module) -> GPViT | None:
+    """Find the GPViT that a model is or holds."""
+    return next((module for module in model.modules() if isinstance(module, GPViT)), None)
 
 
 def _reset(module: Any) -> None:

@@ -1,7 +1,7 @@
 """What an exported model says about one image, as arrays and plain data."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,15 @@ class Classes:
         return {"top": self.top()}
 
 
+class ClassArea(NamedTuple):
+    """One class and how much of the image it covers."""
+
+    class_name: str
+    class_index: int
+    pixels: int
+    share: float
+
+
 @dataclass(frozen=True, eq=False)
 class LabelMap:
     """The class of each pixel of one image: ``(height, width)`` indices, and the names of the classes."""
@@ -33,15 +42,21 @@ class LabelMap:
     labels: np.ndarray
     class_names: tuple[str, ...]
 
+    def areas(self) -> list[ClassArea]:
+        """Return the classes in the image, the largest first.
+
+        Example:
+            >>> result.areas()[0]
+            ClassArea(class_name='sky', class_index=2, pixels=81920, share=0.4)
+        """
+        counts = enumerate(np.bincount(self.labels.ravel()).tolist())
+        areas = [ClassArea(self.class_names[i], i, pixels, pixels / self.labels.size) for i, pixels in counts if pixels]
+        return sorted(areas, key=lambda area: -area.pixels)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the image's size, and the classes in it, the largest first."""
         height, width = self.labels.shape
-        areas = [
-            {"class_name": self.class_names[i], "class_index": i, "pixels": pixels, "share": pixels / self.labels.size}
-            for i, pixels in enumerate(np.bincount(self.labels.ravel()).tolist())
-            if pixels
-        ]
-        return {"width": width, "height": height, "areas": sorted(areas, key=lambda area: -area["pixels"])}
+        return {"width": width, "height": height, "areas": [area._asdict() for area in self.areas()]}
 
 
 @dataclass(frozen=True, eq=False)

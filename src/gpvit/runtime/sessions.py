@@ -1,7 +1,7 @@
 """Opens an exported file in its runtime, and runs it on arrays that it can take."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ INPUT = "images"
 _OPENVINO_PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 
 Arrays = Mapping[str, np.ndarray]
+_Opened = tuple[Metadata, list[str], list[str], Callable[[np.ndarray], Iterable[np.ndarray]]]
+"""What a file says, the names of its graph's inputs and outputs, and what computes these."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,16 @@ def open_session(path: str | Path, threads: int | None = None) -> Session:
         raise UserError(f"{path}: exported files that run without torch end in {' or '.join(opens)}")
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return opens[path.suffix](path, threads)
+    metadata, inputs, outputs, compute = opens[path.suffix](path, threads)
+    if inputs != [INPUT] or outputs != list(metadata.outputs):
+        raise UserError(
+            f"{path} has the inputs {inputs} and outputs {outputs}, and not [{INPUT!r}] and {metadata.outputs} as its "
+            "metadata say; export the model again"
+        )
+    return Session(metadata, str(path), lambda images: dict(zip(outputs, compute(images), strict=True)))
 
 
-def _open_onnx(path: Path, threads: int) -> Session:
+def _open_onnx(path: Path, threads: int) -> _Opened:
     metadata, model = read_onnx(path)
     try:
         import onnxruntime
@@ -117,14 +125,11 @@ def _open_onnx(path: Path, threads: int) -> Session:
             f"{path} is of opset {metadata.opset}, and onnxruntime {onnxruntime.__version__} cannot run it: "
             f"{_first_line(error)}; upgrade onnxruntime, or export the model with a lower --opset"
         ) from None
-    names = [output.name for output in session.get_outputs()]
-    _check_graph(path, metadata, [each.name for each in session.get_inputs()], names)
-    return Session(
-        metadata, str(path), lambda images: dict(zip(names, session.run(None, {INPUT: images}), strict=True))
-    )
+    inputs, outputs = ([each.name for each in ends] for ends in (session.get_inputs(), session.get_outputs()))
+    return metadata, inputs, outputs, lambda images: session.run(None, {INPUT: images})
 
 
-def _open_openvino(path: Path, threads: int) -> Session:
+def _open_openvino(path: Path, threads: int) -> _Opened:
     metadata, xml, weights = read_openvino(path)
     try:
         import openvino
@@ -140,19 +145,8 @@ def _open_openvino(path: Path, threads: int) -> Session:
             f"{path} cannot be run by openvino {openvino.__version__}: {_first_line(error)}; upgrade openvino, or "
             "export the model again"
         ) from None
-    names = [output.any_name for output in model.outputs]
-    _check_graph(path, metadata, [each.any_name for each in model.inputs], names)
-    return Session(
-        metadata, str(path), lambda images: dict(zip(names, map(np.array, model(images).values()), strict=True))
-    )
-
-
-def _check_graph(path: Path, metadata: Metadata, inputs: list[str], outputs: list[str]) -> None:
-    if inputs != [INPUT] or outputs != list(metadata.outputs):
-        raise UserError(
-            f"{path} has the inputs {inputs} and outputs {outputs}, and not [{INPUT!r}] and {metadata.outputs} as its "
-            "metadata say; export the model again"
-        )
+    inputs, outputs = ([each.any_name for each in ends] for ends in (model.inputs, model.outputs))
+    return metadata, inputs, outputs, lambda images: map(np.array, model(images).values())
 
 
 def _check_outputs(outputs: Arrays, metadata: Metadata, images: np.ndarray, source: str) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from gpvit.errors import UserError
 from gpvit.io import located, read_json
-from gpvit.models.backbone import GPViT
+from gpvit.models.backbone import backbone_of
 from gpvit.runtime.facts import PREPROCESSING_KEYS, check_facts
 from gpvit.zoo.build import build, check_stored_arguments
 from gpvit.zoo.catalog import MODELS, CatalogEntry, find
@@ -254,7 +254,8 @@ def _load_backbone(
 
     Only norms of features may be missing; only they, the classifier and what is named may be left out.
     """
-    backbone = next(module for module in model.modules() if isinstance(module, GPViT))
+    backbone = backbone_of(model)
+    assert backbone is not None
     embedding = next((n for n in state_dict if n.endswith("pos_embed")), "pos_embed")
     prefix = embedding.removesuffix("pos_embed")
     given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}

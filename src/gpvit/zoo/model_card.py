@@ -77,8 +77,6 @@ def _is_certificate(facts: Any) -> bool:
 def render_card(model: nn.Module, checkpoint: Checkpoint, card: Card, title: str, certificate: dict[str, Any]) -> str:
     """Write the card, in Markdown with what the hub reads before it; the model's id is left open."""
     purpose, hub_task = _TASKS[task := str(model.task)]
-    classes = checkpoint.kwargs["num_classes"]
-    names = checkpoint.inputs.get("label_names") or ()
     scores = certificate.get("scores", {}).items()
     measured = {
         name: value for name, value in scores if isinstance(value, float) and 0 <= value <= 1 and name != "loss"
@@ -104,23 +102,13 @@ def render_card(model: nn.Module, checkpoint: Checkpoint, card: Card, title: str
     return environment.get_template("model_card.md.j2").render(
         card_data=metadata.to_yaml().rstrip(),
         title=title,
-        name=checkpoint.name,
         purpose=purpose,
-        parameters=f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        classes=f"{classes:,} classes" + (f": {_shortened(names)}" if names else ""),
-        picture=PICTURE if card.picture is not None else None,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
         id=PLACEHOLDER,
-        timm=task == "classification",
         inputs={key: checkpoint.inputs[key] for key in _OF_IMAGES if checkpoint.inputs.get(key) is not None},
-        dataset=card.dataset,
-        license=card.license,
-        scores={name: f"{value:.2%}" for name, value in measured.items()},
-        measured_on=data,
-        images=certificate.get("data", {}).get("images"),
-        date=certificate.get("date", "")[:10],
-        versions=certificate.get("versions", {}),
+        model=model,
+        checkpoint=checkpoint,
+        card=card,
+        certificate=certificate,
+        scores=measured,
     )
-
-
-def _shortened(names: Any, most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

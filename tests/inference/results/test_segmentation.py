@@ -6,7 +6,8 @@ from PIL import Image
 
 from gpvit.data import load_photograph
 from gpvit.inference.results import segmentation
-from gpvit.inference.results.segmentation import ClassArea, SegmentationResult
+from gpvit.inference.results.segmentation import SegmentationResult
+from gpvit.runtime.results import ClassArea
 
 
 def result_of(labels, num_classes: int, source=None) -> SegmentationResult:

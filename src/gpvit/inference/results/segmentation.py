@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,6 +10,7 @@ from PIL import Image
 from gpvit.data.visualise import overlay_labels, with_legend
 from gpvit.errors import UserError
 from gpvit.inference.results.base import Result, save_image
+from gpvit.runtime.results import LabelMap
 
 _ALPHA = 0.55  # of the colours over the image
 _LONGEST_LEGEND = 24  # entries
@@ -17,17 +18,8 @@ _LONGEST_SIDE = 1536  # pixels of the image as drawn
 _PALETTE_SIZE = 256
 
 
-class ClassArea(NamedTuple):
-    """One class and how much of the image it covers."""
-
-    class_name: str
-    class_index: int
-    pixels: int
-    share: float
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class SegmentationResult(Result):
+class SegmentationResult(LabelMap, Result):
     """The class of each pixel of one image.
 
     Args:
@@ -38,28 +30,13 @@ class SegmentationResult(Result):
         pixels: The decoded image, ``(height, width, 3)``, uint8, if it was kept.
     """
 
-    labels: np.ndarray
-    class_names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     source: Any
     pixels: np.ndarray | None = None
 
-    def areas(self) -> list[ClassArea]:
-        """Return the classes in the image, the largest first.
-
-        Example:
-            >>> result.areas()[0]
-            ClassArea(class_name='sky', class_index=2, pixels=81920, share=0.4)
-        """
-        counts = enumerate(np.bincount(self.labels.ravel()).tolist())
-        areas = [ClassArea(self.class_names[i], i, pixels, pixels / self.labels.size) for i, pixels in counts if pixels]
-        return sorted(areas, key=lambda area: -area.pixels)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the path, if the source is one, the image's size, and the classes in it."""
-        height, width = self.labels.shape
-        areas = [area._asdict() for area in self.areas()]
-        return {"source": self.path, "width": width, "height": height, "areas": areas}
+        return {"source": self.path, **super().to_dict()}
 
     def overlay(self, alpha: float = _ALPHA) -> Image.Image:
         """Lay the classes' colours over the image in gray, at its own size; all colour then tells a class.

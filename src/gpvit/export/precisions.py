@@ -1,4 +1,4 @@
-"""A graph of ONNX with the products of its Linear layers in 8 bits, by the ranges of values that images show."""
+"""Graphs of ONNX in other precisions: in float16, or with the products of their Linear layers in 8 bits."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,38 +7,45 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from torch import nn
 
 from gpvit.data.files import list_images
 from gpvit.export.onnx import quietly
-from gpvit.inference.metadata import preprocessing_of, segmentation_preprocessing_of, task_of
 from gpvit.runtime.images import read_image
+from gpvit.runtime.metadata import Metadata
+from gpvit.runtime.prepare import prepare, require_pictures
 from gpvit.runtime.sessions import INPUT
 
 _PRODUCTS = ("MatMul", "Gemm")
 _MOST_IMAGES = 256  # whose ranges are taken; more change them hardly
+_IN_FLOAT32 = ("Softmax", "LayerNormalization", "ReduceMean", "ReduceMax", "Pow", "Sqrt", "Exp")
+"""What overflows or loses too much in float16."""
 
 
-def calibration_images(model: Any, folder: str | Path, uint8: bool) -> Iterator[np.ndarray]:
-    """Prepare the images of a folder, at any depth, as a graph takes them: batches of one.
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convert weights and products; inputs, outputs, norms, softmax and the attention of groups stay in float32."""
+    attention_of_groups = [node.name for node in model.graph.node if _module(node).endswith("grouping")]
+    half: onnx.ModelProto = convert_float_to_float16(
+        model,
+        keep_io_types=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_IN_FLOAT32],
+        node_block_list=attention_of_groups,
+    )
+    del half.graph.value_info[:]  # types of before
+    return half
+
+
+def calibration_images(metadata: Metadata, folder: str | Path) -> Iterator[np.ndarray]:
+    """Prepare the images of a folder, at any depth, as a graph that metadata describe takes them: batches of one.
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
     """
+    require_pictures(metadata, metadata.name)
     for path in list_images(folder)[:_MOST_IMAGES]:
-        image = read_image(path).convert("L" if model.in_chans == 1 else "RGB")
-        if uint8:
-            pixels = np.asarray(image)
-            yield pixels[None] if pixels.ndim == 3 else pixels[None, ..., None]
-        elif task_of(model) == "detection":
-            floats = torch.from_numpy(np.array(image)).view(image.height, image.width, -1).permute(2, 0, 1) / 255
-            batch, _ = model.transform([floats])
-            yield batch.tensors.numpy()
-        else:
-            read = preprocessing_of if task_of(model) == "classification" else segmentation_preprocessing_of
-            yield read(model).transform()(image)[None].numpy()
+        yield prepare(read_image(path), metadata)
 
 
 def linear_layers(graph: nn.Module, model: Any) -> set[str]:
