@@ -82,3 +82,18 @@ def test_the_score_is_measured_again_by_the_certificates_command(name):
         pytest.skip(f"needs the data in {root[1]}")
     flags = [flag for flag in command[2:] if not flag.startswith("--certificate")]
     assert main(["evaluate", *flags]) == 0
+
+
+def test_weights_are_taken_by_their_whole_name(capsys):
+    detector = gpvit.create_model(
+        "retinanet_gpvit_nano", channels=16, num_classes=2, backbone_weights="segformer_gpvit_nano.digit_scenes"
+    )
+    assert "tensors loaded into the backbone" in capsys.readouterr().err
+    segmenter = gpvit.create_model("segformer_gpvit_nano.digit_scenes")
+    given, own = (
+        next(tensor for name, tensor in model.named_parameters() if name.endswith("stem.first.conv.weight"))
+        for model in (segmenter, detector)
+    )
+    torch.testing.assert_close(own, given)
+    with pytest.raises(ValueError, match="holds weights of gpvit_nano, not of gpvit_tiny"):
+        gpvit.create_model("gpvit_tiny", weights="gpvit_nano.digits")

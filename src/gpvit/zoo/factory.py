@@ -39,10 +39,12 @@ def create_model(
     Args:
         name: A name of the catalog, such as ``"gpvit_l1"`` or, with a tag, ``"gpvit_l1.in1k"``; or a system on any timm
             backbone, such as ``"upernet_resnet50"``.
-        weights: Tag of published weights, or the path of an official ``.pth``, of a file that :func:`gpvit.save` wrote,
-            of a run folder, or of one of timm's (``save_for_hf``, its training's). None starts from random values.
-        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``.
-            What was loaded and what was not is printed.
+        weights: Tag of published weights, a name with its tag, or the path of an official ``.pth``, of a file that
+            :func:`gpvit.save` wrote, of a run folder, or of one of timm's (``save_for_hf``, its training's). None
+            starts from random values.
+        backbone_weights: For a model on a backbone: tag or path of weights of the backbone alone, such as ``"in1k"``,
+            or of any model on it, such as ``"segformer_gpvit_nano.digit_scenes"``. What was loaded and what was not is
+            printed.
         new_head: Keep the model's own new classifier where the file's does not fit. What is left out is printed.
         **kwargs: Arguments of the model, such as ``num_classes`` or ``in_chans``; of a classifier also ``img_size`` and
             timm's ``features_only`` and ``out_indices``. Weights are converted to the channels and the image size.
@@ -175,10 +177,14 @@ def _file_of(source: str | Path) -> Path | None:
 
 
 def _weights_file(name: str, weights: str | Path) -> Path:
-    """Return a file of weights: the path itself, or what a tag of the model stands for."""
+    """Return a file of weights: the path itself, or what a tag of the model, or a name with its tag, stands for."""
     path = weights_file(weights)
-    is_tag = str(weights).isidentifier() and not path.is_file()  # a folder may have the name of a tag
-    return published_weights(name, str(weights)) if is_tag else path
+    if path.is_file():  # a folder may have the name of a tag
+        return path
+    named, _, tag = str(weights).partition(".")
+    if named in MODELS and tag in MODELS[named].weights:
+        return published_weights(named, tag)
+    return published_weights(name, str(weights)) if str(weights).isidentifier() else path
 
 
 def _from_checkpoint(
