@@ -73,7 +73,7 @@ def figures(said, folder):
 def test_it_says_where_the_report_lies(said, folder):
     lines = said.splitlines()
     assert lines[-1] == str(folder / "report.html")
-    assert [line[0] for line in lines if " of 6: " in line] == [*"123456"]
+    assert [line[0] for line in lines if " of 7: " in line] == [*"1234567"]
 
 
 def test_the_folder_holds_the_report_the_letters_and_the_runs_and_nothing_of_an_earlier_demo(said, folder):

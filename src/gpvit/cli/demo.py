@@ -16,4 +16,9 @@ def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
     """
     start = time.monotonic()
     report = run_demo(Path(out), seed, quick)
-    print(f"done in {time.monotonic() - start:.0f} s; open this file in a browser:\n{report.resolve()}")
+    print(
+        f"done in {time.monotonic() - start:.0f} s. With images of your own, in FOLDER/train/CLASS and FOLDER/val/CLASS:"
+    )
+    print("  gpvit train recipes/folder/small/classify.yaml --data.root FOLDER --out runs/mine")
+    print("  gpvit predict runs/mine IMAGE...")
+    print(f"Open this file in a browser:\n{report.resolve()}")

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from PIL import Image
 
 from gpvit.demo.inside import cost_facts, group_facts
 from gpvit.demo.learning import learn, remove_earlier
-from gpvit.demo.shipped import credits, finder_facts, labeller_facts, reader_facts
+from gpvit.demo.shipped import LABELLER, credits, finder_facts, labeller_facts, reader_facts
+from gpvit.errors import UserError
+from gpvit.export.web import write_page
 from gpvit.io import write_text
 
 
@@ -24,28 +27,33 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> Path:
     facts: dict[str, Any] = {
         "command": shlex.join(["gpvit", "demo", "--out", str(out), "--seed", str(seed), *["--quick"] * quick])
     }
-    for number, (name, what, find) in enumerate(
-        [
-            ("digits", "reading handwritten digits", lambda: reader_facts()),
-            ("segmentation", "labelling every pixel of scenes with such digits", lambda: labeller_facts(quick)),
-            ("detection", "finding each digit in such scenes", lambda: finder_facts(quick)),
-            (
-                "learning",
-                "learning letters from the digits' weights, and from nothing",
-                lambda: learn(out, seed, quick),
-            ),
-            ("groups", "looking at the groups", lambda: group_facts()),
-            ("cost", "counting and timing", lambda: cost_facts(quick)),
-        ],
-        1,
-    ):
-        print(f"{number} of 6: {what}", flush=True)
+    chapters: dict[str, tuple[str, Callable[[], Any]]] = {
+        "digits": ("reading handwritten digits", reader_facts),
+        "segmentation": ("labelling every pixel of scenes with such digits", lambda: labeller_facts(quick)),
+        "detection": ("finding each digit in such scenes", lambda: finder_facts(quick)),
+        "learning": ("learning letters, from the digits' weights and from nothing", lambda: learn(out, seed, quick)),
+        "groups": ("looking at the groups", group_facts),
+        "cost": ("counting and timing", lambda: cost_facts(quick)),
+        "live": ("making a page that labels your own images", lambda: None if quick else _live_page(out)),
+    }
+    for number, (name, (what, find)) in enumerate(chapters.items(), 1):
+        print(f"{number} of {len(chapters)}: {what}", flush=True)
         facts[name] = find()
     write_report(facts, out)
     return out / "report.html"
 
 
-def write_report(facts: dict[str, Any], out: Path, live: str | None = None) -> None:
+def _live_page(out: Path) -> str | None:
+    """Write a page with the segmenter beside the report, and return its address; None where npm cannot be had."""
+    try:
+        write_page(LABELLER, out / "live")
+    except UserError as error:
+        print(f"left out: {error}")
+        return None
+    return "live/index.html"
+
+
+def write_report(facts: dict[str, Any], out: Path) -> None:
     """Write `report.html`, which needs no other file, and `metrics.json`, of facts by chapter."""
     figures = {name: facts[name]["test"] for name in ("digits", "segmentation", "detection", "learning")}
     figures |= {"command": facts["command"], "speed": facts["cost"]["speed"]}
@@ -60,9 +68,7 @@ def write_report(facts: dict[str, Any], out: Path, live: str | None = None) -> N
     environment.filters |= {"url": data_url, "percent": lambda share: f"{share:.1%}"}
     here = files("gpvit.demo")
     style, drawing = (Markup(here.joinpath(n).read_text("utf-8")) for n in ("report.css", "group_propagation.svg"))
-    page = environment.get_template("report.html.j2").render(
-        **facts, live=live, style=style, drawing=drawing, credits=credits
-    )
+    page = environment.get_template("report.html.j2").render(**facts, style=style, drawing=drawing, credits=credits)
     write_text(out / "report.html", page)
 
 

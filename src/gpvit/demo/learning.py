@@ -18,7 +18,7 @@ from gpvit.train.recipes import train_recipe
 
 _LETTERS, _RUN, _SCRATCH = "letters", "from_digits", "from_nothing"
 _OURS = (  # what a demo leaves in its folder
-    *("report.html", "metrics.json", f"{_LETTERS}/train/?/*.png", f"{_LETTERS}/val/?/*.png"),
+    *("report.html", "metrics.json", "live/*", f"{_LETTERS}/train/?/*.png", f"{_LETTERS}/val/?/*.png"),
     *(f"{run}/{name}" for run in (_RUN, _SCRATCH) for name in ("config.yaml", "metrics.*", "events.out.tfevents.*")),
     *(f"{run}/{name}" for run in (_RUN, _SCRATCH) for name in ("data.png", "labels.csv", ".lock")),
     *(f"{run}/{name}" for run in (_RUN, _SCRATCH) for name in ("*.ckpt", "last.safetensors", "best.safetensors")),
