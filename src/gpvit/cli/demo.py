@@ -16,9 +16,8 @@ def demo(out: str = "demo", seed: int = 0, quick: bool = False) -> None:
     """
     start = time.monotonic()
     report = run_demo(Path(out), seed, quick)
-    print(
-        f"done in {time.monotonic() - start:.0f} s. With images of your own, in FOLDER/train/CLASS and FOLDER/val/CLASS:"
-    )
+    seconds = f"{time.monotonic() - start:.0f} s"
+    print(f"done in {seconds}. With images of your own, as FOLDER/train/CLASS/ and FOLDER/val/CLASS/:")
     print("  gpvit train recipes/folder/small/classify.yaml --data.root FOLDER --out runs/mine")
     print("  gpvit predict runs/mine IMAGE...")
     print(f"Open this file in a browser:\n{report.resolve()}")
