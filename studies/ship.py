@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,7 +50,8 @@ def with_table(page: str) -> str:
         facts = json.loads(certificate.read_text(encoding="utf-8"))
         scores = facts["scores"]
         told = [f"{100 * scores[key]:.1f} % {name}" for key, name in _SCORES.items() if key in scores]
-        classes = ", ".join(gpvit.load(certificate.with_suffix(".safetensors")).pretrained_cfg["label_names"])
+        model: Any = gpvit.load(certificate.with_suffix(".safetensors"))
+        classes = ", ".join(model.pretrained_cfg["label_names"])
         size = f"{facts['weights']['bytes'] / 1e6:.1f}"
         cells = f"`{certificate.stem}`", ", ".join(told), f"{facts['data']['images']:,}", classes, size
         lines.append(f"| {' | '.join(cells)} |")
