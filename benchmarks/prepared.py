@@ -1,50 +1,92 @@
-"""What preparing GPViT-L1 for inference brings, part by part, beside the models of timm that people run instead.
+"""GPViT beside what people run instead: `python -m benchmarks.prepared` prints a ratio a row.
 
-`python -m benchmarks.prepared` takes turns in one process, with one thread and with all: a busy machine slows all
-alike, and the ratios hold.
+All steps take turns in one process with all threads: a busy machine slows all alike, and the ratios hold. Memory is the
+peak of a fresh process over the idle one.
 """
 
-import copy
+import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
-import timm
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import nn
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from gpvit.devices import describe_machine
-from gpvit.models.folding import fold
 from gpvit.models.prepared import optimize
-from gpvit.profile.measure import duration
-from gpvit.profile.workload import forward_step
-
-ROUNDS = 9
-SETTINGS: Sequence[tuple[tuple[int, ...], str, dict[str, Any]]] = (
-    ((8, 3, 224, 224), "vit_small_patch16_224", {}),
-    ((1, 3, 800, 1280), "resnet50", {"features_only": True}),
-)
-WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {"plain": copy.deepcopy, "folded": fold, "prepared": optimize}
+from gpvit.profile.measure import Measurement, Step, measure
+from gpvit.profile.workload import Case, create_for_size, format_size, forward_step
 
 
-def main(model: str = "gpvit_l1") -> None:
-    """Print median milliseconds of every way, and their ratios to the plain model of timm."""
-    for threads in sorted({1, torch.get_num_threads()}):
-        torch.set_num_threads(threads)
-        print(describe_machine())
-        for shape, peer, options in SETTINGS:
-            networks = {name: timm.create_model(name, **options).eval() for name in (model, peer)}
-            ways = {f"{name} {way}": make(net) for name, net in networks.items() for way, make in WAYS.items()}
-            images = torch.rand(shape)
-            steps = {name: forward_step(network.eval(), images, "float32") for name, network in ways.items()}
-            seconds: dict[str, list[float]] = {name: [] for name in steps}
-            for _ in range(1 + ROUNDS):
-                for name, step in steps.items():
-                    seconds[name].append(duration(step))
-            base = median(seconds[f"{peer} plain"][1:])
-            for name, taken in seconds.items():
-                found = median(taken[1:])
-                print(f"{'x'.join(map(str, shape))}  {name:32} {found * 1e3:7.0f} ms  {found / base:5.2f}")
+@dataclass(frozen=True)
+class Prepared(Case):
+    """A case of any model, ours or timm's, prepared for inference; torchvision's Mask R-CNN runs as it is."""
+
+    def build(self) -> Step:
+        """Make the step; detectors keep their best 100 objects, however unlikely, as random weights find none."""
+        if self.model == maskrcnn_resnet50_fpn.__name__:
+            sides = {"min_size": min(self.size), "max_size": max(self.size)}
+            network: nn.Module = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **sides).eval()
+        else:
+            network = optimize(create_for_size(self.model, self.size, features=self.features).eval())
+        images, heads = torch.rand(self.batch_size, 3, *self.size), getattr(network, "roi_heads", None)
+        if not isinstance(heads, RoIHeads):
+            return forward_step(network, images, self.dtype)
+        heads.score_thresh = 0.0
+        return forward_step(lambda batch: network(list(batch)), images, self.dtype)
+
+
+Row = tuple[str, Case, Case]
+
+
+def rows(
+    model: str = "gpvit_l1", peer: str = "vit_small_patch16_224", cnn: str = "resnet50", scale: int = 1
+) -> list[Row]:
+    """Return what is divided by what; `scale` divides the sides of all images, to try the command."""
+    small, wide, square = (tuple(side // scale for side in size) for size in ((224, 224), (800, 1280), (512, 512)))
+    classify: Callable[..., Any] = partial(dict, size=small, batch_size=8)
+    large: Callable[..., Any] = partial(dict, size=wide, batch_size=1)
+    middle: Callable[..., Any] = partial(dict, size=square, batch_size=1)
+    ours, features = Prepared(model, **classify()), Prepared(model, features=True, **large())
+    training = Case(model, mode="train", **classify())
+    return [
+        ("forward", ours, Case(peer, **classify())),
+        ("forward, both prepared", ours, Prepared(peer, **classify())),
+        ("features", features, Case(cnn, features=True, **large())),
+        ("training step", training, replace(training, model=peer)),
+        ("training step", training, replace(training, model=cnn)),
+        ("whole image", Prepared(f"segformer_{model}", **middle()), Prepared(model, features=True, **middle())),
+        ("end to end", Prepared(f"mask_rcnn_{model}", **large()), Prepared("maskrcnn_resnet50_fpn", **large())),
+        ("prepared / plain", features, Case(model, features=True, **large())),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="tiny models and images, to try the command itself")
+    args = parser.parse_args(arguments)
+    chosen = rows("gpvit_nano", "test_vit", "test_resnet", scale=7) if args.quick else rows()
+    runs = {case: Measurement(case, warmup=2) for _, *pair in chosen for case in pair}
+    measure(list(runs.values()), args.rounds, progress=True)
+    table = Table("what", "size", "ours", "other", title=str(describe_machine()))
+    for heading in ("ms", "ms", "ratio"):
+        table.add_column(heading, justify="right")
+    for what, *pair in chosen:
+        ours, other = (median(runs[case].seconds) for case in pair)
+        names = [case.model + " prepared" * (type(case) is Prepared) for case in pair]
+        size = f"{pair[0].batch_size}x{format_size(pair[0].size)}"
+        table.add_row(what, size, *names, f"{1e3 * ours:.0f}", f"{1e3 * other:.0f}", f"{ours / other:.2f}")
+    ours, other = (case.memory().added_mib or float("nan") for case in chosen[-1][1:])
+    table.add_row("the same, peak MiB", "", "", "", f"{ours:.0f}", f"{other:.0f}", f"{ours / other:.2f}")
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

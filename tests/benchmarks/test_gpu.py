@@ -13,7 +13,9 @@ def test_a_stage_that_is_done_is_not_done_again(tmp_path, monkeypatch):
     gpu.main(arguments)
     path = tmp_path / "dense.json"
     rows = json.loads(path.read_text())["rows"]
-    assert [(row["model"], row["way"]) for row in rows] == [("segformer_gpvit_nano", way) for way in ("eager", "folded")]
+    assert [(row["model"], row["way"]) for row in rows] == [
+        ("segformer_gpvit_nano", way) for way in ("eager", "folded")
+    ]
     assert all(row["ms"] > 0 and 0 < row["of peak"] < 1 for row in rows)
     path.write_text(path.read_text().replace('"eager"', '"kept"'))
     gpu.main(arguments)
