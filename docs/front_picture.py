@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gpvit import Predictor, load
+from gpvit import Predictor, create_model
 from gpvit.data.synthetic.scenes import digit_scene
 from gpvit.inference.groups import draw_groups
 
@@ -14,7 +14,7 @@ from gpvit.inference.groups import draw_groups
 def draw(model: str, out: Path, index: int = 0, height: int = 160, width: int = 224) -> None:
     """Draw a scene of real digits, what a segmenter sees in it, and where two of its groups look."""
     scene = Image.fromarray(digit_scene("test", index, size=(height, width), digits=(7, 9), digit_size=(38, 70)).image)
-    network = load(model).eval()
+    network = create_model(model).eval()
     groups = draw_groups(network, scene, size=height, title="A scene of digits")
     panels = [("An image", scene), ("What the model sees", Predictor(network)(scene).overlay(0.65))]
     block = groups.blocks[-1]

@@ -44,7 +44,7 @@ WORDS = [
 def test_blocks_are_run_or_say_why_not(page):
     """Python and bash are run by the tests below or by those of the page, or a comment before them says why not."""
     text = PAGES[page]
-    known = {"bash", "python", "yaml", "json", "text", "console"}
+    known = {"bash", "python", "yaml", "json", "text", "console", "nginx"}
     assert [kind for kind in FENCE.findall(text) if kind not in known and not kind.startswith("{")] == []
     commands = blocks("bash", text)
     assert not commands or page in ELSEWHERE | set(FOLDERS) | set(WALKS), "no test runs these commands"

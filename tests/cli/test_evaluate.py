@@ -314,7 +314,7 @@ def test_objects_of_other_classes_are_refused(names, ids, message, objects, tmp_
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--flip"], ["--scales", "1.0"], ["--window", "512"], ["--overlap", "0"]])
+@pytest.mark.parametrize("options", [["--flip"], ["--scales", "1.0"]])
 def test_a_detector_takes_no_option_of_segmenters(options, tmp_path, capsys):
     path = detector(tmp_path / "animals.safetensors", "retinanet", *ANIMALS)
     assert main(["evaluate", str(path), *options]) == 1

@@ -274,7 +274,8 @@ def test_images_named_by_a_number_keep_it_as_their_id_in_coco_files(detector, fr
     ("options", "message"),
     [
         (["--top", "3"], "detects objects, which --top does not apply to"),
-        (["--window", "64", "--flip"], "--window, --flip"),
+        (["--window", "64", "--flip"], "leave out --flip and --scales: they are for segmenters"),
+        (["--overlap", "0.5"], "--overlap 0.5 needs windows"),
         (["--score", "1.5"], "score is 1.5"),
         (["--classes", "ant,catt"], "did you mean 'cat'"),
         (["--coco", "."], "--coco . is a folder"),

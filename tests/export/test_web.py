@@ -105,6 +105,7 @@ def test_label_maps_are_torchs(page, folder, models):
 def test_groups_are_explored_by_mouse_and_keyboard(page, folder, models):
     answer(page, folder / "photo.png")
     page.click("summary")
+    page.locator("#place", has_text="Place ").wait_for()
     place = page.inner_text("#place")
     page.focus("#canvas")
     page.keyboard.press("ArrowRight")

@@ -103,7 +103,7 @@ def test_a_model_of_other_classes_is_not_evaluated(names, ids, message):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"inferer": WholeImage()}, "leave out inferer: it is for segmentation, and the model is for classification"),
+        ({"inferer": WholeImage()}, "leave out inferer: the model is for classification, and sees images whole"),
         ({"results": "found.json"}, "leave out results: it is for detection, and the model is for classification"),
     ],
 )

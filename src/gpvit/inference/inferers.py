@@ -218,6 +218,8 @@ def choose_inferer(
 
     `scales` holds numbers separated by commas. Options that exclude each other or are out of range are refused.
     """
+    if task == "detection" and (flip or scales is not None):
+        raise UserError("leave out --flip and --scales: they are for segmenters, and this is a detector")
     if task == "classification" or (task == "detection" and window is overlap is None):
         return None
     if window is None:
