@@ -65,6 +65,7 @@ def idle(folder, monkeypatch):
     monkeypatch.setattr("gpvit.train.recipes.train_recipe", read)
     monkeypatch.setattr("gpvit.train.sanity.try_recipe", read)
     monkeypatch.setattr("gpvit.cli.evaluate.score", lambda *_, **__: {"top1": 0.5, "images": 3})
+    monkeypatch.setattr("gpvit.serve.app.serve", lambda *_: None)
     report = SimpleNamespace(write=lambda *_: [])
     monkeypatch.setattr(
         "gpvit.cli.benchmark.measure", lambda cases, *_, **__: [case.check() for case in cases] and report
