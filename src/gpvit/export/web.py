@@ -125,7 +125,7 @@ def _fetch_runtime() -> Path:
                 f"the page needs {RUNTIME}, which npm fetches: install Node.js, or put its archive at {kept}"
             )
         with replacing(kept) as path:
-            command = [npm, "pack", RUNTIME, "--silent", "--pack-destination", str(path.parent)]
+            command = [npm, "pack", RUNTIME, "--silent", "--fetch-retries=1", "--pack-destination", str(path.parent)]
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             if done.returncode:
                 raise UserError(
