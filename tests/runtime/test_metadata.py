@@ -41,6 +41,7 @@ def changed(kind=CLASSIFIER, **facts):
         (changed(schema="1"), "sets schema in its metadata to '1'"),
         (changed(file="/etc/passwd"), "sets 'file' in its metadata, which gpvit"),
         (changed(task="captioning"), "it takes one of classification, segmentation, detection"),
+        (changed(preprocessing={**CLASSIFIER["preprocessing"], "std": [1e-9] * 3}), "it takes numbers above 1e-6"),
         (changed(num_classes=None), "sets num_classes in its metadata to null"),
         (changed(num_classes=True), "sets num_classes in its metadata to True"),
         (changed(num_classes=3), "sets label_names in its metadata for 2 classes; it has 3"),

@@ -179,6 +179,7 @@ MISTAKES = {
     "data:\n  class: ImageFolder\n  root: x\n  augmentation: 3": "line 5: data.augmentation: 3 given, settings",
     "optim:\n  lr: high": "line 3: optim.lr: 'high' given, float expected",
     "optim:\n  freeze: head": "line 3: optim.freeze: 'head' given, Literal['backbone'] or int or null expected",
+    "train: {seed: null}": "line 2: train.seed: None given, int expected",
     "train: {epochs: 1.5}": "line 2: train.epochs: 1.5 given, int or null expected",
     "train: 3": "line 2: train: 3 given, settings",
     "data:\n  class_path: gpvit.data.Digits": "line 3: there is no setting data.class_path; did you mean data.class?",

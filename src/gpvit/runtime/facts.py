@@ -25,8 +25,10 @@ PREPROCESSING_KEYS: dict[str, Fact] = {
         f"channels, height and width, {_SIDE} pixels or more a side, of at most {_PIXELS:,} pixels",
         lambda value: len(value) == 3 and value[0] > 0 and min(value[1:]) >= _SIDE and value[1] * value[2] <= _PIXELS,
     ),
-    "mean": Fact((0.5,), "a number for each channel", lambda value: value and all(map(math.isfinite, value))),
-    "std": Fact((0.5,), "numbers above 0", lambda value: value and all(0 < each < math.inf for each in value)),
+    "mean": Fact(
+        (0.5,), "a number for each channel, up to 1e6", lambda value: value and all(abs(each) <= 1e6 for each in value)
+    ),
+    "std": Fact((0.5,), "numbers above 1e-6", lambda value: value and all(1e-6 < each < math.inf for each in value)),
     "interpolation": Fact("bicubic"),
     "crop_pct": Fact(0.875, "a part of 1", lambda value: 0 < value <= 1),
     "max_size": Fact(

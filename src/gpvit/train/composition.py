@@ -167,7 +167,8 @@ def check_types(parser: ArgumentParser, given: dict[str, Any], composition: Comp
     """
     try:
         checked = parser.parse_object(given)
-    except ArgumentError as error:
+        parser.validate(checked, skip_unset=False)  # null is a value like any other, which most settings do not take
+    except (ArgumentError, TypeError) as error:
         if meant := _as_meant(str(error), composition):
             composition = replace(composition, settings=merge(composition.settings, meant))
             return check_types(parser, merge(given, meant), composition)

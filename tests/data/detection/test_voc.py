@@ -101,7 +101,9 @@ def test_what_cannot_be_used_is_refused_by_file_and_value(content, message, tmp_
 
 def test_other_numbers_than_corners_are_refused(tmp_path):
     sizes = [("cat", 30, 30, 20, 17), ("cat", 40, 5, 20, 9), ("cat", 2, 2, 6, 5)]
-    with pytest.raises(UserError, match="2 of 3 boxes do not fit their images, and all do as x, y, width, height; a b"):
+    with pytest.raises(
+        UserError, match="val: 2 of 3 boxes do not fit their images, and all do as x, y, width, height; a b"
+    ):
         boxes(tmp_path, xml(*sizes))
     with pytest.raises(UserError, match="2 of 3 boxes do not fit their images, and all do as top, left, bottom, right"):
         boxes(tmp_path, xml(("cat", 8, 8, 24, 60), ("cat", 8, 8, 24, 62), ("cat", 1, 30, 47, 35)))

@@ -88,7 +88,7 @@ def test_travels_as_plain_data():
         ({"input_size": (4, 224, 224)}, "1 or 3 channels"),
         ({"input_size": (3, 0, 224)}, "input_size"),
         ({"input_size": (1, 64, 64)}, "one value per channel"),
-        ({"std": (0.2, 0.0, 0.2)}, "std above 0"),
+        ({"std": (0.2, 0.0, 0.2)}, "std above 1e-6"),
         ({"interpolation": "cubic"}, "'cubic': choose one of .*bicubic"),
         ({"crop_pct": 0.0}, "crop_pct 0"),
         ({"crop_pct": 87.5}, "crop_pct 87.5"),

@@ -1,6 +1,7 @@
 """What a box may be, and what boxes in another convention look like."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
@@ -75,13 +76,13 @@ def fitting(boxes: np.ndarray) -> list[str]:
     return names
 
 
-def require_order(boxes: np.ndarray, form: str = "x, y, width, height") -> None:
+def require_order(source: Path, boxes: np.ndarray, form: str = "x, y, width, height") -> None:
     """Refuse boxes `(N, 6)`, with height and width of their images, many of which fit in another reading alone."""
     corners = np.stack(READINGS[form](*boxes[:, :4].T), 1)
     first, last = corners[:, :2], corners[:, 2:]
     misfits = ((last > 1.02 * boxes[:, :3:-1] + 1) | (last < first)).any(1).sum()
     if misfits >= max(2, len(boxes) / 4) and (names := fitting(boxes)):
         raise UserError(
-            f"{misfits} of {len(boxes)} boxes do not fit their images, and all do as {names[0]}; a bbox is {form} in "
-            "pixels"
+            f"{source}: {misfits} of {len(boxes)} boxes do not fit their images, and all do as {names[0]}; a bbox is "
+            f"{form} in pixels"
         )

@@ -86,7 +86,7 @@ def _read(path: Path, masks: bool, drop_invalid: bool) -> Annotations:
             ids[values["id"]] += values["id"] is not None
         except UserError as error:
             problems.append(f"{entry_name('annotations', number, annotation)}: {error}")
-    require_order(np.array(boxes, float).reshape(-1, 6))
+    require_order(path, np.array(boxes, float).reshape(-1, 6))
     if problems:
         report(path, problems, drop_invalid and any(rows))
     for key, count in ids.most_common(1):

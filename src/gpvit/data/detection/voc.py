@@ -72,7 +72,7 @@ def read_voc(part: Part, names: Sequence[str], masks: bool = False, drop_invalid
         return corners, labels[values["name"]], math.nan, values["difficult"], None
 
     def check() -> None:
-        require_order(np.array(boxes, float).reshape(-1, 6), "left, top, right, bottom")
+        require_order(part.annotations, np.array(boxes, float).reshape(-1, 6), "left, top, right, bottom")
 
     boxes: list[tuple[float, ...]] = []
     return gather(part.annotations, names, images, found, read, notes, drop_invalid, check)

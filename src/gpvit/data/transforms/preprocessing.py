@@ -27,8 +27,8 @@ class InputSpec:
                 object.__setattr__(self, field.name, tuple(value))
         if len(self.input_size) != 3 or self.input_size[0] not in (1, 3) or min(self.input_size) < 1:
             raise UserError(f"input_size {self.input_size}: give (channels, height, width) with 1 or 3 channels")
-        if not len(self.mean) == len(self.std) == self.input_size[0] or min(self.std) <= 0:
-            raise UserError(f"mean {self.mean} and std {self.std}: give one value per channel, std above 0")
+        if not len(self.mean) == len(self.std) == self.input_size[0] or min(self.std) <= 1e-6:
+            raise UserError(f"mean {self.mean} and std {self.std}: give one value per channel, std above 1e-6")
 
     @classmethod
     def from_pretrained_cfg(cls, pretrained_cfg: Mapping[str, Any], in_chans: int | None = None) -> Self:
