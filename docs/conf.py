@@ -25,7 +25,7 @@ suppress_warnings = ["myst.header"]  # tables of results are parts of a page
 default_role = "code"
 highlight_language = "text"
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 

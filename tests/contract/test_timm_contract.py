@@ -184,3 +184,5 @@ def test_unknown_pooling_and_block_are_refused():
         timm.create_model("gpvit_nano", global_pool="catavgmax")
     with pytest.raises(ValueError, match="unknown kind of block 'lokal'; choose one of local, group"):
         timm.create_model("gpvit_nano", blocks=({"kind": "lokal"},))
+    with pytest.raises(ValueError, match="num_heads of a block is True: give a number"):
+        timm.create_model("gpvit_nano", blocks=({"kind": "group", "num_groups": 2, "num_heads": True},))

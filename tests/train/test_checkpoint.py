@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,16 @@ def test_a_single_wrong_byte_of_a_tensor_is_noticed(tmp_path):
     content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"last\.ckpt is damaged \(the checksum of .*no whole checkpoint is left"):
+        find_checkpoint(tmp_path)
+
+
+def test_damage_that_is_an_error_without_words_is_noticed(tmp_path, monkeypatch):
+    def ends(_):
+        raise EOFError
+
+    write(tmp_path, 1)
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", ends)
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged \(EOFError\)"):
         find_checkpoint(tmp_path)
 
 

@@ -182,7 +182,7 @@ def _problem(path: Path) -> str:
             torn = archive.testzip()
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # what a damaged byte raises in zipfile, torch or pickle is anything
-        return str(error).partition("\n")[0]
+        return str(error).partition("\n")[0] or type(error).__name__
     if torn:
         return f"the checksum of {torn} does not fit"
     return "" if isinstance(state, dict) and "step" in state else "gpvit train did not write it"
