@@ -184,5 +184,6 @@ def test_unknown_pooling_and_block_are_refused():
         timm.create_model("gpvit_nano", global_pool="catavgmax")
     with pytest.raises(ValueError, match="unknown kind of block 'lokal'; choose one of local, group"):
         timm.create_model("gpvit_nano", blocks=({"kind": "lokal"},))
-    with pytest.raises(ValueError, match="num_heads of a block is True: give a number"):
-        timm.create_model("gpvit_nano", blocks=({"kind": "group", "num_groups": 2, "num_heads": True},))
+    for number in (True, 2.0):
+        with pytest.raises(ValueError, match=f"num_heads of a block is {number}: give a whole number"):
+            timm.create_model("gpvit_nano", blocks=({"kind": "group", "num_groups": 2, "num_heads": number},))

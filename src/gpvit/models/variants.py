@@ -96,8 +96,8 @@ def build_block(block: Mapping[str, Any], **common: Any) -> nn.Module:
     make = kind if callable(kind) else BLOCKS[kind]
     parameters = inspect.signature(make).parameters
     for name, value in own.items():
-        if isinstance(value, bool) and name in parameters and parameters[name].annotation is int:
-            raise UserError(f"{name} of a block is {value}: give a number")
+        if name in parameters and parameters[name].annotation is int and type(value) is not int:
+            raise UserError(f"{name} of a block is {value}: give a whole number")
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return make(**{name: value for name, value in common.items() if takes_all or name in parameters}, **own)
 
