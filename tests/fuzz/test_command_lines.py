@@ -59,6 +59,9 @@ def idle(folder, monkeypatch):
         read_recipe(arguments).build()
         raise CommandError("read, not trained")
 
+    def stop(*_):
+        raise CommandError("checked, not exported")
+
     monkeypatch.chdir(folder)
     # the demo first: its module is imported by this, and would keep a `train_recipe` that is replaced already
     monkeypatch.setattr("gpvit.cli.demo.run_demo", lambda out, seed, quick: out)
@@ -66,6 +69,7 @@ def idle(folder, monkeypatch):
     monkeypatch.setattr("gpvit.train.sanity.try_recipe", read)
     monkeypatch.setattr("gpvit.cli.evaluate.score", lambda *_, **__: {"top1": 0.5, "images": 3})
     monkeypatch.setattr("gpvit.serve.app.serve", lambda *_: None)
+    monkeypatch.setattr("gpvit.export.exporting.trace", stop)
     report = SimpleNamespace(write=lambda *_: [])
     monkeypatch.setattr(
         "gpvit.cli.benchmark.measure", lambda cases, *_, **__: [case.check() for case in cases] and report
