@@ -12,7 +12,7 @@ SCALING = ["crossings.csv", "crossings.md", "exponents.csv", "exponents.md", "sc
 SCALING += ["scaling.png", "scaling.svg"]
 
 
-@pytest.mark.parametrize("number", ROWS)
+@pytest.mark.parametrize("number", [pytest.param(n, marks=[pytest.mark.slow] * (n not in "1 5 10")) for n in ROWS])
 def test_every_table_is_printed_and_written(number, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")  # no cell is wrapped
     assert main(["table", number, "--quick", "--out", str(tmp_path)]) == 0
