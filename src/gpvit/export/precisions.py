@@ -51,8 +51,8 @@ def calibration_images(metadata: Metadata, folder: str | Path) -> Iterator[np.nd
         size = list(images.shape[2:] if metadata.input == "float" else images.shape[1:3])
         if metadata.fixed_size not in (None, size):
             raise UserError(
-                f"{path} becomes {size[0]}x{size[1]} pixels, and the graph takes {metadata.fixed_size} alone: calibrate "
-                "on images that become so large, or leave out the fixed size"
+                f"{path} becomes {size[0]}x{size[1]} pixels, and the graph takes {metadata.fixed_size} alone: "
+                "calibrate on images that become so large, or leave out the fixed size"
             )
         yield images
 
