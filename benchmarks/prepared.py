@@ -93,12 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = dict(zip(("ours", "other"), map(name_of, pair), strict=True))
         size = f"{pair[0].batch_size}x{format_size(pair[0].size)}"
         found.append({"what": what, "size": size, **names, "a": ours, "b": other, "ratio": ours / other})
-    ours, other = (case.memory().added_mib for case in chosen[-1][1:])
+    mine, plain = (case.memory().added_mib for case in chosen[-1][1:])
     memory = {
         "what": "the same, peak memory in MiB",
-        "a": ours,
-        "b": other,
-        "ratio": ours / other if ours and other else None,
+        "a": mine,
+        "b": plain,
+        "ratio": mine / plain if mine and plain else None,
     }
     notes = [f"{describe_machine()}; float32, random weights; medians of {args.rounds} rounds in turns after 2 steps."]
     result = ResultTable(
