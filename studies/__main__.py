@@ -103,6 +103,13 @@ def peers(args: Arguments) -> Iterable[Path]:
     return show(args, measure_peers(models, sizes, args.rounds, args.warmup, **options), draw_peers)
 
 
+def stands(args: Arguments) -> Iterable[Path]:
+    """Set GPViT's published scores beside those of others, before and since, against parameters and MACs."""
+    from studies.stands import draw_stands, stands_table
+
+    return show(args, stands_table(args.quick), draw_stands)
+
+
 def groups(args: Arguments) -> Iterable[Path]:
     """Judge the groups of trained models by how well they agree with the digits of scenes."""
     from studies.groups import MEASURES, Setting, draw_agreement, judge
@@ -201,6 +208,7 @@ def create_parser() -> argparse.ArgumentParser:
     option("--warmup", type=int, default=2, help="untimed steps of each case beforehand")
     option("--no-memory", action="store_true", help="do not measure memory, which takes a fresh process a case")
     add_device(option, "cpu", None)
+    add(stands, "a few rows of the smallest models")
     option = add(groups)
     option("checkpoints", nargs="*", help="weights of a classifier, segmenter or detector on a GPViT")
     option("--scenes", type=int, default=100, help="number of test scenes")

@@ -24,6 +24,10 @@ SECTIONS: dict[str, set[str]] = {
     "table9": {"top1"},
     "table10": {"ms_800x1280"},
     "peers": {"top1"},
+    "since2": {"params", "gmacs", "top1"},
+    "since3": {"params", "gmacs", "box_1x", "mask_1x", "box_3x", "mask_3x"},
+    "since4": {"params", "gmacs", "box_1x", "box_3x"},
+    "since5": {"params", "gmacs", "miou"},
 }
 """The figures that a row of each section can hold: millions of parameters, billions of multiply-accumulates, scores in
 percent, milliseconds."""
