@@ -83,11 +83,13 @@ def stands_table(quick: bool = False) -> ResultTable:
     ]
     notes = [
         "Scores are published ones: nothing was trained or scored here. All networks saw the labels of ImageNet-1k"
-        " alone before they were fine-tuned. Box AP: after 12 epochs (1x), or 36 of several scales (3x); mIoU: of one scale.",
+        " alone before they were fine-tuned. Box AP: after 12 epochs (1x), or 36 of several scales (3x); mIoU: of"
+        " one scale.",
         "M params, millions of parameters, and GMACs, billions of multiply-accumulates of an image (224x224; of"
-        " detectors 800x1280, of UPerNet 512x2048, of SegFormer 512x512), are counted where this package or timm has the network,"
-        " and else published. Of empty cells no copy was found; they are not drawn. Resolutions: one, where tokens keep"
-        " it from the first block to the last, as GPViT's do at a stride of 8 and others' at 16, or several.",
+        " detectors 800x1280, of UPerNet 512x2048, of SegFormer 512x512), are counted where this package or timm has"
+        " the network, and else published. Of empty cells no copy was found; they are not drawn. Resolutions: one,"
+        " where tokens keep it from the first block to the last, as GPViT's do at a stride of 8 and others' at 16,"
+        " or several.",
         "Matches: the GPViTs that score no higher, though they have at least as many parameters, or MACs.",
         load_published().legend(row["remark"] for row in rows),
     ]
