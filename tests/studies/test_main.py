@@ -56,6 +56,7 @@ def test_figure_6_is_drawn_of_given_models_and_images(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("processes", ["pretended", pytest.param("fresh", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_scaling_measures_blocks_and_models_and_writes_tables_and_chart(processes, capsys, tmp_path, monkeypatch):
     if processes == "pretended":
         memory = lambda build, small, device: Memory(0, 2**20, (duration(build()),))  # noqa: E731
