@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -58,6 +58,7 @@ class OneWay(Case):
     """A case in one of `WAYS`."""
 
     way: str = "eager"
+    added: list[int] = field(default_factory=list, compare=False)  # bytes of a GPU that each step adds at its peak
 
     @property
     def setting(self) -> str:
@@ -65,12 +66,23 @@ class OneWay(Case):
         return f"{super().setting}, {self.way}"
 
     def build(self) -> Step:
-        """Make the step of inference; training is that of any case."""
+        """Make the step of inference, or of training, which is that of any case; it also notes its memory."""
         if self.mode == "train":
-            return super().build()
-        model = create_for_size(self.model, self.size).eval().to(self.device)
-        images = torch.rand(self.batch_size, 3, *self.size, device=self.device)
-        return forward_step(WAYS[self.way](model), images, self.dtype)
+            run = super().build()
+        else:
+            model = create_for_size(self.model, self.size).eval().to(self.device)
+            images = torch.rand(self.batch_size, 3, *self.size, device=self.device)
+            run = forward_step(WAYS[self.way](model), images, self.dtype)
+        if torch.device(self.device).type != "cuda":
+            return run
+
+        def step() -> None:
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            run()
+            self.added.append(torch.cuda.max_memory_allocated() - before)
+
+        return step
 
 
 def _cases(
@@ -129,15 +141,17 @@ def _measured(setting: Setting, cases: Iterable[OneWay]) -> dict[str, Any]:
             passes = 3 if case.mode == "train" else 1  # backward is two passes
             flops = 2 * passes * case.batch_size * count_by_name(case.model, case.size).macs
             row |= {"ms": 1e3 * median, "images/s": case.batch_size / median, "of peak": flops / median / peak}
+            row |= {"MiB": max(case.added) / 2**20} if case.added else {}
         rows.append(row)
     return {"peak_tflops": peak / 1e12, "rows": rows}
 
 
-def classifiers(setting: Setting) -> dict[str, Any]:
-    """Measure classifiers at 224x224: inference in every way, and training eager and compiled."""
-    names, size, batch = (QUICK, (32, 32), 2) if setting.quick else (CLASSIFIERS, (224, 224), 64)
-    models = [(name, size) for name in names]
-    ways, trained = (("eager", "folded"), ("eager",)) if setting.quick else (WAYS, ("eager", "compiled"))
+def classifier(setting: Setting, name: str) -> dict[str, Any]:
+    """Measure a classifier at 224x224: inference in every way, and training eager and compiled."""
+    models, batch = ((name, (32, 32) if setting.quick else (224, 224)),), 2 if setting.quick else 64
+    ways, trained = (("eager", "folded"), ("eager",)) if setting.quick else (tuple(WAYS), ("eager", "compiled"))
+    if name != CLASSIFIERS[0]:  # to tune a model takes minutes
+        ways = tuple(way for way in ways if way != "max-autotune")
     cases = _cases(setting, models, ways, batch_size=batch)
     return _measured(setting, cases + _cases(setting, models, trained, batch_size=batch, mode="train"))
 
@@ -161,7 +175,11 @@ def scaling(setting: Setting) -> dict[str, Any]:
     return setting.run(*words, "--device", setting.device, "--dtype", "bfloat16", "--out", str(setting.out))
 
 
-STAGES = (tests, classifiers, dense, table_10, scaling)
+def stages(quick: bool) -> dict[str, Callable[[Setting], dict[str, Any]]]:
+    """Return all stages by their names, in their order."""
+    names = QUICK if quick else CLASSIFIERS
+    each = {name: partial(classifier, name=name) for name in names}
+    return {"tests": tests, **each, "dense": dense, "table_10": table_10, "scaling": scaling}
 
 
 def markdown(results: dict[str, dict[str, Any]]) -> str:
@@ -179,7 +197,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
                 "",
             ]
             continue
-        heads = ("model", "size", "mode", "way", "ms", "images/s", "of peak")
+        heads = ("model", "size", "mode", "way", "ms", "images/s", "of peak", "MiB")
         lines += [f"Peak of a product, measured: {found['peak_tflops']:.1f} TFLOP/s.", ""]
         lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
         for row in found["rows"]:
@@ -200,14 +218,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = choose_device(args.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     setting, begun, results = Setting(args.out, args.device, args.quick), timer(), {}
-    for stage in STAGES:
-        path = args.out / f"{stage.__name__}.json"
+    for stage, make in stages(args.quick).items():
+        path = args.out / f"{stage}.json"
         if not path.exists() and (start := timer()) - begun < 60 * args.minutes:
-            print(f"{stage.__name__}: {stage.__doc__}", file=sys.stderr)
-            found = {"machine": str(describe_machine()), "device": name, **stage(setting), "seconds": timer() - start}
+            print(stage, file=sys.stderr)
+            found = {"machine": str(describe_machine()), "device": name, **make(setting), "seconds": timer() - start}
             write_text(path, json.dumps(found, indent=1) + "\n")
         if path.exists():
-            results[stage.__name__] = json.loads(path.read_text())
+            results[stage] = json.loads(path.read_text())
     write_text(args.out / "gpu.md", markdown(results))
     print(args.out / "gpu.md")
     if failed := [name for name, found in results.items() if found.get("exit")]:

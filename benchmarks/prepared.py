@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -22,6 +21,12 @@ from gpvit.devices import describe_machine
 from gpvit.models.prepared import optimize
 from gpvit.profile.measure import Measurement, Step, measure
 from gpvit.profile.workload import Case, create_for_size, format_size, forward_step
+from studies.report import Column, ResultTable
+
+COLUMNS = [
+    *(Column("what", "what"), Column("size", "images"), Column("ours", "this"), Column("other", "divided by this")),
+    *(Column("a", "ms", 0), Column("b", "ms of the other", 0), Column("ratio", "ratio", 2)),
+]
 
 
 @dataclass(frozen=True)
@@ -67,26 +72,41 @@ def rows(
     ]
 
 
+def name_of(case: Case) -> str:
+    """Return the model of a case, and whether it was prepared."""
+    return case.model + " prepared" * (type(case) is Prepared and case.model != maskrcnn_resnet50_fpn.__name__)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", help="folder for the table")
     parser.add_argument("--quick", action="store_true", help="tiny models and images, to try the command itself")
     args = parser.parse_args(arguments)
     chosen = rows("gpvit_nano", "test_vit", "test_resnet", scale=7) if args.quick else rows()
     runs = {case: Measurement(case, warmup=2) for _, *pair in chosen for case in pair}
     measure(list(runs.values()), args.rounds, progress=True)
-    table = Table("what", "size", "ours", "other", title=str(describe_machine()))
-    for heading in ("ms", "ms", "ratio"):
-        table.add_column(heading, justify="right")
+    found = []
     for what, *pair in chosen:
-        ours, other = (median(runs[case].seconds) for case in pair)
-        names = [case.model + " prepared" * (type(case) is Prepared) for case in pair]
+        ours, other = (1e3 * median(runs[case].seconds) for case in pair)
+        names = dict(zip(("ours", "other"), map(name_of, pair), strict=True))
         size = f"{pair[0].batch_size}x{format_size(pair[0].size)}"
-        table.add_row(what, size, *names, f"{1e3 * ours:.0f}", f"{1e3 * other:.0f}", f"{ours / other:.2f}")
-    ours, other = (case.memory().added_mib or float("nan") for case in chosen[-1][1:])
-    table.add_row("the same, peak MiB", "", "", "", f"{ours:.0f}", f"{other:.0f}", f"{ours / other:.2f}")
-    Console(width=140).print(table)
+        found.append({"what": what, "size": size, **names, "a": ours, "b": other, "ratio": ours / other})
+    mine, plain = (case.memory().added_mib for case in chosen[-1][1:])
+    memory = {
+        "what": "the same, peak memory in MiB",
+        "a": mine,
+        "b": plain,
+        "ratio": mine / plain if mine and plain else None,
+    }
+    notes = [f"{describe_machine()}; float32, random weights; medians of {args.rounds} rounds in turns after 2 steps."]
+    result = ResultTable(
+        "ratios", "GPViT beside what people run instead", COLUMNS, [*found, {**found[-1], **memory}], notes
+    )
+    Console(width=140).print(result)
+    if args.out:
+        print(*replace(result, command="python -m benchmarks.prepared").write(args.out), sep="\n")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,14 @@ def test_blocks_are_run_or_say_why_not(page):
 
 
 @pytest.mark.filterwarnings("default::UserWarning")  # of models without weights
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in ELSEWHERE])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page in ("adapter", "coming-from")))  # many models are made
+        for page in PAGES
+        if blocks("python", PAGES[page]) and page not in ELSEWHERE
+    ],
+)
 def test_python_runs_as_shown(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     load_photograph("cat").resize((96, 64)).save("photo.jpg")
@@ -73,6 +80,7 @@ def walk(page: str, at_least: int, epochs: str) -> None:
     run(blocks("bash", PAGES[page])[0], at_least=at_least, epochs=epochs)
 
 
+@pytest.mark.slow  # ten verbs in a row: about 25 s
 @pytest.mark.filterwarnings("default:the warm-up:UserWarning")  # an epoch is as long as it
 def test_the_verbs_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

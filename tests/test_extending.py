@@ -37,6 +37,7 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(module, None)
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_shown(folder, capsys):
     for language, name, text in BLOCK.findall(PAGE):
         if language == "python" and not name:

@@ -200,6 +200,7 @@ def drop_paths(module: nn.Module) -> list[float]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.slow
 def test_drop_path_of_every_block(recipe):
     config = read_recipe([str(FOLDER / recipe)]).settings
     rate = config["model"]["drop_path_rate"]

@@ -168,4 +168,4 @@ def draw_curves(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xscale("log", base=2)
     axes.set(xlabel="training images of each letter", ylabel="top-1 on other fonts (%)", xticks=counts)
     axes.set_xticks(counts, labels=[str(count) for count in counts])
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc=(0.02, 0.17), fontsize=8)

@@ -171,6 +171,7 @@ def test_a_folder_of_masks_is_scored(for_masks, masks, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options", [["--flip"], ["--scales", "0.5,1.0"], ["--window", "32"], ["--window", "32", "--flip"]]
 )
+@pytest.mark.slow
 def test_every_way_to_label_scores_the_same_pictures(options, for_masks, masks, capsys):
     assert main(["evaluate", str(for_masks), "--data", str(masks), "--json", "-"]) == 0
     plain = json.loads(capsys.readouterr().out)

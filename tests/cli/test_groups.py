@@ -29,6 +29,7 @@ def test_one_picture_for_each_image(folder, capsys):
 
 
 @pytest.mark.parametrize("name", ["upernet_gpvit_nano", "mask_rcnn_gpvit_nano"])
+@pytest.mark.slow
 def test_segmenters_and_detectors_have_groups_too(name, folder, capsys):
     gpvit.save(gpvit.create_model(name, num_classes=2, backbone_kwargs={"img_size": 64}), folder / "own.safetensors")
     assert main(["groups", "own.safetensors", "cat.png", "--size", "32"]) == 0

@@ -112,5 +112,6 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(code):
 
 
 @pytest.mark.parametrize("name", ["GPViT", pytest.param("create_model", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_public_names_come_in_any_order(name):
     run_python(f"import gpvit; gpvit.{name}; [getattr(gpvit, name) for name in gpvit.__all__]")

@@ -16,6 +16,7 @@ SUBJECTS += [pytest.param(name, build, marks=pytest.mark.slow) for name in VARIA
 
 
 @pytest.mark.parametrize(("name", "make"), SUBJECTS)
+@pytest.mark.slow
 def test_exported_once_it_serves_every_batch_and_size(name, make):
     model = make(name, num_classes=7).eval()
     anything = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}

@@ -104,6 +104,7 @@ class TestHabits:
         assert copy.deepcopy(model)(images()).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_timm_names_no_model_that_it_cannot_make():
     names = timm.list_models("*gpvit*")
     assert sorted(names) == sorted([*VARIANTS, *(f"{name}_adapter" for name in VARIANTS)])

@@ -1,5 +1,7 @@
 """float16 and 8 bits in ONNX, made of one exported file, and what they leave in float32."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -89,3 +91,9 @@ def test_what_int8_lacks_is_told_and_nothing_written(classifier, tmp_path, setti
 def test_calibration_and_data_are_for_int8_alone(classifier, tmp_path):
     with pytest.raises(UserError, match="are for int8; the precision is fp16"):
         export(classifier, tmp_path / "model.onnx", precision="fp16", calibration=tmp_path)
+
+
+def test_images_of_another_size_than_the_graphs_own_are_refused(exported, photographs):
+    metadata = replace(exported[1], fixed_size=[64, 96])
+    with pytest.raises(UserError, match=r"\.png becomes \d+x\d+ pixels, and the graph takes \[64, 96\] alone"):
+        list(calibration_images(metadata, photographs))

@@ -21,6 +21,7 @@ import gpvit
 from gpvit.cli import main
 from gpvit.errors import UserError
 from gpvit.export import web
+from gpvit.models.variants import VARIANTS
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -35,7 +36,10 @@ SETTLED = re.compile(r"answered in|\.$")
 @pytest.fixture(scope="module")
 def models(classifier):
     torch.manual_seed(0)
-    segmenter = gpvit.create_model("segformer_gpvit_nano", num_classes=4, backbone_kwargs={"img_size": 64}).eval()
+    four = {"blocks": VARIANTS["gpvit_nano"]["blocks"][:4], "out_indices": (0, 1, 2, 3), "feature_norms": (0, 1, 2)}
+    segmenter = gpvit.create_model(
+        "segformer_gpvit_nano", num_classes=4, backbone_kwargs={"img_size": 64, **four}
+    ).eval()
     for module in segmenter.modules():  # so that random weights give more than one class
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_var, 0.01, 0.1)

@@ -167,6 +167,7 @@ def test_large_models_are_shown_at_no_more_than_512_pixels():
     assert draw_groups(model, Image.new("RGB", (60, 60))).image.size == (512, 512)
 
 
+@pytest.mark.slow
 def test_figure_has_a_row_for_each_block_and_is_saved_whole(model, tmp_path):
     drawing = draw_groups(model, load_photograph("rocket"), size=64, title="a $rocket")
     figure = drawing.figure(num_soft=3)

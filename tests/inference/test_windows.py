@@ -84,3 +84,21 @@ def test_detectors_take_windows_and_nothing_else():
     for inferer in (WholeImage(), SlidingWindow(64, flip=True)):
         with pytest.raises(UserError, match="RetinaNet finds objects in whole images or in windows; leave out"):
             gpvit.Predictor(model, inferer=inferer)
+
+
+def photograph_of_trees(height, width):
+    """Spots of 8 to 59 pixels, none of which touches another."""
+    random, image = np.random.default_rng(5), torch.zeros(3, height, width)
+    for top in range(0, height - 70, 70):
+        for left in range(0, width - 70, 70):
+            rows, columns = random.integers(8, 60, 2)
+            image[0, top : top + rows, left : left + columns] = float(random.uniform(0.5, 1))
+    return image
+
+
+def test_windows_find_what_the_whole_image_shows_where_both_see_all():
+    image = photograph_of_trees(700, 900)
+    whole = bright_spots([image])[0]
+    found = find_in_windows(bright_spots, image, 256, 0.25)
+    assert rows_of(found) == rows_of(whole)
+    torch.testing.assert_close(found["scores"], whole["scores"].sort(descending=True).values)

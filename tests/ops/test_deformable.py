@@ -60,7 +60,7 @@ def test_equals_the_definition(case, way):
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_those_of_finite_differences(case, way):
     inputs = [t.requires_grad_() for t in arguments(case)]
-    assert torch.autograd.gradcheck(lambda v, *rest: deformable_sample(v, case[-1], *rest), inputs)
+    assert torch.autograd.gradcheck(lambda v, *rest: deformable_sample(v, case[-1], *rest), inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.5 / 4, 1.0, -3.0, 40.0, math.inf, -math.inf])

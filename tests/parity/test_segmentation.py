@@ -80,7 +80,7 @@ def test_label_map_at_another_size_is_met(computed):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [pytest.param(each, marks=[pytest.mark.slow] * (each > 1)) for each in LEVELS])
 def test_names_shapes_counts_and_macs(decoder, level):
     converted = convert_official(official.meta_state_dict(f"{decoder}_L{level}"))
     with torch.device("meta"):

@@ -80,6 +80,7 @@ def test_report_prints_every_case_within_a_terminal(report):
 
 
 @linux_only
+@pytest.mark.slow
 def test_memory_of_a_training_step_is_measured_over_the_idle_process():
     case = Case("resnet18", (64, 64), 2, mode="train")
     parameters = sum(p.numel() for p in timm.create_model("resnet18").parameters())

@@ -108,6 +108,7 @@ def test_attention_is_told_from_linear_layers(spelling, frozen, grad):
     "name",
     ["test_resnet", "test_vit", "test_vit_relpos", "test_convnext", "test_maxvit", "test_efficientnet", "gpvit_nano"],
 )
+@pytest.mark.slow
 def test_shapes_alone_give_the_count_of_a_real_run(name):
     model = timm.create_model(name).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}

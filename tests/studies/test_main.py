@@ -12,7 +12,7 @@ SCALING = ["crossings.csv", "crossings.md", "exponents.csv", "exponents.md", "sc
 SCALING += ["scaling.png", "scaling.svg"]
 
 
-@pytest.mark.parametrize("number", ROWS)
+@pytest.mark.parametrize("number", [pytest.param(n, marks=[pytest.mark.slow] * (n not in "1 5 10")) for n in ROWS])
 def test_every_table_is_printed_and_written(number, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")  # no cell is wrapped
     assert main(["table", number, "--quick", "--out", str(tmp_path)]) == 0
@@ -56,6 +56,7 @@ def test_figure_6_is_drawn_of_given_models_and_images(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("processes", ["pretended", pytest.param("fresh", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_scaling_measures_blocks_and_models_and_writes_tables_and_chart(processes, capsys, tmp_path, monkeypatch):
     if processes == "pretended":
         memory = lambda build, small, device: Memory(0, 2**20, (duration(build()),))  # noqa: E731

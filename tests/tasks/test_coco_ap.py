@@ -288,3 +288,16 @@ def test_two_processes_score_as_one(tmp_path):
         assert list(computed) == list(SHARES)
         for name, values in computed.items():
             assert str(values) == str(expected), name
+
+
+@pytest.mark.parametrize(("most", "share"), [(100, 100 / 150), (10**6, 1.0)])
+def test_of_many_objects_the_surest_count_up_to_a_number(most, share):
+    corners = torch.stack(torch.meshgrid(torch.arange(15.0), torch.arange(10.0), indexing="ij"), -1).reshape(-1, 2) * 10
+    boxes = torch.cat([corners, corners + 8], 1)
+    scores = DetectionScores(["cat"], masks=False, most=most)
+    labels = torch.ones(len(boxes), dtype=torch.long)
+    scores.update(
+        [{"boxes": boxes, "labels": labels, "scores": torch.linspace(0.9, 0.1, len(boxes))}],
+        [{"boxes": boxes, "labels": labels, "image_id": 7}],
+    )
+    assert float(scores.compute()["box_ap"]) == pytest.approx(share, abs=0.02)

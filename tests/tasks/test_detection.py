@@ -57,6 +57,7 @@ def test_every_parameter_takes_part_in_the_loss(name):  # distributed training w
         assert not [name for name, parameter in network.named_parameters() if parameter.grad is None]
 
 
+@pytest.mark.slow
 def test_it_learns_a_few_pictures_by_heart():
     torch.manual_seed(0)
     kwargs = {**SMALL, "head_kwargs": {"anchor_scale": 4.0, "rois_per_image": 16}}

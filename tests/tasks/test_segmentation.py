@@ -36,6 +36,7 @@ def test_any_timm_backbone_can_be_trained():
     assert trainer.callback_metrics["train/loss"] > 0
 
 
+@pytest.mark.slow
 def test_it_learns_a_few_pictures_by_heart():
     torch.manual_seed(0)
     task = SegmentationTask("segformer_gpvit_nano", optim=optim(SegmentationTask, lr=1e-3, head_lr_scale=10))

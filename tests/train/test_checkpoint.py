@@ -168,6 +168,7 @@ def test_there_may_be_none(tmp_path):
     assert find_checkpoint(tmp_path / "absent.ckpt") is None
 
 
+@pytest.mark.slow  # imports torch in a process of its own
 def test_a_full_disk_leaves_the_earlier_ones_whole(tmp_path):
     """Files of the process may not grow beyond a limit, which fails as a full disk does, in the middle of writing."""
     write(tmp_path, 1)

@@ -156,6 +156,7 @@ def test_scores_are_those_of_the_weights_that_are_written(tmp_path):
         ({"epochs": 3, "validate_every": 2}, [6, 9]),
     ],
 )
+@pytest.mark.slow
 def test_validation_comes_after_epochs_or_steps_and_at_the_end(tmp_path, settings, validated):
     run(tmp_path, ema=None, **settings)
     assert [int(row["step"]) for row in metrics(tmp_path) if row["val/top1"]] == validated
@@ -217,6 +218,7 @@ class Plain(SmallTask):
 @pytest.mark.parametrize(
     "settings", [{"accumulate": 2}, pytest.param({"global_batch_size": 8}, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_accumulation_learns_what_a_larger_batch_does(tmp_path, settings):
     still = {"rotation_degrees": 0, "shift": 0, "zoom": 0}
     options = {"precision": "64-true", "clip": 0.1}

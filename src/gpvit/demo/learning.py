@@ -25,6 +25,14 @@ _OURS = (  # what a demo leaves in its folder
 )
 _IMAGES = 12  # of each letter, to train on and to test with
 _QUICK = ("--train.steps", "2", "--train.validate_every", "1", "--optim.warmup", "null")
+_FROM_NOTHING = (
+    "--model.weights",
+    "null",
+    "--optim.optimizer",
+    "muon",
+    "--optim.lr",
+    "0.01",
+)  # its best of those tried
 _SHOWN = "AGKNQRSW"
 
 
@@ -35,7 +43,7 @@ def learn(out: Path, seed: int, quick: bool) -> dict[str, Any]:
     common = ["recipes/letters/finetune.yaml", "--data.root", str(out / _LETTERS), "--train.seed", str(seed)]
     common += _QUICK if quick else ()
     _, summary = train_recipe([*common, "--out", str(out / _RUN)])
-    train_recipe([*common, "--out", str(out / _SCRATCH), "--model.weights", "null"])
+    train_recipe([*common, "--out", str(out / _SCRATCH), *_FROM_NOTHING])
     curves = {"from the digits": _curve(out / _RUN), "from random weights": _curve(out / _SCRATCH)}
     letters = [Image.open(out / _LETTERS / "val" / letter / "0.png") for letter in _SHOWN]
     answers = {name: _answers(out / run, letters) for name, run in zip(curves, (_RUN, _SCRATCH), strict=True)}

@@ -12,6 +12,7 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from torch import nn
 
 from gpvit.data.files import list_images
+from gpvit.errors import UserError
 from gpvit.export.onnx import quietly
 from gpvit.runtime.images import read_image
 from gpvit.runtime.metadata import Metadata
@@ -42,10 +43,18 @@ def calibration_images(metadata: Metadata, folder: str | Path) -> Iterator[np.nd
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
+        UserError: An image has another size than the one that the graph takes.
     """
     require_pictures(metadata, metadata.name)
     for path in list_images(folder)[:_MOST_IMAGES]:
-        yield prepare(read_image(path), metadata)
+        images = prepare(read_image(path), metadata)
+        size = list(images.shape[2:] if metadata.input == "float" else images.shape[1:3])
+        if metadata.fixed_size not in (None, size):
+            raise UserError(
+                f"{path} becomes {size[0]}x{size[1]} pixels, and the graph takes {metadata.fixed_size} alone: "
+                "calibrate on images that become so large, or leave out the fixed size"
+            )
+        yield images
 
 
 def linear_layers(graph: nn.Module, model: Any) -> set[str]:

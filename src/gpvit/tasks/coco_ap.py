@@ -16,7 +16,7 @@ from gpvit.data.detection.results import coco_results
 from gpvit.errors import UserError
 
 _FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-_ALL_AREAS, _HUNDRED_DETECTIONS = 0, -1  # of COCO's area ranges and numbers of detections per image and class
+_ALL_AREAS = 0  # of COCO's area ranges
 
 
 class DetectionScores:
@@ -26,6 +26,11 @@ class DetectionScores:
     sampler repeats, and waits for ever where processes saw different numbers of images. This one keeps, per image, a
     line of JSON in the processor's memory; the first process gathers them, counts each image once, and scores.
 
+    Args:
+        class_names: The classes.
+        masks: Score masks, too.
+        most: Detections of an image and class that count, the surest: COCO's 100, of which a large image may hold more.
+
     Example:
         >>> scores = DetectionScores(["cat"], masks=False)
         >>> truth = {"boxes": torch.tensor([[0.0, 0.0, 9.0, 9.0]]), "labels": torch.tensor([1]), "image_id": 7}
@@ -34,8 +39,9 @@ class DetectionScores:
         tensor(1.)
     """
 
-    def __init__(self, class_names: Sequence[str], masks: bool = True) -> None:
+    def __init__(self, class_names: Sequence[str], masks: bool = True, most: int = 100) -> None:
         self.categories = Categories.from_names(class_names)
+        self.most = most
         self.kinds = {"box": "bbox", "mask": "segm"} if masks else {"box": "bbox"}
         self.lines: list[str] = []
 
@@ -91,7 +97,7 @@ class DetectionScores:
         return {
             f"{name}_{figure}": score
             for name, kind in self.kinds.items()
-            for figure, score in _average_precision(truth, found, kind).items()
+            for figure, score in _average_precision(truth, found, kind, self.most).items()
         }
 
     def _record(self, detection: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,13 +137,16 @@ def _area(entry: Mapping[str, Any]) -> float:
     return float(codec.area(entry["segmentation"]) if "segmentation" in entry else math.prod(entry["bbox"][2:]))
 
 
-def _average_precision(truth: COCO, found: Sequence[Mapping[str, Any]], kind: str) -> dict[str, torch.Tensor]:
+def _average_precision(
+    truth: COCO, found: Sequence[Mapping[str, Any]], kind: str, most: int
+) -> dict[str, torch.Tensor]:
     """Score detections of one kind, "bbox" or "segm", in all and, as `ap_per_class`, by class."""
     unused = "segmentation" if kind == "bbox" else "bbox"  # would decide by itself how areas are counted
     results = truth.loadRes([{key: value for key, value in entry.items() if key != unused} for entry in found])
     evaluation = COCOeval_faster(truth, results, kind)
+    evaluation.params.maxDets = [most]
     evaluation.run()
-    precision = evaluation.eval["precision"][..., _ALL_AREAS, _HUNDRED_DETECTIONS]  # (thresholds, recalls, classes)
+    precision = evaluation.eval["precision"][..., _ALL_AREAS, 0]  # (thresholds, recalls, classes)
     figures = dict(zip(_FIGURES, evaluation.stats, strict=False))
     scores = {**figures, "ap_per_class": precision.reshape(-1, precision.shape[-1]).mean(0)}
     tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in scores.items()}

@@ -30,6 +30,8 @@ from gpvit.tasks.coco_ap import DetectionScores
 from gpvit.tasks.detection import detect
 from gpvit.tasks.metrics import ClassificationScores, SegmentationScores
 
+_ALL_DETECTIONS = 10**6  # of an image that is looked at in windows; COCO's 100 are for whole images
+
 
 class Source(NamedTuple):
     """Where the data of a task come from, and how its images are taken."""
@@ -94,7 +96,8 @@ def evaluate(
         model: A classifier, a segmenter or a detector; its `pretrained_cfg` may name its classes.
         data: A data module of its task.
         inferer: How a segmenter labels an image, a `WholeImage` or a `SlidingWindow`, or the windows in which a
-            detector looks; None takes whole images, as the published scores do.
+            detector looks, and then all detections count; None takes whole images, and COCO's 100 surest detections
+            of each, as the published scores do.
         results: Detectors only: file for all detections, in COCO's result format.
         device: Where to compute; None takes a GPU if there is one.
         progress: Show a progress bar, on stderr.
@@ -155,7 +158,9 @@ def _parts(
         return label, SegmentationScores(data.num_classes), DataLoader(data.samples("val"), **options)
     if task == "detection":
         look = finder(model, partial(detect, model), inferer)
-        return find, DetectionScores(data.class_names, masks=model.has_masks and data.masks), data.val_dataloader()
+        most = 100 if inferer is None else _ALL_DETECTIONS
+        masks = model.has_masks and data.masks
+        return find, DetectionScores(data.class_names, masks, most), data.val_dataloader()
     scores = ClassificationScores(data.num_classes).to(device)
     return partial(forward_logits, model), scores, data.val_dataloader()
 

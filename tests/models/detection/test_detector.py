@@ -71,6 +71,7 @@ def assert_proper(detections: dict[str, torch.Tensor], model: Detector, size: tu
 
 
 @pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.slow
 def test_learns_an_image_by_heart(kind):
     image, target = sample()
     model = build(kind)

@@ -21,6 +21,7 @@ def letters(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.label)
+@pytest.mark.slow
 def test_what_learns_is_what_the_method_says(method, letters):
     came = fine_tune(method, letters, 1, seed=0, train__steps=1, data__batch_size=2)
     assert 0 <= came["top1"] <= 1
