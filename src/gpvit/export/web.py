@@ -56,7 +56,7 @@ def write_page(model: nn.Module | str | Path, folder: str | Path) -> Metadata:
     Raises:
         UserError: The model is a detector, npm is missing or cannot fetch the runtime, or the folder holds other files.
     """
-    folder = located(folder)
+    folder = located(folder).resolve()
     if folder.exists() and not _may_be_replaced(folder):
         raise UserError(f"{folder} holds other files than a page: name a folder that is empty or not there yet")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
@@ -65,11 +65,13 @@ def write_page(model: nn.Module | str | Path, folder: str | Path) -> Metadata:
         contents = {"model": onnx.read_bytes(), "worker": _own("worker.js")}
         with tarfile.open(runtime) as archive:
             contents |= {name: _member(archive, member) for name, member in _MEMBERS.items()}
-        page = Path(temporary, "page")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as beside:
+        page = Path(beside, "page")
         _write(page, metadata, contents)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(page, folder)
+        if folder.exists():
+            shutil.rmtree(folder)
+        page.rename(folder)
     return metadata
 
 

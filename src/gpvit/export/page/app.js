@@ -9,7 +9,7 @@ const $ = (id) => document.getElementById(id);
 const gpvit = { parts: {}, part: (name, text) => (gpvit.parts[name] ??= []).push(text) };
 window.gpvit = gpvit;
 
-let worker, facts, shown, place = null, asked = 0;
+let worker, facts, pending, shown, place = null, asked = 0;
 
 start().catch((error) => say(`This page could not start: ${error.message}`, true));
 
@@ -30,7 +30,10 @@ async function start() {
   const [wasm, model] = [await unpacked("wasm"), await unpacked("model")];
   worker = new Worker(await address("worker"), { type: "module" });
   worker.onmessage = ({ data }) => receive(data);
-  worker.onerror = (event) => say(`The model could not start: ${event.message ?? "this browser starts no worker here"}`, true);
+  worker.onerror = (event) => {
+    const failed = document.body.dataset.ready ? "The model stopped; load this page again" : "The model could not start";
+    say(`${failed}: ${event.message ?? "this browser starts no worker here"}`, true);
+  };
   worker.postMessage({ kind: "open", facts, ort: await address("ort"), wasm, model }, [wasm.buffer, model.buffer]);
   gpvit.parts = {};
 }
@@ -43,10 +46,16 @@ function script(source) {
   });
 }
 
+// Each part is whole groups of four characters, and so is decoded by itself: one text of all would be too long.
+function decoded(part) {
+  const text = atob(part);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 async function unpacked(name) {
-  const text = atob(gpvit.parts[name].join(""));
-  const packed = Uint8Array.from(text, (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob(gpvit.parts[name].map(decoded)).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
@@ -59,7 +68,7 @@ function receive(data) {
     say(`The model could not start: ${data.text}`, true);
   } else if (data.id === asked) {
     if (data.kind === "error") return say(`The model could not answer: ${data.text}`, true);
-    Object.assign(shown, data);
+    shown = { ...pending, ...data };
     show();
     say(`${shown.name}: answered in ${Math.round(data.milliseconds)} ms`);
   }
@@ -89,9 +98,10 @@ async function take(file) {
     context.fillStyle = "white"; // beneath what is transparent
     context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0);
+    bitmap.close();
     const pixels = context.getImageData(0, 0, width, height).data.buffer;
     if (id !== asked) return;
-    shown = { name: file.name, image: canvas, width, height };
+    pending = { name: file.name, image: canvas, width, height };
     say(`Looking at ${file.name}…`);
     worker.postMessage({ kind: "predict", id, pixels, width, height }, [pixels]);
   } catch (error) {
@@ -178,15 +188,20 @@ function draw() {
     drawHeat(context);
   } else if (shown.labels) {
     context.globalAlpha = $("opacity").value / 100;
-    context.drawImage(painted(width, height, shown.labels, (label) => facts.colors[label]), 0, 0);
+    const colours = facts.colors.map(pixelOf);
+    context.drawImage(painted(width, height, shown.labels, (label) => colours[label]), 0, 0);
     context.globalAlpha = 1;
   }
 }
 
-function painted(width, height, values, colourOf) {
+// A colour as the four bytes of a pixel.
+const pixelOf = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+
+function painted(width, height, values, pixel) {
   const canvas = new OffscreenCanvas(width, height);
   const image = new ImageData(width, height);
-  values.forEach((value, i) => image.data.set([...colourOf(value), 255], 4 * i));
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = pixel(values[i]);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
@@ -225,7 +240,7 @@ function drawHeat(context) {
   const block = shown.groups[Number($("block").value)];
   const map = mapOf("grouping", block, Math.min(Number($("group").value), block.groups - 1));
   const [least, most] = [map.reduce((a, b) => Math.min(a, b)), map.reduce((a, b) => Math.max(a, b))];
-  const heat = painted(block.wide, block.high, map, (value) => ramp((value - least) / (most - least || 1)));
+  const heat = painted(block.wide, block.high, map, (value) => pixelOf(ramp((value - least) / (most - least || 1))));
   const [left, top, wide, high] = shown.seen;
   context.imageSmoothingEnabled = false;
   context.globalAlpha = 0.7;
@@ -291,7 +306,7 @@ async function download(name, blob) {
 const stem = () => shown.name.replace(/\.[^.]*$/, "");
 
 $("mask").addEventListener("click", async () => {
-  const mask = painted(shown.width, shown.height, shown.labels, (label) => [label, label, label]); // gray is the class
+  const mask = painted(shown.width, shown.height, shown.labels, (label) => pixelOf([label, label, label])); // gray is the class
   download(`${stem()}_labels.png`, await mask.convertToBlob({ type: "image/png" }));
 });
 $("json").addEventListener("click", () => {
