@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,11 @@ class Service:
         children = [
             line for task in Path(f"/proc/{pid}/task").iterdir() for line in (task / "children").read_text().split()
         ]
-        return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        found = []
+        for child in children:
+            with suppress(FileNotFoundError):  # it has just ended
+                found += [int(child)] if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes() else []
+        return found
 
 
 @contextmanager

@@ -195,6 +195,23 @@ def test_a_worker_that_is_killed_costs_its_own_requests_alone(service, expected)
     assert service.call("/v1/predict", IMAGES[0])[0] == 200
 
 
+def test_it_ends_though_a_new_worker_hangs_while_it_loads(model, tmp_path):
+    with serving(tmp_path, model) as hanging:
+        (old,) = hanging.workers()
+        os.kill(old, signal.SIGKILL)
+        asking = threading.Thread(target=hanging.call, args=("/v1/predict", IMAGES[0]))
+        asking.start()
+        while (new := hanging.workers()) in ([], [old]):
+            time.sleep(0.01)
+        os.kill(new[0], signal.SIGSTOP)
+        hanging.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        if hanging.process.poll() is None:  # the image still waits
+            hanging.process.send_signal(signal.SIGTERM)
+        assert hanging.process.wait(10) == 0
+        asking.join()
+
+
 def test_its_description_holds(service, tmp_path):
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "--max-examples", "50"]
     # No schema says which bytes are an image, so that bytes which it allows may be refused.

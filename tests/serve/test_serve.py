@@ -202,26 +202,26 @@ def test_the_page_on_serving_runs_as_shown(service, models, tmp_path, monkeypatc
     assert f"`--max-bytes` ({defaults['max_bytes'].default // 2**20} MiB)" in page
 
 
-def test_a_full_queue_and_a_clean_stop(service):
-    """The last test with this service; drawings of groups take a second or so."""
+def test_a_full_queue_and_a_clean_stop(models, tmp_path):
     answers = []
 
     def ask():
         answers.append(service.call("/v1/groups", image_bytes(), {"Accept": "image/png"})[0])
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.2)
-    service.process.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
-    assert service.call("/readyz")[0] == 503
-    status, headers, said = service.call("/v1/predict", image_bytes())
-    assert (status, headers["Retry-After"], said["error"]["message"]) == (503, "1", "the service is stopping")
-    for thread in threads:
-        thread.join()
-    assert set(answers) == {200, 503}  # those in progress are answered; what the queue has no room for is told at once
-    assert service.process.wait(20) == 0
+    with serving(tmp_path, models["classification"], "--queue", "1") as service:
+        threads = [threading.Thread(target=ask) for _ in range(4)]  # drawings of groups take a second or so
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        assert service.call("/readyz")[0] == 503
+        status, headers, said = service.call("/v1/predict", image_bytes())
+        assert (status, headers["Retry-After"], said["error"]["message"]) == (503, "1", "the service is stopping")
+        for thread in threads:
+            thread.join()
+        assert set(answers) == {200, 503}  # those in progress are answered; what has no room is told at once
+        assert service.process.wait(20) == 0
 
 
 @pytest.mark.parametrize(

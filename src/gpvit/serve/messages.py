@@ -77,7 +77,7 @@ class Refusal(UserError):
 
 def busy(message: str) -> Refusal:
     """Refuse for now."""
-    return Refusal(503, message, {"Retry-After": "1"})
+    return Refusal(503, message)
 
 
 def to_json(value: Any) -> bytes:

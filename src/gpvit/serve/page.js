@@ -42,12 +42,11 @@ function chosen() {
 
 async function open(file) {
   if (!file) return;
-  try {
-    picture = await createImageBitmap(file);
-  } catch {
-    picture = null; // the service may read what this browser does not show
-  }
   photo = file;
+  answer = null; // of another image
+  const read = await createImageBitmap(file).catch(() => null); // the service may read what this browser does not show
+  if (photo !== file) return; // another was chosen meanwhile
+  picture = read;
   ask();
 }
 
@@ -83,7 +82,6 @@ function remark({ blocks, objects }) {
 }
 
 function prepare(result) {
-  for (const each of result.areas ?? result.objects ?? []) if (each.mask) each.layer = layer(each.mask, each.color);
   for (const block of result.blocks ?? []) block.bytes = Uint8Array.from(atob(block.strength), (c) => c.charCodeAt(0));
   if (result.blocks) {
     $("block").replaceChildren(...result.blocks.map((block, place) => new Option(block.block, place)));
@@ -93,8 +91,13 @@ function prepare(result) {
   return result;
 }
 
+/* Each has the image's size, and so is made when it is shown first. */
+function layer(shown) {
+  return (shown.layer ??= decoded(shown.mask, shown.color));
+}
+
 /* COCO's run lengths: columns from top to bottom, numbers of 5 bits a character, from the third on as differences. */
-function layer({ size: [height, width], counts }, [r, g, b]) {
+function decoded({ size: [height, width], counts }, [r, g, b]) {
   const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
   const image = context.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
   const color = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0, runs = [];
@@ -152,13 +155,14 @@ function draw() {
   context.imageSmoothingEnabled = false;
   context.globalAlpha = Number($("shade").value);
   if (answer.blocks) paintGroups();
-  for (const area of answer.areas ?? []) context.drawImage(area.layer, 0, 0);
+  for (const area of answer.areas ?? []) context.drawImage(layer(area), 0, 0);
   for (const object of found().reverse()) box(object, Math.max(width, height) / 400);
 }
 
-function box({ layer, box: [left, top, right, bottom], color, class_name, score }, unit) {
+function box(object, unit) {
+  const { box: [left, top, right, bottom], color, class_name, score } = object;
   context.globalAlpha = 0.45;
-  if (layer) context.drawImage(layer, 0, 0);
+  if (object.mask) context.drawImage(layer(object), 0, 0);
   context.globalAlpha = 1;
   context.strokeStyle = context.fillStyle = css(color);
   context.lineWidth = unit;

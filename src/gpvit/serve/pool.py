@@ -28,16 +28,10 @@ class Job:
 
 
 class Worker:
-    """A process with the models; `ask` waits for it, and raises EOFError or OSError if it dies meanwhile.
+    """A process with the models; `load` and `ask` wait for it, and `stop` ends such a wait.
 
     Args:
         setup: What it loads.
-
-    Attributes:
-        models: What the models are.
-
-    Raises:
-        UserError: A model cannot be loaded.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -46,17 +40,24 @@ class Worker:
         self.process = context.Process(target=_run, args=(theirs, setup), daemon=True)
         self.process.start()
         theirs.close()  # so that its end is the end of the pipe
+
+    def load(self) -> list[dict[str, Any]]:
+        """Wait until the models are loaded, and return what they are.
+
+        Raises:
+            UserError: A model cannot be loaded.
+        """
         try:
-            models = self._pipe.recv()
+            models: list[dict[str, Any]] | str = self._pipe.recv()
         except EOFError:
             self.process.join()
             models = f"a worker ended with code {self.process.exitcode} while it loaded the models"
         if isinstance(models, str):
             raise UserError(models)
-        self.models: list[dict[str, Any]] = models
+        return models
 
     def ask(self, question: Question, images: list[bytes]) -> list[Answer]:
-        """Have images answered."""
+        """Have images answered; raises EOFError or OSError if the process dies meanwhile."""
         self._pipe.send((question, images))
         answers: list[Answer] = self._pipe.recv()
         return answers
@@ -88,7 +89,8 @@ class Pool:
         self._unanswered: set[Job] = set()
         self._arrived, self._turn = asyncio.Event(), asyncio.Lock()
         self._workers: list[Worker | None] = [Worker(setup) for _ in range(setup.workers)]
-        self.models = {facts["name"]: facts for facts in self._workers[0].models}  # type: ignore[union-attr]
+        for worker in filter(None, self._workers):  # all of them say the same
+            self.models = {facts["name"]: facts for facts in worker.load()}
         Gauge("gpvit_queue_images", "Images that wait.", registry=registry).set_function(lambda: len(self._waiting))
         Gauge("gpvit_workers", "Workers that are up.", registry=registry).set_function(lambda: self.up)
         self._lost = Counter("gpvit_workers_lost", "Workers that died or hung.", registry=registry)
@@ -98,7 +100,7 @@ class Pool:
     @property
     def up(self) -> int:
         """How many workers answer."""
-        return sum(worker is not None for worker in self._workers)
+        return sum(worker is not None and worker.process.is_alive() for worker in self._workers)
 
     async def answer(self, question: Question, images: list[bytes]) -> list[Answer]:
         """Answer images; refuses all of them if the queue has no room for so many."""
@@ -139,8 +141,13 @@ class Pool:
     async def _serve(self, place: int) -> None:
         while True:
             if (worker := self._workers[place]) is None:
+                worker = Worker(self.setup)
                 try:
-                    self._workers[place] = await asyncio.to_thread(Worker, self.setup)
+                    await asyncio.to_thread(worker.load)
+                    self._workers[place] = worker
+                except asyncio.CancelledError:  # the service ends, and waits for the thread
+                    worker.stop()
+                    raise
                 except Exception as error:  # a file that is gone, a full memory
                     _LOG.error("no new worker: %s", error)
                     await asyncio.sleep(1)

@@ -33,6 +33,7 @@ _LONGEST_ASPECT = 50  # of sides: models scale the shorter one up, and the longe
 def work(pipe: Connection, setup: Setup) -> None:
     """Load the models, say what they are, or why not, and answer until the other end of the pipe closes."""
     import_plugins()
+    Image.MAX_IMAGE_PIXELS = setup.limits.pixels  # Pillow refuses twice as many by itself
     torch.set_num_threads(max(1, torch.get_num_threads() // setup.workers))
     try:
         predictors = {name: Predictor(model, setup.device, setup.batch_size) for name, model in setup.models.items()}
