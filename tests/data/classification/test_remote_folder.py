@@ -5,6 +5,7 @@ import http.server
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -127,13 +128,58 @@ def test_a_silent_server_is_told_at_the_start(bucket):
     bucket[2].append(start(bucket[1])[0])
 
 
-def test_a_web_server_will_do(root, cache):  # noqa: F811
+@pytest.fixture
+def web(root):  # noqa: F811
+    """A web server of the shards of `root`, and the status that it answers in place of a file, if any."""
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        status = 200
+
+        def send_head(self):
+            return super().send_head() if Quiet.status == 200 else self.send_error(Quiet.status)
+
         def log_message(self, *arguments):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    assert levels(data(address).train_dataloader()) == levels(data(root).train_dataloader())
+    yield f"http://127.0.0.1:{server.server_address[1]}", Quiet
     server.shutdown()
+
+
+def test_a_web_server_will_do(root, cache, web):  # noqa: F811
+    assert levels(data(web[0]).train_dataloader()) == levels(data(root).train_dataloader())
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, PermissionError), (503, OSError), (None, OSError)])
+def test_a_web_server_that_fails_costs_no_local_file(status, error, cache, web):
+    address, handler = web
+    folder = RemoteFolder(address, patience_s=1)
+    info = folder.folder / "_info.json"
+    folder.refresh(info)
+    before = info.read_bytes()
+    if status is None:
+        folder.address = "http://127.0.0.1:9"  # where nobody listens
+    else:
+        handler.status = status
+    with pytest.raises(error) as raised:
+        folder.refresh(info)
+    assert not isinstance(raised.value, FileNotFoundError)
+    assert info.read_bytes() == before
+    folder.address, handler.status = address, 404
+    folder.refresh(info)
+    assert not info.exists()
+
+
+def test_many_may_open_more_files_than_there_is_room_for(root, cache, web):  # noqa: F811
+    size = max(shard.stat().st_size for shard in root.glob("*.tar"))
+    folder = RemoteFolder(web[0], limit_gb=1.5 * size / 1e9)
+    shards = sorted(root.glob("*.tar"))
+
+    def read(number):
+        shard = shards[number % len(shards)]
+        with folder.open(folder.folder / shard.name) as file:
+            return file.read() == shard.read_bytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(read, range(200)))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,18 @@ _LONGEST_PAUSE_S = 15
 def is_remote(root: str | Path) -> bool:
     """Tell addresses, as `s3://bucket/shards`, from paths."""
     return "://" in str(root)
+
+
+def _refusal(error: Exception) -> type[OSError] | None:
+    """Tell an answer, that there is no such file or that it may not be read, from a server that does not answer.
+
+    Whatever a web server's failure is, fsspec calls it a missing file, and keeps what aiohttp said as its cause.
+    """
+    cause = error.__cause__
+    if type(cause).__module__.startswith("aiohttp"):
+        refusals = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError, 410: FileNotFoundError}
+        return refusals.get(getattr(cause, "status", 0))
+    return type(error) if isinstance(error, FileNotFoundError | PermissionError) else None
 
 
 class RemoteFolder:
@@ -72,11 +85,14 @@ class RemoteFolder:
         """
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
-            if anew or not file.exists():
-                self._make_room(int(self._asked(file, self.patience_s)["size"] or 0))
-                self._patiently(file, lambda system, address: self._download(system, address, file), self.patience_s)
-            os.utime(file)
-        return file
+            while True:
+                if anew or not file.exists():
+                    self._make_room(int(self._asked(file, self.patience_s)["size"] or 0))
+                    self._patiently(file, partial(self._download, file), self.patience_s)
+                    anew = False
+                with suppress(FileNotFoundError):  # it made room for another just now
+                    os.utime(file)
+                    return file
 
     def open(self, file: Path) -> IO[bytes]:
         """Open a file, fetched if need be; what is open stays readable when it makes room for others."""
@@ -102,7 +118,7 @@ class RemoteFolder:
         return system.info(address)
 
     @staticmethod
-    def _download(system: Any, address: str, file: Path) -> None:
+    def _download(file: Path, system: Any, address: str) -> None:
         with replacing(file) as path:
             system.get_file(address, str(path))
 
@@ -112,11 +128,11 @@ class RemoteFolder:
         while True:
             try:
                 return ask(*fsspec.url_to_fs(address))
-            except (FileNotFoundError, PermissionError) as error:
-                raise type(error)(f"{address}: {error or 'no such file'}") from error
             except (ImportError, ValueError) as error:
                 raise UserError(f"{address} cannot be opened: {error}") from error
             except Exception as error:  # each kind of server has errors of its own
+                if refused := _refusal(error):
+                    raise refused(f"{address}: {error or 'no such file'}") from error
                 if time.monotonic() + pause > end:
                     raise OSError(f"{address} cannot be read: {error}") from error
                 warnings.warn(f"{address} does not answer ({error}); it is asked again", stacklevel=2)
