@@ -77,6 +77,16 @@ def json_lines(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_options_stand_anywhere(checkpoint, photos, capsys):
+    words, printed = [checkpoint, str(photos / "a.png"), str(photos / "b.jpg")], set()
+    for place in range(4):
+        options = ["--top", "2", "--json"]
+        assert main(["predict", *words[:place], *options, *words[place:]]) == 0
+        printed.add(capsys.readouterr().out)
+    assert main(["predict", "--top=2", checkpoint, "--json", "--", *words[1:]]) == 0
+    assert printed == {capsys.readouterr().out}
+
+
 def test_table_names_images_and_classes(checkpoint, photos, capsys):
     assert main(["predict", checkpoint, str(photos / "a.png"), str(photos / "b.jpg"), "--top", "2"]) == 0
     text, errors = capsys.readouterr()

@@ -135,6 +135,9 @@ def parse(function: Callable[..., None], arguments: list[str]) -> dict[str, Any]
         else:
             parser.add_argument(_flag(name), type=parameter.annotation, default=parameter.default, **common)
     _refuse_unknown(arguments, ["--help", *map(_flag, parameters)], parser.error)
+    arguments = _words_last(
+        arguments, ["--help", *(_flag(n) for n, each in parameters.items() if each.annotation is bool)]
+    )
     # in a context of its own: jsonargparse leaves settings in it that change what its next parser does
     return copy_context().run(parser.parse_args, arguments).as_dict() | settings
 
@@ -149,6 +152,22 @@ def _split_settings(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         else:
             settings[option[2:]] = value if given or not rest else rest.pop(0)
     return others, settings
+
+
+def _words_last(arguments: list[str], switches: list[str]) -> list[str]:
+    """Put options first: argparse takes words on both sides of an option for two lists, of which it refuses one."""
+    options, words, rest = list[str](), list[str](), list(arguments)
+    while rest:
+        if (argument := rest.pop(0)) == "--":
+            words += rest
+            break
+        if not argument.startswith("-") or len(argument) == 1:
+            words.append(argument)
+            continue
+        options.append(argument)
+        if argument.startswith("--") and "=" not in argument and argument not in switches and rest:
+            options.append(rest.pop(0))
+    return [*options, "--", *words] if words else options
 
 
 def _refuse_unknown(arguments: list[str], options: list[str], refuse: Callable[[str], Any]) -> None:
