@@ -67,12 +67,15 @@ def test_filters_narrow_the_list(filters, expected, capsys):
     assert list(rows(capsys, *filters)) == expected
 
 
-def test_table(capsys):
+def test_table_fits_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if "gpvit_l1" in line)
-    assert all(word in line for word in ("9,589,848", "6.10", "80.5", "in1k", "paper"))
-    assert all(name in text for name in MODELS)
+    assert all(word in line for word in ("9,589,848", "6.10", "in1k: 80.5 top1"))
+    for name, entry in MODELS.items():
+        assert name in text
+        assert all(f"{tag}: {next(iter(w.metrics.values()))}" in text for tag, w in entry.weights.items())
 
 
 def test_no_match_is_told(capsys):

@@ -48,21 +48,15 @@ def row_of(name: str) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> Table:
     sizes = {entry.system: entry.macs_size for entry in MODELS.values()}
     words = ", ".join(f"{system} {size}".strip() for system, size in sizes.items())
-    title = f"Models\nGMACs at {words}, with attention's products; first scores as published, in percent"
+    title = f"Models\nGMACs at {words}, with attention's products; scores in percent, on the data that a tag names"
     table = Table(Column("model", no_wrap=True), title=title)
     table.add_column("parameters", justify="right", min_width=len("109,585,720"))
     table.add_column("GMACs", justify="right", min_width=len("1534.31"))
-    table.add_column("score", justify="right")
-    table.add_column("weights")
-    table.add_column("origin")
+    table.add_column("weights", no_wrap=True)
     for row in rows:
-        scores = [f"{score} {name}" for metrics in row["weights"].values() for name, score in list(metrics.items())[:1]]
-        table.add_row(
-            row["name"],
-            f"{row['parameters']:,}",
-            f"{row['macs'] / 1e9:.2f}",
-            ", ".join(scores),
-            ", ".join(row["weights"]),
-            row["origin"],
-        )
+        weights = [
+            f"{tag}: {next(iter(scores.values()))} {next(iter(scores))}" for tag, scores in row["weights"].items()
+        ]
+        macs = f"{row['macs'] / 1e9:.2f}"
+        table.add_row(row["name"], f"{row['parameters']:,}", macs, "\n".join(weights))
     return table
