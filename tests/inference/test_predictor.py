@@ -193,7 +193,9 @@ def test_any_timm_classifier_will_do(photographs):
 
 
 def test_names_without_weights_warn():
-    with pytest.warns(UserWarning, match="gpvit_nano has no weights"):
+    with pytest.warns(
+        UserWarning, match=r"gpvit_nano has no weights, so its predictions are arbitrary; there is gpvit_nano\.digits"
+    ):
         predictor = Predictor("gpvit_nano", device="cpu")
     assert predictor.class_names[281] == "tabby"
 

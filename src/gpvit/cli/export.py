@@ -14,7 +14,7 @@ from gpvit.export.exporting import Format, Precision
 from gpvit.export.exporting import export as write
 from gpvit.profile.workload import parse_size
 from gpvit.runtime.metadata import Metadata
-from gpvit.zoo.factory import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model, untrained_remark
 
 _DEFAULTS = {name: each.default for name, each in signature(write).parameters.items()}
 
@@ -55,7 +55,7 @@ def export(
         raise UserError("name one file to write, as model.onnx, or a page's folder: --web FOLDER")
     size = None if fixed is None else parse_size(fixed)
     if is_untrained(model, weights):
-        print(f"{model} has no weights: what it predicts is arbitrary", file=sys.stderr)
+        print(untrained_remark(model), file=sys.stderr)
     settings: dict[str, Any] = {"format": format, "precision": precision, "fixed": size, "uint8": uint8, "opset": opset}
     settings |= {"calibration": calibration, "data": data, "max_drop": max_drop}
     if web is not None:

@@ -17,7 +17,7 @@ from gpvit.inference.inputs import Images
 from gpvit.inference.launch import given_place, open_job, predict_on_devices, report_error
 from gpvit.inference.metadata import task_of
 from gpvit.inference.predictor import Precision
-from gpvit.zoo.factory import is_untrained
+from gpvit.zoo.factory import is_untrained, untrained_remark
 
 _DOES = {"classification": "classifies images", "segmentation": "segments images", "detection": "detects objects"}
 _OPTIONS = {
@@ -90,7 +90,7 @@ def predict(
     batches = BatchPredictor(plan, device if devices is None and ray is None else "cpu", listed)
     _refuse_others(task_of(batches.predictor.model), given)
     if is_untrained(model, weights):
-        print("no weights: predictions are arbitrary", file=sys.stderr)
+        print(untrained_remark(model), file=sys.stderr)
     if devices is not None or ray is not None:
         _run_job(plan, listed, devices, ray, coco, json)
         return

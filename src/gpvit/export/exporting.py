@@ -26,7 +26,7 @@ from gpvit.models.backbone import MIN_SIDE
 from gpvit.models.folding import fold
 from gpvit.runtime.metadata import Metadata
 from gpvit.zoo.exported import ExportedModel
-from gpvit.zoo.factory import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model, untrained_remark
 
 Format = Literal["onnx", "openvino", "pt2", "aoti"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -77,7 +77,7 @@ def export(
     _check_calibration(precision, calibration, data, uint8)
     if not isinstance(model, nn.Module):
         if is_untrained(model):
-            warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
+            warnings.warn(untrained_remark(model), stacklevel=2)
         model = open_model(model)
     if isinstance(model, ExportedModel):
         raise UserError(

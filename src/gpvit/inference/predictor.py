@@ -23,7 +23,7 @@ from gpvit.inference.task_predictors import TASKS
 from gpvit.models.prepared import Prepared
 from gpvit.runtime.images import ImageSource
 from gpvit.zoo.exported import ExportedModel
-from gpvit.zoo.factory import is_untrained, open_model
+from gpvit.zoo.factory import is_untrained, open_model, untrained_remark
 
 AnyResult = ClassificationResult | SegmentationResult | DetectionResult
 R = TypeVar("R", bound=Result, default=AnyResult)
@@ -83,7 +83,7 @@ class Predictor(Generic[R]):
         else:
             source, network = f"{model}: ", place(open_model(model), device)
             if is_untrained(model):
-                warnings.warn(f"{model} has no weights, so its predictions are arbitrary", stacklevel=2)
+                warnings.warn(untrained_remark(model), stacklevel=2)
         if (task := task_of(network)) not in TASKS:
             raise UserError(f"{type(network).__name__} is for {task}; Predictor is for {', '.join(TASKS)}")
         if precision != "float32" and isinstance(network, ExportedModel):

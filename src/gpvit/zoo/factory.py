@@ -132,6 +132,13 @@ def is_untrained(source: str | Path, weights: str | Path | None = None) -> bool:
     return weights is None and "." not in str(source) and _file_of(source) is None
 
 
+def untrained_remark(name: str | Path) -> str:
+    """Say what comes of a model that starts from random values, and which weights there are for it."""
+    weights = [f"{name}.{tag}" for tag in MODELS[str(name)].weights] if str(name) in MODELS else []
+    there = f"; there is {', '.join(weights)}" if weights else ""
+    return f"{name} has no weights, so its predictions are arbitrary{there}"
+
+
 def _check_config(path: Path, checkpoint: Checkpoint) -> Checkpoint:
     """Hold weights in a hub's folder against its configuration, which describes those that timm or others wrote.
 
