@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shutil
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_python_runs_as_shown(page, tmp_path, monkeypatch):
     load_photograph("cat").resize((96, 64)).save("photo.jpg")
     for code in blocks("python", PAGES[page]):
         exec(compile(code, f"{page}.md", "exec"), {})
+
+
+def test_every_extra_is_said_to_be_for_something():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGES["install"], re.MULTILINE)) == {*extras} - {"dev-tools"}
+
+
+def test_the_page_on_performance_states_what_was_measured():
+    measured = (ROOT / "docs/results/runtimes.md").read_text(encoding="utf-8")
+    figures = re.findall(r"(?<![\d.,])\d[\d,]*\.\d(?![\d.])", PAGES["performance"].partition("## ")[0])
+    assert len(figures) > 8
+    assert [figure for figure in figures if f"| {figure} |" not in measured] == []
 
 
 def test_the_faq_quotes_messages():
