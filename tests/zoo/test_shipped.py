@@ -97,3 +97,9 @@ def test_weights_are_taken_by_their_whole_name(capsys):
     torch.testing.assert_close(own, given)
     with pytest.raises(ValueError, match="holds weights of gpvit_nano, not of gpvit_tiny"):
         gpvit.create_model("gpvit_tiny", weights="gpvit_nano.digits")
+
+
+def test_their_cards_state_what_their_certificates_do(tmp_path):
+    assert main(["hub", "save", "gpvit_nano.digits", str(tmp_path / "digits")]) == 0
+    score = json.loads((SHIPPED / "gpvit_nano.digits.json").read_text())["scores"]["top1"]
+    assert f"| top1 | {score:.2%} |" in (tmp_path / "digits" / "README.md").read_text()

@@ -36,20 +36,25 @@ def hub_save(
         folder: Where to write; of what is there, only files of an earlier call, as they were, are written over.
         license: The weights' licence as the hub names it, such as apache-2.0 or cc-by-nc-4.0.
         dataset: What data the weights are trained on, best an id of the hub's, such as ILSVRC/imagenet-1k.
-        certificate: Scores of these weights, as `gpvit evaluate MODEL --certificate FILE` writes them.
+        certificate: Scores of these weights, as `gpvit evaluate MODEL --certificate FILE` writes them; weights that
+            come with the package have one.
         picture: An image for the card, such as one that `gpvit predict --out` wrote.
     """
     from gpvit.io import located
     from gpvit.tasks.certificates import weights_file
+    from gpvit.zoo.catalog import SHIPPED
     from gpvit.zoo.factory import is_untrained, open_model
     from gpvit.zoo.hub_folder import save_folder
     from gpvit.zoo.model_card import Card
 
-    card = Card(license, dataset, certificate, picture)
     if is_untrained(model):
         raise UserError(f"{model!r} names no trained weights; give a .safetensors file, or a tag: gpvit_l1.in1k")
+    weights = weights_file(model)
+    if certificate is None and weights.parent == SHIPPED:
+        certificate = str(weights.with_suffix(".json"))
+    card = Card(license, dataset, certificate, picture)
     path = located(folder)
-    save_folder(open_model(model), path, card, weights=weights_file(model))
+    save_folder(open_model(model), path, card, weights=weights)
     print(*(path / name for name in sorted(each.name for each in path.iterdir())), sep="\n")
 
 

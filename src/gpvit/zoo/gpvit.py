@@ -7,6 +7,7 @@ import inspect
 import json
 from typing import Any
 
+from safetensors import safe_open
 from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import nn
 
@@ -59,9 +60,8 @@ def _checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str
 
 def _facts(filename: str) -> dict[str, Any]:
     """Read what a shipped file says of its model and images, as timm puts it; no tensor of it is read."""
-    with open(SHIPPED / filename, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    facts = json.loads(header["__metadata__"]["gpvit"])
+    with safe_open(SHIPPED / filename, framework="pt") as file:
+        facts = json.loads(file.metadata()["gpvit"])
     inputs = {key: facts["inputs"][key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
     return {**inputs, "fixed_input_size": True, "num_classes": facts["kwargs"]["num_classes"]}
 
