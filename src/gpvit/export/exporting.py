@@ -19,7 +19,6 @@ from gpvit.export.description import describe, in_chans_of
 from gpvit.export.formats import FORMATS, OPSETS, Change, save
 from gpvit.export.graphs import build_graph
 from gpvit.export.parity import check_parity
-from gpvit.export.scores import check_score
 from gpvit.export.tracing import trace
 from gpvit.io import located, replacing
 from gpvit.models.backbone import MIN_SIDE
@@ -101,6 +100,8 @@ def export(
         save(temporary, parts, metadata)
         rows = check_parity(how.open(temporary, metadata), model, metadata)
         if data is not None:
+            from gpvit.export.scores import check_score  # brings all of training
+
             rows.append(check_score(model, temporary, data, max_drop))
         metadata = replace(metadata, parity=rows)
         save(temporary, parts, metadata)
