@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gpvit.data.detection.tiles import window_starts
 from gpvit.data.transforms.classification import Transform
 from gpvit.data.transforms.segmentation import SegmentationPreprocessing
+from gpvit.data.windows import window_starts
 from gpvit.errors import UserError
 from gpvit.inference.forward import forward_logits
 from gpvit.inference.label_maps import empty_label_map, fill_from_top, labels_of_views

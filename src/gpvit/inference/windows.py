@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.ops import batched_nms, box_area
 
-from gpvit.data.detection.tiles import window_starts
+from gpvit.data.windows import window_starts
 from gpvit.errors import UserError
 from gpvit.inference.inferers import Inferer, SlidingWindow
 

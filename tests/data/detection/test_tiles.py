@@ -9,7 +9,8 @@ from PIL import Image
 from gpvit.data.detection import ObjectFolder
 from gpvit.data.detection.annotations import Objects
 from gpvit.data.detection.module import Sample, Samples
-from gpvit.data.detection.tiles import Tiles, window_starts
+from gpvit.data.detection.tiles import Tiles
+from gpvit.data.windows import window_starts
 from gpvit.errors import UserError
 
 

@@ -1,25 +1,18 @@
 """Large annotated images, cut into tiles to train on."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from gpvit.data.detection.annotations import Objects
 from gpvit.data.detection.module import Sample, Samples
+from gpvit.data.windows import window_starts
 from gpvit.errors import UserError
 
 LEAST_PART = 0.5
 """Of an object's box, that must lie inside a tile for it to be one of the tile's objects; it is cut at the border."""
 
 _KEPT_IMAGES = 4  # decoded, in each process: tiles of one image often follow each other
-
-
-def window_starts(side: int, window: int, overlap: float) -> list[int]:
-    """Spread windows evenly over a side, neighbours sharing at least a part `overlap`; a smaller side has one."""
-    step = max(1, math.floor(window * (1 - overlap)))
-    steps = max(-(-(side - window) // step), 0)
-    return [round(index * (side - window) / max(steps, 1)) for index in range(steps + 1)]
 
 
 class Tiles(Samples):
