@@ -25,7 +25,7 @@ from studies.report import Column, ResultTable
 
 COLUMNS = [
     *(Column("what", "what"), Column("size", "images"), Column("ours", "this"), Column("other", "divided by this")),
-    *(Column("a", "ms", 0), Column("b", "ms of the other", 0), Column("ratio", "ratio", 2)),
+    *(Column("ms", "ms", 0), Column("other_ms", "ms of the other", 0), Column("ratio", "ratio", 2)),
 ]
 
 
@@ -92,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours, other = (1e3 * median(runs[case].seconds) for case in pair)
         names = dict(zip(("ours", "other"), map(name_of, pair), strict=True))
         size = f"{pair[0].batch_size}x{format_size(pair[0].size)}"
-        found.append({"what": what, "size": size, **names, "a": ours, "b": other, "ratio": ours / other})
+        found.append({"what": what, "size": size, **names, "ms": ours, "other_ms": other, "ratio": ours / other})
     mine, plain = (case.memory().added_mib for case in chosen[-1][1:])
     memory = {
         "what": "the same, peak memory in MiB",
-        "a": mine,
-        "b": plain,
+        "ms": mine,
+        "other_ms": plain,
         "ratio": mine / plain if mine and plain else None,
     }
     notes = [f"{describe_machine()}; float32, random weights; medians of {args.rounds} rounds in turns after 2 steps."]

@@ -1,7 +1,6 @@
 """Finds objects in images of any size, window by window; what several windows found is merged."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,12 +13,15 @@ from gpvit.inference.inferers import Inferer, SlidingWindow
 Found = dict[str, torch.Tensor]
 """Boxes `(N, 4)` in pixels, labels `(N,)`, scores `(N,)` and perhaps masks `(N, 1, S, S)` of the boxes' cells."""
 
+Find = Callable[[list[torch.Tensor]], list[Found]]
+"""Finds the objects of images."""
+
 _AT_ONCE = 4
 _SAME = 0.5  # IoU from which two boxes of a class are one object; and part of a cut box that another explains
 _BORDER = 1.0  # pixels from a window's border within which an object counts as cut by it
 
 
-def finder(model: nn.Module, find: Callable[[list[torch.Tensor]], list[Found]], inferer: Inferer | None) -> Any:
+def finder(model: nn.Module, find: Find, inferer: Inferer | None) -> Find:
     """Return what finds the objects of images: `find` itself, or window by window as a `SlidingWindow` says."""
     if inferer is None:
         return find
@@ -29,9 +31,7 @@ def finder(model: nn.Module, find: Callable[[list[torch.Tensor]], list[Found]], 
 
 
 @torch.inference_mode()
-def find_in_windows(
-    find: Callable[[list[torch.Tensor]], list[Found]], image: torch.Tensor, size: int, overlap: float
-) -> Found:
+def find_in_windows(find: Find, image: torch.Tensor, size: int, overlap: float) -> Found:
     """Find the objects of an image in overlapping windows.
 
     An object that touches a window's border within the image is perhaps cut: it counts only where no whole object of
