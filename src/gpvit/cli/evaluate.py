@@ -52,7 +52,8 @@ def evaluate(
     With an expected score, the verb fails where the measured one is out of tolerance.
 
     Args:
-        checkpoint: A .safetensors file, the folder of a run, an exported file, or published weights such as `gpvit_l1.in1k`.
+        checkpoint: A .safetensors file, the folder of a run, an exported file, or published weights such as
+            `gpvit_l1.in1k`.
         data: For a classifier `digits`, the default, a folder with val/CLASS/ images, or a folder of WebDataset shards;
             for a segmenter `digit_scenes`, the default, ADE20K's folder, or one with images/val/ and masks/val/; for a
             detector `digit_scenes`, the default, or a folder of COCO, or of one's own in the layout of COCO, Pascal VOC

@@ -37,7 +37,8 @@ def export(
     """Write a model as a file for ONNX Runtime, OpenVINO or torch that answers as the model does, or write nothing.
 
     Args:
-        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or folder of a run; with --web also an exported .onnx.
+        model: Name of a model such as gpvit_l1.in1k, path of a checkpoint, or folder of a run; with --web also
+            an exported .onnx.
         out: File to write: .onnx, .xml (OpenVINO, a .bin beside it) or .pt2 (torch.export).
         format: By default that of the ending; aoti makes machine code, as a .pt2.
         precision: fp16 is for onnx and openvino, bf16 for openvino, int8 for onnx.
