@@ -3,7 +3,8 @@ import pytest
 from gpvit.cli import main
 
 
-def test_help_fits_a_screen(capsys):
+def test_help_fits_a_screen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         main(["export", "--help"])
     assert len(capsys.readouterr().out.splitlines()) < 45

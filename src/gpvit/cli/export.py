@@ -42,7 +42,7 @@ def export(
         out: File to write: .onnx, .xml (OpenVINO, a .bin beside it) or .pt2 (torch.export).
         format: By default that of the ending; aoti makes machine code, as a .pt2.
         precision: fp16 is for onnx and openvino, bf16 for openvino, int8 for onnx.
-        fixed: Height x width of all images, such as 224x224; by default any.
+        fixed: Height x width of all images, as 224x224; by default any.
         uint8: Take bytes, and answer with probabilities or label maps.
         opset: Version of ONNX's operators, 18 to 23.
         groups: Answer with the maps of group propagation as well.
@@ -50,7 +50,7 @@ def export(
         calibration: For int8: folder of images like those to come.
         data: For int8: dataset to score on, as of `gpvit evaluate`.
         max_drop: Most that this score may fall, of 1.
-        web: In place of a file, folder for a page that runs the model in the browser; npm fetches its runtime.
+        web: Folder for a page that runs the model in the browser, in place of a file.
     """
     if len(out) != (web is None):
         raise UserError("name one file to write, as model.onnx, or a page's folder: --web FOLDER")
